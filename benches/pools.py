@@ -1,0 +1,116 @@
+"""What a pool of four engines costs: ours from cells of a notebook, and ipyparallel's from its own client."""
+
+import re
+import statistics
+import time
+
+from harness.kernel import Kernel
+from harness.processes import marked, resident_bytes
+
+N = 4
+CALLS, TASKS, ITEMS = 200, 20_000, 1_000_000
+PEER_TASKS, PEER_ITEMS = 2_000, 100_000
+
+
+def median(function, n):
+    seconds = []
+    for _ in range(n):
+        begin = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+def prust(cwd):
+    """Row -> figure, from the cells of one kernel."""
+    rows = {}
+    with Kernel(cwd=cwd) as kernel:
+        kernel.ok("0 + 0")
+        begin = time.perf_counter()
+        kernel.ok(f"%cluster start -n {N}")
+        kernel.ok("%px 0 + 0")
+        rows["start of 4 engines"] = time.perf_counter() - begin
+        numbers = iter(range(1000, 2000))
+        local = median(lambda: kernel.ok(f"1 + {next(numbers)}"), 15)
+        everywhere = median(lambda: kernel.ok(f"%%px\n1 + {next(numbers)}"), 15)
+        rows["%%px 1+1 on 4 engines"] = everywhere
+        rows["... over the same cell here"] = everywhere - local
+        again = lambda: kernel.ok("%%px\n1 + 1")
+        again()
+        rows["... compiled before"] = median(again, 30)
+        kernel.ok(
+            "let rc = Client::connect()?; let lv = rc.load_balanced_view();\n"
+            "fn same(n: u64) -> u64 { n }\n"
+            "lv.apply_with(1u64, same).get()?;"
+        )
+        rows["one load-balanced call"] = seconds_of(
+            kernel,
+            f"""
+            let mut seconds = Vec::new();
+            for n in 0..{CALLS}u64 {{
+                let begin = std::time::Instant::now();
+                lv.apply_with(n, same).get()?;
+                seconds.push(begin.elapsed().as_secs_f64());
+            }}
+            seconds.sort_by(f64::total_cmp);
+            println!("took {{}}", seconds[seconds.len() / 2]);
+            """,
+        )
+        took = seconds_of(kernel, timed(f"lv.chunksize(1).map(same, 0..{TASKS}u64).get()?.len()"))
+        rows["tasks/s, one item each"] = TASKS / took
+        took = seconds_of(kernel, timed(f"lv.map(same, 0..{ITEMS}u64).get()?.len()"))
+        rows["items/s, in bundles"] = ITEMS / took
+        engines = [process for process in marked(kernel.mark) if "engine" in process.cmdline()[1:2]]
+        rows["memory of an engine, idle"] = statistics.median(
+            sum(resident_bytes(process) for process in (engine, *engine.children(recursive=True)))
+            for engine in engines
+        )
+    return rows
+
+
+def timed(expression):
+    return (
+        "let begin = std::time::Instant::now();\n"
+        f"let n = {expression};\n"
+        'println!("took {} for {n}", begin.elapsed().as_secs_f64());'
+    )
+
+
+def seconds_of(kernel, code):
+    return float(re.search(r"took ([\d.e-]+)", kernel.ok(code, seconds=300).stdout)[1])
+
+
+def ipyparallel():
+    """The same rows from ipyparallel with its own controller and engines."""
+    import ipyparallel
+
+    rows = {}
+    begin = time.perf_counter()
+    cluster = ipyparallel.Cluster(n=N, log_level=40)
+    client = cluster.start_and_connect_sync()
+    try:
+        everyone, balanced = client[:], client.load_balanced_view()
+        everyone.execute("0 + 0", block=True)
+        rows["start of 4 engines"] = time.perf_counter() - begin
+        rows["%%px 1+1 on 4 engines"] = median(lambda: everyone.execute("1 + 1", block=True), 30)
+        same = ipyparallel.interactive(lambda n: n)
+        balanced.apply_sync(same, 1)
+        rows["one load-balanced call"] = median(lambda: balanced.apply_sync(same, 1), CALLS)
+        begin = time.perf_counter()
+        balanced.map_sync(same, range(PEER_TASKS))
+        rows["tasks/s, one item each"] = PEER_TASKS / (time.perf_counter() - begin)
+        begin = time.perf_counter()
+        balanced.map_sync(same, range(PEER_ITEMS), chunksize=1000)
+        rows["items/s, in bundles"] = PEER_ITEMS / (time.perf_counter() - begin)
+        rows["memory of an engine, idle"] = statistics.median(everyone.apply_sync(ipyparallel.interactive(own_memory)))
+    finally:
+        cluster.stop_cluster_sync()
+    return rows
+
+
+def own_memory():
+    """Runs on a Python engine: the memory of its process and of the nanny that it starts."""
+    import psutil
+
+    engine = psutil.Process()
+    return sum(process.memory_full_info().pss for process in (engine, *engine.children(recursive=True)))

@@ -1,0 +1,112 @@
+"""`make bench`: prust beside its peers, taken in one run on one machine. A row whose peer is missing is an error, not a
+figure. Seconds are medians. Exit status 1 when a row is an error or misses its goal."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests")]
+import cells
+import pools
+
+from harness.home import ROOT, Home, remove, short_folder
+
+EVCXR = "evcxr_jupyter"
+EVCXR_HINT = f"{EVCXR} is not on PATH: `cargo install --locked {EVCXR}` (about 9 minutes)"
+
+# Row -> (goal as text, test of ours and the peer's figure).
+GOALS = {
+    "1+1": ("<= 0.6 of the peer", lambda ours, peer: ours <= 0.6 * peer),
+    "start of 4 engines": ("<= 1 s", lambda ours, _: ours <= 1.0),
+    "... over the same cell here": ("<= 15 ms", lambda ours, _: ours <= 0.015),
+    "one load-balanced call": ("<= 1 ms", lambda ours, _: ours <= 0.001),
+    "tasks/s, one item each": (">= 10 000", lambda ours, _: ours >= 10_000),
+    "memory of an engine, idle": ("<= 25 MB", lambda ours, _: ours <= 25e6),
+}
+NO_PEER = {"... over the same cell here", "... compiled before"}
+
+
+def main():
+    os.environ["PRUST_BIN"] = os.environ.get("PRUST_BIN", str(ROOT / "target" / "release" / "prust"))
+    folder = short_folder()
+    try:
+        home = Home.make(folder)
+        home.adopt()
+        home.install()
+        fine = kernels(folder)
+        fine = engines(folder) and fine
+    finally:
+        remove(folder)
+    return 0 if fine else 1
+
+
+def kernels(folder):
+    names, missing = ["prust"], None
+    if path := evcxr():
+        subprocess.run([path, "--install"], check=True, capture_output=True)
+        names.append("rust")
+    else:
+        missing = EVCXR_HINT
+    table = cells.measure(names, folder)
+    return report("cells, sent to idle", "evcxr", table["prust"], table.get("rust", {None: missing}))
+
+
+def evcxr():
+    """The peer kernel's program, on PATH or where cargo installs."""
+    return shutil.which(EVCXR) or shutil.which(EVCXR, path=f"{os.environ['CARGO_HOME']}/bin")
+
+
+def engines(folder):
+    ours = attempt(pools.prust, folder)
+    peer = attempt(pools.ipyparallel)
+    return report("four engines", "ipyparallel", ours, peer)
+
+
+def attempt(measure, *arguments):
+    try:
+        return measure(*arguments)
+    except Exception as error:
+        return {None: f"{type(error).__name__}: {error}"}
+
+
+def report(title, peer_name, ours, peer):
+    """Prints one table and returns whether all of it is well."""
+    print(f"\n{title:<30} {'prust':>12} {peer_name:>12} {'prust/peer':>11}  goal")
+    fine = True
+    for reason, who in ((ours.get(None), "prust"), (peer.get(None), peer_name)):
+        if reason:
+            print(f"error: {who}: {reason}")
+            fine = False
+    for row in list(ours) or list(peer):
+        if row is None:
+            continue
+        if row not in peer and row not in NO_PEER:
+            print(f"{row:<30} error: no figure of {peer_name} to stand beside")
+            fine = False
+            continue
+        fine = line(row, ours[row], peer.get(row)) and fine
+    return fine
+
+
+def line(row, ours, peer):
+    goal, reached = GOALS.get(row, ("", None))
+    met = reached is None or reached(ours, peer)
+    ratio = f"{ours / peer:.3g}" if peer else ""
+    verdict = f"{goal}: {'met' if met else 'MISSED'}" if goal else ""
+    print(f"{row:<30} {figure(row, ours):>12} {figure(row, peer):>12} {ratio:>11}  {verdict}")
+    return met
+
+
+def figure(row, value):
+    if value is None:
+        return ""
+    if "/s" in row:
+        return f"{value:,.0f}"
+    if "memory" in row:
+        return f"{value / 1e6:.1f} MB"
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.2f} ms"
+
+
+sys.exit(main())

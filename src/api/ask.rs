@@ -1,0 +1,44 @@
+//! The api's one way to the kernel's cluster client: encodes a request, waits at the runtime's door, decodes
+//! the answer. An interrupt unwinds the cell from here.
+
+use crate::Error;
+use crate::codec;
+use crate::request::{Answer, Asked, Fault, Request, TOPIC};
+use prust_runtime::door::{self, Refusal};
+
+/// Asks and waits; the answer's head and body.
+pub(crate) fn ask(cluster: u32, request: Request, body: &[u8]) -> Result<(Answer, Vec<u8>), Error> {
+    let head = codec::to_bytes(&Asked { cluster, request })
+        .map_err(|error| Error::not_serializable("the request", &error))?;
+    match door::request(TOPIC, &head, body) {
+        Ok((head, body)) => match codec::from_bytes(&head) {
+            Ok(answer) => Ok((answer, body)),
+            Err(error) => Err(Error::not_deserializable::<Answer>(&error)),
+        },
+        Err(Refusal::Error(head)) => Err(fault(&head)),
+        Err(Refusal::Interrupted) => door::interrupted(),
+    }
+}
+
+/// Tells without waiting; for what matters little when nobody listens.
+pub(crate) fn tell(cluster: u32, request: Request) {
+    if let Ok(head) = codec::to_bytes(&Asked { cluster, request }) {
+        door::notify(TOPIC, &head, &[]);
+    }
+}
+
+/// An answer of the wrong kind: a fault of ours, told as an error rather than a panic in the user's cell.
+pub(crate) fn unexpected(answer: &Answer) -> Error {
+    Error::Disconnected { reason: format!("an answer that does not fit the question: {answer:?}") }
+}
+
+fn fault(head: &[u8]) -> Error {
+    codec::from_bytes::<Fault>(head).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(head);
+        let reason = match text.trim() {
+            "" => "an engine cannot use a cluster itself".to_owned(),
+            text => text.to_owned(),
+        };
+        Error::Disconnected { reason }
+    })
+}

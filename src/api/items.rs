@@ -1,0 +1,312 @@
+//! Many values side by side: a table of lengths and their bytes, so that a range of items can be cut out
+//! without reading them. Vectors of plain numbers are copied as a whole.
+
+use crate::codec::{self, CodecError};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::any::Any;
+use std::ops::Range;
+
+/// How long each item is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lengths {
+    /// `n` items of `size` bytes each.
+    Fixed {
+        n: u64,
+        size: u32,
+    },
+    Each(Vec<u32>),
+}
+
+impl Lengths {
+    pub fn n_items(&self) -> u64 {
+        match self {
+            Self::Fixed { n, .. } => *n,
+            Self::Each(lengths) => lengths.len() as u64,
+        }
+    }
+
+    /// Bytes of all items together; `None` when no machine could hold them.
+    pub fn n_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Fixed { n, size } => usize::try_from(n.checked_mul(u64::from(*size))?).ok(),
+            Self::Each(lengths) => {
+                lengths.iter().try_fold(0usize, |sum, n| sum.checked_add(*n as usize))
+            }
+        }
+    }
+
+    /// The table of a range of items. `range` must lie within the items.
+    pub fn cut(&self, range: Range<u64>) -> Self {
+        match self {
+            Self::Fixed { size, .. } => Self::Fixed { n: range.end - range.start, size: *size },
+            Self::Each(lengths) => {
+                Self::Each(lengths[range.start as usize..range.end as usize].to_vec())
+            }
+        }
+    }
+
+    /// Where each item ends, for cutting many ranges; empty for fixed sizes.
+    pub fn ends(&self) -> Vec<u64> {
+        match self {
+            Self::Fixed { .. } => Vec::new(),
+            Self::Each(lengths) => lengths
+                .iter()
+                .scan(0, |sum, n| {
+                    *sum += u64::from(*n);
+                    Some(*sum)
+                })
+                .collect(),
+        }
+    }
+
+    /// The bytes of a range of items; `ends` is what [`Lengths::ends`] gave.
+    pub fn span(&self, ends: &[u64], range: Range<u64>) -> Range<usize> {
+        let offset = |item: u64| match self {
+            Self::Fixed { size, .. } => (item * u64::from(*size)) as usize,
+            Self::Each(_) if item == 0 => 0,
+            Self::Each(_) => ends[item as usize - 1] as usize,
+        };
+        offset(range.start)..offset(range.end)
+    }
+}
+
+/// Encoded items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Items {
+    pub lengths: Lengths,
+    pub bytes: Vec<u8>,
+}
+
+/// Collects lengths item by item; stays `Fixed` as long as all are alike.
+#[derive(Default)]
+pub struct ItemsWriter {
+    n: u64,
+    first: u32,
+    each: Option<Vec<u32>>,
+    bytes: Vec<u8>,
+}
+
+impl ItemsWriter {
+    /// Appends one item.
+    ///
+    /// # Errors
+    /// The value cannot be written, or takes 4 GiB or more; the items so far are unchanged.
+    pub fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+        let before = self.bytes.len();
+        codec::append(&mut self.bytes, value)?;
+        let Ok(length) = u32::try_from(self.bytes.len() - before) else {
+            self.bytes.truncate(before);
+            return Err(CodecError::Custom("one item of 4 GiB or more".to_owned()));
+        };
+        self.count(length);
+        Ok(())
+    }
+
+    fn count(&mut self, length: u32) {
+        if self.n == 0 {
+            self.first = length;
+        }
+        match &mut self.each {
+            Some(each) => each.push(length),
+            None if length != self.first => {
+                let mut each = vec![self.first; self.n as usize];
+                each.push(length);
+                self.each = Some(each);
+            }
+            None => (),
+        }
+        self.n += 1;
+    }
+
+    pub fn finish(self) -> Items {
+        let lengths = match self.each {
+            Some(each) => Lengths::Each(each),
+            None => Lengths::Fixed { n: self.n, size: self.first },
+        };
+        Items { lengths, bytes: self.bytes }
+    }
+}
+
+/// Encodes items in order.
+///
+/// # Errors
+/// The index of the first item that cannot be written, and why.
+pub fn write_items<T: Serialize + 'static>(values: &Vec<T>) -> Result<Items, (u64, CodecError)> {
+    if let Some(items) = write_numbers(values) {
+        return Ok(items);
+    }
+    let mut writer = ItemsWriter::default();
+    for (idx, value) in values.iter().enumerate() {
+        writer.push(value).map_err(|error| (idx as u64, error))?;
+    }
+    Ok(writer.finish())
+}
+
+/// Decodes items that fill `bytes` exactly.
+///
+/// # Errors
+/// A table that does not fit the bytes, or the first malformed item.
+pub fn read_items<T: DeserializeOwned + 'static>(
+    lengths: &Lengths,
+    bytes: &[u8],
+) -> Result<Vec<T>, CodecError> {
+    if lengths.n_bytes() != Some(bytes.len()) {
+        return Err(CodecError::Malformed { at: 0, what: "table of lengths" });
+    }
+    if let Some(values) = read_numbers(lengths, bytes) {
+        return Ok(values);
+    }
+    match lengths {
+        Lengths::Fixed { n, size: 0 } => (0..*n).map(|_| codec::from_bytes(&[])).collect(),
+        Lengths::Fixed { size, .. } => {
+            bytes.chunks_exact(*size as usize).map(codec::from_bytes).collect()
+        }
+        Lengths::Each(each) => {
+            let mut rest = bytes;
+            each.iter()
+                .map(|length| {
+                    let (item, after) = rest.split_at(*length as usize);
+                    rest = after;
+                    codec::from_bytes(item)
+                })
+                .collect()
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($type:ty),*) => {
+        /// The whole vector at once when it holds plain numbers. Not generic inside, so it is optimised
+        /// with this crate and not with the user's cell.
+        fn write_numbers<T: 'static>(values: &Vec<T>) -> Option<Items> {
+            let values: &dyn Any = values;
+            $(if let Some(values) = values.downcast_ref::<Vec<$type>>() {
+                let size = size_of::<$type>();
+                let mut bytes = Vec::with_capacity(values.len() * size);
+                for value in values {
+                    bytes.extend_from_slice(&value.to_le_bytes());
+                }
+                let lengths = Lengths::Fixed { n: values.len() as u64, size: size as u32 };
+                return Some(Items { lengths, bytes });
+            })*
+            None
+        }
+
+        fn read_numbers<T: 'static>(lengths: &Lengths, bytes: &[u8]) -> Option<Vec<T>> {
+            let Lengths::Fixed { size, .. } = lengths else { return None };
+            let mut out: Vec<T> = Vec::new();
+            let values: &mut dyn Any = &mut out;
+            $(if let Some(values) = values.downcast_mut::<Vec<$type>>() {
+                const SIZE: usize = size_of::<$type>();
+                if *size as usize != SIZE {
+                    return None;
+                }
+                values.extend(bytes.chunks_exact(SIZE).map(|chunk| {
+                    <$type>::from_le_bytes(chunk.try_into().expect("chunks_exact gives SIZE bytes"))
+                }));
+                return Some(out);
+            })*
+            None
+        }
+    };
+}
+
+numbers!(u8, i8, u16, i16, u32, i32, u64, i64, u128, i128, f32, f64);
+
+/// Writes one value, copying vectors of plain numbers as a whole. The bytes are the same either way.
+///
+/// # Errors
+/// As [`codec::to_bytes`].
+pub fn write_value<T: Serialize + 'static>(value: &T) -> Result<Vec<u8>, CodecError> {
+    let any: &dyn Any = value;
+    macro_rules! whole {
+        ($($type:ty),*) => {
+            $(if let Some(values) = any.downcast_ref::<Vec<$type>>() {
+                let mut bytes = codec::length_prefix(values.len() as u64);
+                bytes.extend_from_slice(&write_numbers(values).expect("a vector of numbers").bytes);
+                return Ok(bytes);
+            })*
+        };
+    }
+    whole!(u8, u16, u32, i32, u64, i64, f32, f64);
+    codec::to_bytes(value)
+}
+
+/// Reads one value that fills `bytes`.
+///
+/// # Errors
+/// As [`codec::from_bytes`].
+pub fn read_value<T: DeserializeOwned + 'static>(bytes: &[u8]) -> Result<T, CodecError> {
+    let mut out: Option<T> = None;
+    let any: &mut dyn Any = &mut out;
+    macro_rules! whole {
+        ($($type:ty),*) => {
+            $(if let Some(slot) = any.downcast_mut::<Option<Vec<$type>>>() {
+                const SIZE: usize = size_of::<$type>();
+                let (n, rest) = codec::split_length(bytes)?;
+                if n.checked_mul(SIZE as u64) == Some(rest.len() as u64) {
+                    let lengths = Lengths::Fixed { n, size: SIZE as u32 };
+                    *slot = read_numbers(&lengths, rest);
+                }
+            })*
+        };
+    }
+    whole!(u8, u16, u32, i32, u64, i64, f32, f64);
+    match out {
+        Some(value) => Ok(value),
+        None => codec::from_bytes(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check<T>(values: Vec<T>, fixed: bool)
+    where
+        T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static,
+    {
+        let items = write_items(&values).unwrap();
+        assert_eq!(matches!(items.lengths, Lengths::Fixed { .. }), fixed);
+        assert_eq!(read_items::<T>(&items.lengths, &items.bytes).unwrap(), values);
+        let ends = items.lengths.ends();
+        let n = values.len() as u64;
+        for (start, end) in [(0, n), (0, n / 2), (n / 2, n), (n / 3, n / 3)] {
+            let lengths = items.lengths.cut(start..end);
+            let bytes = &items.bytes[items.lengths.span(&ends, start..end)];
+            let part = read_items::<T>(&lengths, bytes).unwrap();
+            assert_eq!(part, values[start as usize..end as usize]);
+        }
+        let whole = write_value(&values).unwrap();
+        assert_eq!(whole, codec::to_bytes(&values).unwrap());
+        assert_eq!(read_value::<Vec<T>>(&whole).unwrap(), values);
+    }
+
+    #[test]
+    fn items_come_back_whole_and_cut() {
+        check((0..1000u64).collect(), true);
+        check((0..100).map(f64::from).collect(), true);
+        check(vec![true, false, true], true);
+        check(vec!["a".to_owned(), String::new(), "longer".to_owned()], false);
+        check(vec!["aa".to_owned(), "bb".to_owned()], true);
+        check(vec![(); 5], true);
+        check(Vec::<i32>::new(), true);
+    }
+
+    #[test]
+    fn a_table_that_does_not_fit_is_an_error() {
+        let bytes = [0; 7];
+        for lengths in [
+            Lengths::Fixed { n: 2, size: 4 },
+            Lengths::Fixed { n: u64::MAX, size: 8 },
+            Lengths::Each(vec![3, 3]),
+            Lengths::Each(vec![u32::MAX; 3]),
+        ] {
+            assert!(read_items::<u32>(&lengths, &bytes).is_err());
+            assert!(read_items::<String>(&lengths, &bytes).is_err());
+        }
+        assert!(read_value::<Vec<f64>>(&[200, 1, 2]).is_err());
+        assert!(read_items::<()>(&Lengths::Fixed { n: 3, size: 0 }, &[]).is_ok());
+    }
+}

@@ -1,0 +1,217 @@
+//! The bytes of one call: what a trampoline is given (payload) and what it gives back (outcomes of its
+//! items). The client cuts payloads together and counts outcomes; only trampolines know the types.
+
+use crate::codec::{self, CodecError};
+use crate::items::{Items, Lengths};
+use prust_runtime::frame;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::ops::Range;
+
+/// Failures of one task that keep their traceback; the rest keep name and text.
+pub const TRACEBACKS_MAX: usize = 16;
+
+/// Why an item failed, in the user's terms.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub ename: String,
+    pub evalue: String,
+    pub traceback: Vec<String>,
+}
+
+impl Failure {
+    pub fn new(ename: &str, evalue: impl Into<String>) -> Self {
+        Self { ename: ename.to_owned(), evalue: evalue.into(), traceback: Vec::new() }
+    }
+}
+
+impl From<frame::Failure> for Failure {
+    fn from(failure: frame::Failure) -> Self {
+        let place = if failure.file.is_empty() {
+            None
+        } else {
+            Some(format!("at {}:{}:{}", failure.file, failure.line, failure.column))
+        };
+        Self {
+            ename: failure.ename,
+            evalue: failure.evalue,
+            traceback: place.into_iter().chain(failure.backtrace).collect(),
+        }
+    }
+}
+
+/// The part of a payload that all tasks of a submission share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefix {
+    /// The user's function as (library, offset) when it is a pointer; a function item has no address to send.
+    pub function: Option<(String, u64)>,
+    /// Encoded arguments of `apply_with`, shared value of `map_with`, name of a variable.
+    #[serde(with = "crate::codec::raw")]
+    pub shared: Vec<u8>,
+}
+
+/// A payload, taken apart.
+pub struct Payload<'a> {
+    pub prefix: Prefix,
+    pub lengths: Lengths,
+    pub bytes: &'a [u8],
+}
+
+/// Puts a payload together: encoded [`Prefix`], and the items of `range`.
+pub fn write_payload(prefix: &[u8], lengths: &Lengths, bytes: &[u8]) -> Vec<u8> {
+    let table = codec::to_bytes(lengths).expect("a table of numbers is always written");
+    let mut payload = Vec::with_capacity(8 + prefix.len() + table.len() + bytes.len());
+    for part in [prefix, &table] {
+        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        payload.extend_from_slice(&length.to_le_bytes());
+        payload.extend_from_slice(part);
+    }
+    payload.extend_from_slice(bytes);
+    payload
+}
+
+/// Takes a payload apart.
+///
+/// # Errors
+/// Malformed bytes.
+pub fn read_payload(payload: &[u8]) -> Result<Payload<'_>, CodecError> {
+    let (prefix, rest) = part(payload)?;
+    let (table, bytes) = part(rest)?;
+    let lengths: Lengths = codec::from_bytes(table)?;
+    if lengths.n_bytes() != Some(bytes.len()) {
+        return Err(CodecError::Malformed { at: 0, what: "table of lengths" });
+    }
+    Ok(Payload { prefix: codec::from_bytes(prefix)?, lengths, bytes })
+}
+
+fn part(bytes: &[u8]) -> Result<(&[u8], &[u8]), CodecError> {
+    let truncated = CodecError::Truncated { at: bytes.len(), wanted: 1 };
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or(truncated.clone())?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(truncated)
+}
+
+/// What became of the items of one task: failures by index, the values of the others in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcomes {
+    pub n: u64,
+    /// In ascending order of index.
+    pub failed: Vec<(u64, Failure)>,
+    /// Lengths of the encoded values of the items that did not fail.
+    pub lengths: Lengths,
+}
+
+impl Outcomes {
+    /// All items of one task, each as it turned out.
+    ///
+    /// # Errors
+    /// The values do not have the type `R`.
+    pub fn unfold<R: DeserializeOwned + 'static>(
+        self,
+        bytes: &[u8],
+    ) -> Result<Vec<Result<R, Failure>>, CodecError> {
+        let values = crate::items::read_items::<R>(&self.lengths, bytes)?;
+        let mut values = values.into_iter().map(Ok);
+        if self.failed.is_empty() {
+            return Ok(values.collect());
+        }
+        let mut out = Vec::with_capacity(values.len() + self.failed.len());
+        for (idx, failure) in self.failed {
+            let before = (idx as usize).saturating_sub(out.len());
+            out.extend(values.by_ref().take(before));
+            out.push(Err(failure));
+        }
+        out.extend(values);
+        Ok(out)
+    }
+}
+
+/// Encodes outcomes with the values of the items that did not fail.
+pub fn write_outcomes(n: u64, mut failed: Vec<(u64, Failure)>, values: Items) -> Vec<u8> {
+    for (_, failure) in failed.iter_mut().skip(TRACEBACKS_MAX) {
+        failure.traceback.clear();
+    }
+    let head = Outcomes { n, failed, lengths: values.lengths };
+    let head = codec::to_bytes(&head).expect("numbers and texts are always written");
+    let mut bytes = Vec::with_capacity(4 + head.len() + values.bytes.len());
+    bytes.extend_from_slice(&(u32::try_from(head.len()).unwrap_or(u32::MAX)).to_le_bytes());
+    bytes.extend_from_slice(&head);
+    bytes.extend_from_slice(&values.bytes);
+    bytes
+}
+
+/// The outcomes at the front of a task's value, and the encoded values behind them.
+///
+/// # Errors
+/// Malformed bytes, or counts that contradict each other.
+pub fn read_outcomes(value: &[u8]) -> Result<(Outcomes, &[u8]), CodecError> {
+    let (head, bytes) = part(value)?;
+    let outcomes: Outcomes = codec::from_bytes(head)?;
+    let counted = outcomes.lengths.n_items().checked_add(outcomes.failed.len() as u64);
+    let ascending = outcomes.failed.is_sorted_by(|a, b| a.0 < b.0);
+    let within = outcomes.failed.last().is_none_or(|last| last.0 < outcomes.n);
+    if counted != Some(outcomes.n) || !ascending || !within {
+        return Err(CodecError::Malformed { at: 0, what: "list of outcomes" });
+    }
+    if outcomes.lengths.n_bytes() != Some(bytes.len()) {
+        return Err(CodecError::Malformed { at: 0, what: "table of lengths" });
+    }
+    Ok((outcomes, bytes))
+}
+
+/// The items of a range as a payload.
+pub fn cut_payload(
+    prefix: &[u8],
+    lengths: &Lengths,
+    ends: &[u64],
+    items: &[u8],
+    range: Range<u64>,
+) -> Vec<u8> {
+    let bytes = &items[lengths.span(ends, range.clone())];
+    write_payload(prefix, &lengths.cut(range), bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::items::{read_items, write_items};
+
+    #[test]
+    fn a_payload_cut_from_many_items_holds_exactly_its_range() {
+        let items =
+            write_items(&vec!["a", "bcd", "", "ef"].into_iter().map(str::to_owned).collect())
+                .unwrap();
+        let prefix = Prefix { function: Some(("lib.so".to_owned(), 7)), shared: vec![1, 2] };
+        let encoded = codec::to_bytes(&prefix).unwrap();
+        let ends = items.lengths.ends();
+        let payload = cut_payload(&encoded, &items.lengths, &ends, &items.bytes, 1..3);
+        let read = read_payload(&payload).unwrap();
+        assert_eq!(read.prefix, prefix);
+        assert_eq!(read_items::<String>(&read.lengths, read.bytes).unwrap(), ["bcd", ""]);
+        for end in 0..payload.len() {
+            assert!(read_payload(&payload[..end]).is_err());
+        }
+    }
+
+    #[test]
+    fn outcomes_unfold_in_the_order_of_their_items() {
+        let values = write_items(&vec![10u32, 11, 12]).unwrap();
+        let failed = vec![(1, Failure::new("E", "one")), (4, Failure::new("E", "four"))];
+        let bytes = write_outcomes(5, failed, values);
+        let (outcomes, rest) = read_outcomes(&bytes).unwrap();
+        let unfolded = outcomes.unfold::<u32>(rest).unwrap();
+        let texts: Vec<String> = unfolded
+            .into_iter()
+            .map(|item| item.map_or_else(|failure| failure.evalue, |value| value.to_string()))
+            .collect();
+        assert_eq!(texts, ["10", "one", "11", "12", "four"]);
+    }
+
+    #[test]
+    fn contradicting_counts_are_an_error() {
+        let values = write_items(&vec![10u32]).unwrap();
+        for (n, failed) in
+            [(1, vec![(0, Failure::default())]), (3, vec![]), (2, vec![(2, Failure::default())])]
+        {
+            assert!(read_outcomes(&write_outcomes(n, failed, values.clone())).is_err());
+        }
+    }
+}

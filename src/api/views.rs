@@ -1,0 +1,497 @@
+//! Views: which engines, how, and the calls that submit work to them. Every submitting call returns its
+//! result at once; whatever goes wrong is an error of that result.
+
+use crate::call::{self, Place, Value, assert_callable};
+use crate::cells::CellReply;
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::items::{self, Items, Lengths};
+use crate::request::{Call, Options, Submit, Work};
+use crate::results::{AsyncMapResult, AsyncResult};
+use crate::submission::Submission;
+use crate::targets::{IntoTargets, Targets};
+use prust_runtime::call::Trampoline;
+use serde::Serialize;
+use std::path::Path;
+use std::time::Duration;
+
+/// Every engine of its targets does the work; a map is partitioned over them in order.
+#[derive(Clone, Debug)]
+pub struct DirectView {
+    pub(crate) cluster: u32,
+    pub(crate) targets: Targets,
+    pub(crate) options: Options,
+}
+
+/// One engine.
+#[derive(Clone, Debug)]
+pub struct EngineView {
+    pub(crate) direct: DirectView,
+}
+
+/// Any engine that has time does the work.
+#[derive(Clone, Debug)]
+pub struct LoadBalancedView {
+    pub(crate) cluster: u32,
+    pub(crate) targets: Targets,
+    pub(crate) options: Options,
+}
+
+/// What all views do with a call once it has been checked.
+struct Submitter<'a> {
+    cluster: u32,
+    targets: &'a Targets,
+    balanced: bool,
+    options: &'a Options,
+}
+
+impl Submitter<'_> {
+    fn submit(&self, work: Result<(Work, Vec<u8>)>) -> Submission {
+        match work {
+            Ok((work, body)) => {
+                let (targets, options) = (self.targets.clone(), self.options.clone());
+                let submit = Submit { work, targets, balanced: self.balanced, options };
+                Submission::submit(self.cluster, submit, &body)
+            }
+            Err(error) => Submission::refused(self.cluster, error),
+        }
+    }
+
+    fn apply(&self, place: Result<Place>, shared: Result<Vec<u8>>) -> Submission {
+        self.submit(place.and_then(|place| {
+            let body = place.prefix(shared?);
+            let (prefix, lengths) = (body.len() as u64, NO_ITEMS);
+            Ok((Work::Apply { call: named(place, "apply", false), prefix, lengths }, body))
+        }))
+    }
+
+    fn map<T: Value>(
+        &self,
+        place: Result<Place>,
+        shared: Result<Vec<u8>>,
+        items: impl IntoIterator<Item = T>,
+    ) -> Submission {
+        let items: Vec<T> = items.into_iter().collect();
+        self.submit(place.and_then(|place| {
+            let mut body = place.prefix(shared?);
+            let prefix = body.len() as u64;
+            let Items { lengths, bytes } = items::write_items(&items)
+                .map_err(|(idx, error)| Error::not_serializable(format!("item {idx}"), &error))?;
+            body.extend_from_slice(&bytes);
+            Ok((Work::Map { call: named(place, "map", false), prefix, lengths }, body))
+        }))
+    }
+
+    /// A helper of this crate, given a variable's name, and items in the case of `scatter` and `push`.
+    fn helper(
+        &self,
+        (trampoline, method): (Trampoline, &str),
+        name: &str,
+        defines: Option<&str>,
+        items: Result<Items>,
+    ) -> Submission {
+        let work = || {
+            let place = Place::of_helper(trampoline, &format!("{method}({name:?})"))?;
+            let shared = codec::to_bytes(name)
+                .map_err(|error| Error::not_serializable("the name", &error))?;
+            let mut body = place.prefix(shared);
+            let prefix = body.len() as u64;
+            let mut call = named(place, method, true);
+            call.defines = defines.map(|ty| (name.to_owned(), ty.to_owned())).into_iter().collect();
+            let Items { lengths, bytes } = items?;
+            body.extend_from_slice(&bytes);
+            let work = match method {
+                "scatter" => Work::Map { call, prefix, lengths },
+                _ => Work::Apply { call, prefix, lengths },
+            };
+            Ok((work, body))
+        };
+        self.submit(work())
+    }
+}
+
+const NO_ITEMS: Lengths = Lengths::Fixed { n: 0, size: 0 };
+
+fn no_items() -> Result<Items> {
+    Ok(Items { lengths: NO_ITEMS, bytes: Vec::new() })
+}
+
+fn named(place: Place, method: &str, per_task: bool) -> Call {
+    let Place { library, offset, name, .. } = place;
+    Call { library, offset, name, method: method.to_owned(), defines: Vec::new(), per_task }
+}
+
+fn args<A: Value>(args: &A) -> Result<Vec<u8>> {
+    items::write_value(args).map_err(|error| Error::not_serializable("the argument", &error))
+}
+
+impl DirectView {
+    fn submitter(&self) -> Submitter<'_> {
+        Submitter {
+            cluster: self.cluster,
+            targets: &self.targets,
+            balanced: false,
+            options: &self.options,
+        }
+    }
+
+    fn many<R: Value>(&self, submission: Submission) -> AsyncMapResult<R> {
+        AsyncMapResult::new(submission, self.options.unordered)
+    }
+
+    /// Calls `f` on every engine.
+    pub fn apply<F, R>(&self, f: F) -> AsyncMapResult<R>
+    where
+        F: Fn() -> R + Send + Copy + 'static,
+        R: Value,
+    {
+        assert_callable!(F);
+        let place = Place::of::<F, fn() -> R>(call::apply::<F, R>, &f);
+        self.many(self.submitter().apply(place, Ok(Vec::new())))
+    }
+
+    /// Calls `f` with `argument` (a tuple for several) on every engine.
+    pub fn apply_with<A, F, R>(&self, argument: A, f: F) -> AsyncMapResult<R>
+    where
+        F: Fn(A) -> R + Send + Copy + 'static,
+        A: Value,
+        R: Value,
+    {
+        assert_callable!(F);
+        let place = Place::of::<F, fn(A) -> R>(call::apply_with::<F, A, R>, &f);
+        self.many(self.submitter().apply(place, args(&argument)))
+    }
+
+    /// Calls `f` on every item, the items partitioned over the engines in order.
+    pub fn map<T, F, R>(&self, f: F, items: impl IntoIterator<Item = T>) -> AsyncMapResult<R>
+    where
+        F: Fn(T) -> R + Send + Copy + 'static,
+        T: Value,
+        R: Value,
+    {
+        assert_callable!(F);
+        let place = Place::of::<F, fn(T) -> R>(call::map::<F, T, R>, &f);
+        self.many(self.submitter().map(place, Ok(Vec::new()), items))
+    }
+
+    /// As [`Self::map`]; `shared` travels once per engine.
+    pub fn map_with<S, T, F, R>(
+        &self,
+        shared: S,
+        f: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> AsyncMapResult<R>
+    where
+        F: Fn(&S, T) -> R + Send + Copy + 'static,
+        S: Value,
+        T: Value,
+        R: Value,
+    {
+        assert_callable!(F);
+        let place = Place::of::<F, fn(&S, T) -> R>(call::map_with::<F, S, T, R>, &f);
+        self.many(self.submitter().map(place, args(&shared), items))
+    }
+
+    /// Runs a cell from text on every engine.
+    pub fn execute(&self, source: impl Into<String>) -> AsyncMapResult<CellReply> {
+        let work = Work::Execute { source: source.into() };
+        self.many(self.submitter().submit(Ok((work, Vec::new()))))
+    }
+
+    /// Runs a file as a cell on every engine.
+    pub fn run(&self, path: impl AsRef<Path>) -> AsyncMapResult<CellReply> {
+        self.many(self.submitter().submit(read_cell(path.as_ref())))
+    }
+
+    /// Makes `value` a variable of every engine. A slice or `str` becomes a `Vec` or `String` there.
+    pub fn push<T>(&self, name: &str, value: &T) -> AsyncMapResult<()>
+    where
+        T: Serialize + ToOwned + ?Sized,
+        T::Owned: Value,
+    {
+        let bytes = items::write_value(&value.to_owned())
+            .map_err(|error| Error::not_serializable(format!("`{name}`"), &error));
+        let items = bytes.and_then(|bytes| {
+            let size = u32::try_from(bytes.len()).map_err(|_| Error::NotSerializable {
+                what: format!("`{name}`"),
+                reason: "it takes 4 GiB or more".to_owned(),
+            })?;
+            Ok(Items { lengths: Lengths::Fixed { n: 1, size }, bytes })
+        });
+        let ty = crate::type_text::<T::Owned>();
+        let trampoline: (Trampoline, &str) = (call::push::<T::Owned>, "push");
+        self.many(self.submitter().helper(trampoline, name, Some(&ty), items))
+    }
+
+    /// Reads the variable `name` of every engine.
+    pub fn pull<T: Value>(&self, name: &str) -> AsyncMapResult<T> {
+        self.many(self.submitter().helper((call::pull::<T>, "pull"), name, None, no_items()))
+    }
+
+    /// Cuts `values` into one `Vec<T>` per engine, each the variable `name` there.
+    pub fn scatter<T: Value + Clone>(&self, name: &str, values: &[T]) -> AsyncMapResult<()> {
+        let items = items::write_items(&values.to_vec())
+            .map_err(|(idx, error)| Error::not_serializable(format!("item {idx}"), &error));
+        let ty = crate::type_text::<Vec<T>>();
+        let trampoline: (Trampoline, &str) = (call::scatter::<T>, "scatter");
+        self.many(self.submitter().helper(trampoline, name, Some(&ty), items))
+    }
+
+    /// Reads the `Vec<T>` variables `name` of all engines as one, end to end.
+    pub fn gather<T: Value>(&self, name: &str) -> AsyncResult<Vec<T>> {
+        let trampoline: (Trampoline, &str) = (call::pull::<Vec<T>>, "pull");
+        AsyncResult::joined(self.submitter().helper(trampoline, name, None, no_items()))
+    }
+
+    /// A copy that names its submissions.
+    pub fn label(&self, label: impl Into<String>) -> Self {
+        Self {
+            options: Options { label: Some(label.into()), ..self.options.clone() },
+            ..self.clone()
+        }
+    }
+
+    /// A copy for other engines.
+    pub fn targets(&self, targets: impl IntoTargets) -> Self {
+        Self { targets: targets.into_targets(), ..self.clone() }
+    }
+
+    /// A copy whose results iterate in the order in which they arrive.
+    pub fn unordered(&self) -> Self {
+        Self { options: Options { unordered: true, ..self.options.clone() }, ..self.clone() }
+    }
+}
+
+impl EngineView {
+    fn one<R: Value>(many: &AsyncMapResult<R>) -> AsyncResult<R> {
+        AsyncResult::one(many.submission().clone())
+    }
+
+    /// Calls `f` on the engine.
+    pub fn apply<F, R>(&self, f: F) -> AsyncResult<R>
+    where
+        F: Fn() -> R + Send + Copy + 'static,
+        R: Value,
+    {
+        assert_callable!(F);
+        Self::one(&self.direct.apply(f))
+    }
+
+    /// Calls `f` with `argument` on the engine.
+    pub fn apply_with<A, F, R>(&self, argument: A, f: F) -> AsyncResult<R>
+    where
+        F: Fn(A) -> R + Send + Copy + 'static,
+        A: Value,
+        R: Value,
+    {
+        assert_callable!(F);
+        Self::one(&self.direct.apply_with(argument, f))
+    }
+
+    /// Calls `f` on every item, all on this engine.
+    pub fn map<T, F, R>(&self, f: F, items: impl IntoIterator<Item = T>) -> AsyncMapResult<R>
+    where
+        F: Fn(T) -> R + Send + Copy + 'static,
+        T: Value,
+        R: Value,
+    {
+        assert_callable!(F);
+        self.direct.map(f, items)
+    }
+
+    /// As [`Self::map`], with a value that travels once.
+    pub fn map_with<S, T, F, R>(
+        &self,
+        shared: S,
+        f: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> AsyncMapResult<R>
+    where
+        F: Fn(&S, T) -> R + Send + Copy + 'static,
+        S: Value,
+        T: Value,
+        R: Value,
+    {
+        assert_callable!(F);
+        self.direct.map_with(shared, f, items)
+    }
+
+    /// Runs a cell from text on the engine.
+    pub fn execute(&self, source: impl Into<String>) -> AsyncResult<CellReply> {
+        Self::one(&self.direct.execute(source))
+    }
+
+    /// Makes `value` a variable of the engine.
+    pub fn push<T>(&self, name: &str, value: &T) -> AsyncResult<()>
+    where
+        T: Serialize + ToOwned + ?Sized,
+        T::Owned: Value,
+    {
+        Self::one(&self.direct.push(name, value))
+    }
+
+    /// Reads the variable `name` of the engine.
+    pub fn pull<T: Value>(&self, name: &str) -> AsyncResult<T> {
+        Self::one(&self.direct.pull(name))
+    }
+
+    /// A copy that names its submissions.
+    pub fn label(&self, label: impl Into<String>) -> Self {
+        Self { direct: self.direct.label(label) }
+    }
+}
+
+impl LoadBalancedView {
+    fn submitter(&self) -> Submitter<'_> {
+        Submitter {
+            cluster: self.cluster,
+            targets: &self.targets,
+            balanced: true,
+            options: &self.options,
+        }
+    }
+
+    fn many<R: Value>(&self, submission: Submission) -> AsyncMapResult<R> {
+        AsyncMapResult::new(submission, self.options.unordered)
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Options)) -> Self {
+        let mut copy = self.clone();
+        change(&mut copy.options);
+        copy
+    }
+
+    /// Calls `f` on one engine.
+    pub fn apply<F, R>(&self, f: F) -> AsyncResult<R>
+    where
+        F: Fn() -> R + Send + Copy + 'static,
+        R: Value,
+    {
+        assert_callable!(F);
+        let place = Place::of::<F, fn() -> R>(call::apply::<F, R>, &f);
+        AsyncResult::one(self.submitter().apply(place, Ok(Vec::new())))
+    }
+
+    /// Calls `f` with `argument` (a tuple for several) on one engine.
+    pub fn apply_with<A, F, R>(&self, argument: A, f: F) -> AsyncResult<R>
+    where
+        F: Fn(A) -> R + Send + Copy + 'static,
+        A: Value,
+        R: Value,
+    {
+        assert_callable!(F);
+        let place = Place::of::<F, fn(A) -> R>(call::apply_with::<F, A, R>, &f);
+        AsyncResult::one(self.submitter().apply(place, args(&argument)))
+    }
+
+    /// Calls `f` on every item, wherever there is time. Chunks are large first and small last, or as
+    /// [`Self::chunksize`] says.
+    pub fn map<T, F, R>(&self, f: F, items: impl IntoIterator<Item = T>) -> AsyncMapResult<R>
+    where
+        F: Fn(T) -> R + Send + Copy + 'static,
+        T: Value,
+        R: Value,
+    {
+        assert_callable!(F);
+        let place = Place::of::<F, fn(T) -> R>(call::map::<F, T, R>, &f);
+        self.many(self.submitter().map(place, Ok(Vec::new()), items))
+    }
+
+    /// As [`Self::map`], with a value shared by all calls.
+    pub fn map_with<S, T, F, R>(
+        &self,
+        shared: S,
+        f: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> AsyncMapResult<R>
+    where
+        F: Fn(&S, T) -> R + Send + Copy + 'static,
+        S: Value,
+        T: Value,
+        R: Value,
+    {
+        assert_callable!(F);
+        let place = Place::of::<F, fn(&S, T) -> R>(call::map_with::<F, S, T, R>, &f);
+        self.many(self.submitter().map(place, args(&shared), items))
+    }
+
+    /// Runs a cell from text on one engine.
+    pub fn execute(&self, source: impl Into<String>) -> AsyncResult<CellReply> {
+        let work = Work::Execute { source: source.into() };
+        AsyncResult::one(self.submitter().submit(Ok((work, Vec::new()))))
+    }
+
+    /// Runs a file as a cell on one engine.
+    pub fn run(&self, path: impl AsRef<Path>) -> AsyncResult<CellReply> {
+        AsyncResult::one(self.submitter().submit(read_cell(path.as_ref())))
+    }
+
+    /// A copy with that many items per task.
+    pub fn chunksize(&self, items: u64) -> Self {
+        self.with(|options| options.chunksize = Some(items.max(1)))
+    }
+
+    /// A copy whose results iterate in the order in which they arrive.
+    pub fn unordered(&self) -> Self {
+        self.with(|options| options.unordered = true)
+    }
+
+    /// A copy that names its submissions.
+    pub fn label(&self, label: impl Into<String>) -> Self {
+        let label = label.into();
+        self.with(|options| options.label = Some(label))
+    }
+
+    /// A copy that uses these engines only.
+    pub fn targets(&self, targets: impl IntoTargets) -> Self {
+        Self { targets: targets.into_targets(), ..self.clone() }
+    }
+
+    /// A copy whose failed tasks are tried again elsewhere, that many times.
+    pub fn retries(&self, n: u32) -> Self {
+        self.with(|options| options.retries = n)
+    }
+
+    /// A copy whose tasks wait for their dependencies no longer than that.
+    pub fn timeout(&self, timeout: Duration) -> Self {
+        self.with(|options| options.timeout = Some(timeout))
+    }
+
+    /// A copy whose tasks start after that work has succeeded.
+    pub fn after(&self, work: &impl Submitted) -> Self {
+        let ids = work.submission_ids();
+        self.with(|options| options.after.extend(ids))
+    }
+
+    /// A copy whose tasks run where that work ran, after it.
+    pub fn follow(&self, work: &impl Submitted) -> Self {
+        let ids = work.submission_ids();
+        self.with(|options| options.follow.extend(ids))
+    }
+}
+
+/// Results that other work can wait for.
+pub trait Submitted {
+    #[doc(hidden)]
+    fn submission_ids(&self) -> Vec<u64>;
+}
+
+impl<T> Submitted for AsyncResult<T> {
+    fn submission_ids(&self) -> Vec<u64> {
+        self.submission().id().into_iter().collect()
+    }
+}
+
+impl<R> Submitted for AsyncMapResult<R> {
+    fn submission_ids(&self) -> Vec<u64> {
+        self.submission().id().into_iter().collect()
+    }
+}
+
+fn read_cell(path: &Path) -> Result<(Work, Vec<u8>)> {
+    let source = std::fs::read_to_string(path).map_err(|error| Error::NotSerializable {
+        what: format!("the file {}", path.display()),
+        reason: error.to_string(),
+    })?;
+    Ok((Work::Execute { source }, Vec::new()))
+}

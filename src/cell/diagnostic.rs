@@ -1,0 +1,366 @@
+//! rustc's errors and warnings in the user's terms: the user's cell, line and column, with labels, notes,
+//! helps and suggestions drawn over the user's text. What points into text of ours is left out.
+
+use std::ops::Range;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Renderer, Snippet};
+
+use super::map::{Map, Origin, line_column};
+use super::rustc_json::{Message, Span};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+/// One error or warning, ready to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    /// `E0308`, or a lint's name.
+    pub code: Option<String>,
+    pub message: String,
+    /// Cell label, line and column (1-based, in characters) of the primary place.
+    pub place: Option<(String, usize, usize)>,
+    /// Drawn, without colours.
+    pub plain: String,
+    /// Drawn, with ANSI colours.
+    pub styled: String,
+}
+
+/// A generated source and the cell it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Book<'a> {
+    /// The file name that rustc was given.
+    pub file: &'a str,
+    pub label: &'a str,
+    pub text: &'a str,
+    pub map: &'a Map,
+}
+
+/// A span of the user's, in one of the books.
+struct Placed<'a> {
+    book: Book<'a>,
+    range: Range<usize>,
+}
+
+fn place<'a>(span: &Span, books: &[Book<'a>]) -> Option<Placed<'a>> {
+    let mut span = Some(span);
+    while let Some(at) = span {
+        if let Some(book) = books.iter().find(|book| book.file == at.file_name) {
+            let range = book.map.to_user(at.byte_start..at.byte_end);
+            if let Some(range) = range.filter(|range| range.end <= book.text.len()) {
+                return Some(Placed { book: *book, range });
+            }
+        }
+        // Inside a macro's definition: the place where the user calls it.
+        span = at.expansion.as_ref().map(|expansion| &expansion.span);
+    }
+    None
+}
+
+/// The variable whose store or take line the error's primary place is in, if it is in one.
+pub fn slot_of(message: &Message, books: &[Book<'_>]) -> Option<String> {
+    let primary = message.spans.iter().find(|span| span.is_primary)?;
+    slot_at(primary, books)
+}
+
+fn slot_at(span: &Span, books: &[Book<'_>]) -> Option<String> {
+    let book = books.iter().find(|book| book.file == span.file_name)?;
+    match book.map.origin(span.byte_start) {
+        Origin::Slot { name } => Some(name.clone()),
+        Origin::User { .. } | Origin::Ours => None,
+    }
+}
+
+/// Codes by which rustc says that a borrow does not live as long as a slot.
+const BORROW_CODES: [&str; 8] =
+    ["E0597", "E0716", "E0521", "E0505", "E0515", "E0373", "E0503", "E0506"];
+
+/// Carries one of rustc's messages over to the user's text.
+pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
+    let severity = if message.level.starts_with("warning") { Severity::Warning } else { Severity::Error };
+    let code = message.code.as_ref().map(|code| code.code.clone());
+    if let Some(kept) = kept_reference(message, code.as_deref(), books) {
+        return kept;
+    }
+    let primary = message
+        .spans
+        .iter()
+        .filter(|span| span.is_primary)
+        .find_map(|span| place(span, books))
+        .or_else(|| message.spans.iter().find_map(|span| place(span, books)));
+    if primary.is_none() && code.is_none() && severity == Severity::Error {
+        return syntax_error(message, books);
+    }
+    let at = primary.map(|placed| {
+        let (line, column) = line_column(placed.book.text, placed.range.start);
+        (placed.book.label.to_owned(), line, column)
+    });
+    let title = clean(&message.message);
+    let mut groups = vec![main_group(severity, code.as_deref(), &title, message, books)];
+    let mut notes = Vec::new();
+    for child in &message.children {
+        let text = clean(&child.message);
+        if speaks_of_us(&text) || speaks_of_us(&child.message) {
+            continue;
+        }
+        notes.push(child_group(child, text, books));
+    }
+    groups.extend(notes);
+    draw(severity, code, title, at, &groups)
+}
+
+/// A syntax error that rustc met where the user's text had ended.
+fn syntax_error(message: &Message, books: &[Book<'_>]) -> Diagnostic {
+    let at = message.spans.iter().find_map(|span| {
+        let book = books.iter().find(|book| book.file == span.file_name)?;
+        let end = book.map.user_end_before(span.byte_start)?.min(book.text.len());
+        let end = book.text[..end].trim_end().len();
+        Some((*book, end..end))
+    });
+    let title = message.message.replace("found `}`", "found the end of the cell");
+    own(Severity::Error, "syntax", clean(&title), "", at)
+}
+
+/// Notes about generated names help nobody.
+fn speaks_of_us(text: &str) -> bool {
+    ["__prust", "prust_runtime", "prust_cell", "#[warn(", "on by default", "CellError"]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
+/// Shortens the paths of generated crates: `unit_0a1b::S` reads `S`.
+fn clean(text: &str) -> String {
+    let mut cleaned = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("unit_") {
+        let digits = rest[at + 5..].find(|letter: char| !letter.is_ascii_hexdigit());
+        let end = digits.map_or(rest.len(), |length| at + 5 + length);
+        cleaned.push_str(&rest[..at]);
+        match rest[end..].strip_prefix("::") {
+            Some(after) if end - at > 20 => rest = after,
+            _ => {
+                cleaned.push_str(&rest[at..end]);
+                rest = &rest[end..];
+            }
+        }
+    }
+    cleaned.push_str(rest);
+    cleaned
+}
+
+fn level(name: &str) -> Level<'static> {
+    match name {
+        "error" => Level::ERROR,
+        "warning" => Level::WARNING,
+        "help" => Level::HELP,
+        _ => Level::NOTE,
+    }
+}
+
+fn main_group<'a>(
+    severity: Severity,
+    code: Option<&str>,
+    title: &str,
+    message: &'a Message,
+    books: &[Book<'a>],
+) -> Group<'a> {
+    let level = match severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut title = level.primary_title(title.to_owned());
+    if let Some(code) = code.filter(|code| code.starts_with('E')) {
+        title = title.id(code.to_owned());
+    }
+    Group::with_title(title).elements(snippets(&message.spans, books))
+}
+
+/// One snippet per cell that the spans lie in.
+fn snippets<'a>(spans: &'a [Span], books: &[Book<'a>]) -> Vec<Snippet<'a, Annotation<'a>>> {
+    let placed: Vec<(&Span, Placed<'a>)> =
+        spans.iter().filter_map(|span| Some((span, place(span, books)?))).collect();
+    let mut files: Vec<Book<'a>> = Vec::new();
+    for (_, at) in &placed {
+        if !files.iter().any(|book| book.file == at.book.file) {
+            files.push(at.book);
+        }
+    }
+    let snippet = |book: Book<'a>| {
+        let annotations = placed.iter().filter(|(_, at)| at.book.file == book.file).map(|(span, at)| {
+            let kind =
+                if span.is_primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let label = span.label.as_deref().map(clean).filter(|label| !speaks_of_us(label));
+            kind.span(at.range.clone()).label(label)
+        });
+        Snippet::source(book.text).path(book.label).annotations(annotations)
+    };
+    files.into_iter().map(snippet).collect()
+}
+
+fn child_group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) -> Group<'a> {
+    let replacements: Vec<(Placed<'a>, &str)> = child
+        .spans
+        .iter()
+        .filter_map(|span| Some((place(span, books)?, span.suggested_replacement.as_deref()?)))
+        .collect();
+    let title = level(&child.level).secondary_title(text.clone());
+    let Some((first, _)) = replacements.first() else {
+        let snippets = snippets(&child.spans, books);
+        if snippets.is_empty() {
+            return Group::with_level(level(&child.level)).element(level(&child.level).message(text));
+        }
+        return Group::with_title(title).elements(snippets);
+    };
+    let book = first.book;
+    let patches = replacements
+        .iter()
+        .filter(|(at, _)| at.book.file == book.file)
+        .map(|(at, new)| Patch::new(at.range.clone(), clean(new)));
+    Group::with_title(title)
+        .element(Snippet::source(book.text).path(book.label).patches(patches))
+}
+
+/// A variable of the cell borrows from something that ends with the cell.
+fn kept_reference(message: &Message, code: Option<&str>, books: &[Book<'_>]) -> Option<Diagnostic> {
+    let code = code.filter(|code| BORROW_CODES.contains(code))?;
+    let borrowed = message.spans.iter().find_map(|span| place(span, books))?;
+    let in_slots = message.spans.iter().filter_map(|span| slot_at(span, books));
+    let declared = |name: &String| {
+        let line = borrowed.book.text[..borrowed.range.start].rsplit('\n').next().unwrap_or_default();
+        line.contains(name.as_str())
+    };
+    let names: Vec<String> = in_slots.collect();
+    let name = names.iter().find(|name| declared(name)).or(names.first())?.clone();
+    let book = borrowed.book;
+    let (line, column) = line_column(book.text, borrowed.range.start);
+    let title = format!("`{name}` keeps a reference, and no reference outlives its cell");
+    let label = format!("`{name}` would go on borrowing from here");
+    let main = Level::ERROR.primary_title(title.clone()).id(code.to_owned()).element(
+        Snippet::source(book.text)
+            .path(book.label)
+            .annotation(AnnotationKind::Primary.span(borrowed.range).label(label)),
+    );
+    let helps = [
+        "keep an owned value instead: `.clone()`, `.to_owned()`, `.to_vec()`, an index, or an `Rc`",
+        "or use the reference only inside this cell: put the lines in `{ .. }`",
+        "or let the value live forever: `let r: &'static _ = Box::leak(Box::new(value));`",
+    ];
+    let helps = helps
+        .map(|help| Group::with_level(Level::HELP).element(Level::HELP.message(help)));
+    let groups: Vec<Group<'_>> = std::iter::once(main).chain(helps).collect();
+    let place = Some((book.label.to_owned(), line, column));
+    Some(draw(Severity::Error, Some(code.to_owned()), title, place, &groups))
+}
+
+/// A message of ours about a place in a cell.
+pub fn own(
+    severity: Severity,
+    code: &str,
+    message: String,
+    help: &str,
+    at: Option<(Book<'_>, Range<usize>)>,
+) -> Diagnostic {
+    let level = if severity == Severity::Error { Level::ERROR } else { Level::WARNING };
+    let mut title = level.primary_title(message.clone());
+    if code.starts_with('E') {
+        title = title.id(code.to_owned());
+    }
+    let place = at.as_ref().map(|(book, range)| {
+        let (line, column) = line_column(book.text, range.start);
+        (book.label.to_owned(), line, column)
+    });
+    let snippet = at.map(|(book, range)| {
+        Snippet::source(book.text)
+            .path(book.label)
+            .annotation(AnnotationKind::Primary.span(range))
+    });
+    let mut groups = vec![Group::with_title(title).elements(snippet)];
+    if !help.is_empty() {
+        groups.push(Group::with_level(Level::HELP).element(Level::HELP.message(help)));
+    }
+    draw(severity, Some(code.to_owned()), message, place, &groups)
+}
+
+/// The user's line with a caret under the place, as in a compiler's message.
+pub fn excerpt(label: &str, text: &str, line: usize, column: usize) -> String {
+    let width = line.to_string().len();
+    let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let margin = " ".repeat(width);
+    let before: String = source.chars().take(column.saturating_sub(1)).map(blank).collect();
+    format!("{margin}--> {label}:{line}:{column}\n{margin} |\n{line} | {source}\n{margin} | {before}^")
+}
+
+/// Keeps a tab's width under the line above.
+fn blank(letter: char) -> char {
+    if letter == '\t' { '\t' } else { ' ' }
+}
+
+/// A type as people write it: without paths.
+pub fn short(type_text: &str) -> String {
+    prust_runtime::cell::short_type_name(&clean(type_text))
+}
+
+fn draw(
+    severity: Severity,
+    code: Option<String>,
+    message: String,
+    place: Option<(String, usize, usize)>,
+    groups: &[Group<'_>],
+) -> Diagnostic {
+    let plain = Renderer::plain().decor_style(DecorStyle::Ascii).render(groups);
+    let styled = Renderer::styled().decor_style(DecorStyle::Ascii).render(groups);
+    Diagnostic { severity, code, message, place, plain, styled }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::map::Source;
+
+    fn message(json: serde_json::Value) -> Message {
+        serde_json::from_value(json).expect("the shape is rustc's")
+    }
+
+    fn span(start: usize, end: usize, label: Option<&str>) -> serde_json::Value {
+        serde_json::json!({"file_name": "leaf.rs", "byte_start": start, "byte_end": end,
+            "is_primary": true, "label": label, "suggested_replacement": null, "expansion": null})
+    }
+
+    #[test]
+    fn an_error_names_the_cell_line_and_column_and_nothing_of_ours() {
+        let cell = "let ö = 1;\nlet y: u8 = \"a\";";
+        let mut source = Source::default();
+        source.ours("fn generated() {\n").user(cell, 0..cell.len()).ours("\n}");
+        let at = source.text.find("\"a\"").expect("it is there");
+        let json = serde_json::json!({"message": "mismatched types", "level": "error",
+            "code": {"code": "E0308"}, "spans": [span(at, at + 3, Some("expected `u8`"))],
+            "children": [{"message": "in __prust_end", "code": null, "level": "note"}]});
+        let book = Book { file: "leaf.rs", label: "In[3]", text: cell, map: &source.map };
+        let diagnostic = translate(&message(json), &[book]);
+        assert_eq!(diagnostic.place, Some(("In[3]".into(), 2, 13)));
+        assert!(diagnostic.plain.contains("error[E0308]: mismatched types"), "{}", diagnostic.plain);
+        assert!(diagnostic.plain.contains("In[3]:2:13"), "{}", diagnostic.plain);
+        assert!(!diagnostic.plain.contains("prust"), "{}", diagnostic.plain);
+    }
+
+    #[test]
+    fn a_store_line_is_known_by_its_variable() {
+        let mut source = Source::default();
+        source.slot("x", "put(x);");
+        let json = serde_json::json!({"message": "use of moved value", "level": "error",
+            "code": {"code": "E0382"}, "spans": [span(4, 5, None)]});
+        let book = Book { file: "leaf.rs", label: "In[1]", text: "", map: &source.map };
+        assert_eq!(slot_of(&message(json), &[book]), Some("x".into()));
+    }
+
+    #[test]
+    fn unit_paths_are_shortened() {
+        assert_eq!(clean("expected `unit_0123456789abcdef01234567::S`"), "expected `S`");
+        assert_eq!(clean("unit_test stays"), "unit_test stays");
+    }
+}

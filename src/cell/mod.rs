@@ -1,0 +1,22 @@
+//! From cell text to what is compiled, and back from rustc's words to the user's. Pure: text in, text out;
+//! no files, no processes, no clock.
+//!
+//! [`split`] cuts a cell into items, imports, statements and the final expression; [`mentions`] lists the
+//! names a piece uses; [`plan`] writes the unit and the leaf around the user's text with a [`map::Map`] of
+//! where each byte came from; [`mir`] reads the variables' types from the compiler's MIR; [`diagnostic`]
+//! carries rustc's errors back to the user's cell, line and column; [`namespace`] is what persists.
+
+pub mod diagnostic;
+pub mod map;
+pub mod mentions;
+pub mod mir;
+pub mod namespace;
+pub mod plan;
+pub mod publish;
+pub mod rustc_json;
+pub mod split;
+
+pub use diagnostic::Diagnostic;
+pub use map::{Map, Origin, Source};
+pub use namespace::{Delta, Import, Namespace, Unit, Variable};
+pub use split::Split;

@@ -1,0 +1,238 @@
+//! What persists between cells: variables by name and type, units by hash, imports, dependencies. Pure data
+//! with a hash, so that a kernel's copy of an engine's namespace can be compared with the engine's truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::map::Map;
+
+/// A variable that lives in a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    /// The type as it can be written in a later cell.
+    pub type_text: String,
+    pub mutable: bool,
+    /// The label of the cell that defined it, such as `In[5]`.
+    pub cell: String,
+}
+
+/// What kind of name a unit gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    Function,
+    Type,
+    Trait,
+    Constant,
+    Static,
+    Macro,
+    Module,
+}
+
+impl Kind {
+    /// The keyword that makes one.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Function => "fn",
+            Self::Type => "type",
+            Self::Trait => "trait",
+            Self::Constant => "const",
+            Self::Static => "static",
+            Self::Macro => "macro",
+            Self::Module => "mod",
+        }
+    }
+
+    /// Which of Rust's three name spaces the kind shadows in.
+    pub fn shadows(self, other: Self) -> bool {
+        let space = |kind| match kind {
+            Self::Function | Self::Constant | Self::Static => 0,
+            Self::Type | Self::Trait | Self::Module => 1,
+            Self::Macro => 2,
+        };
+        space(self) == space(other)
+    }
+}
+
+/// A name that a unit defines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provided {
+    pub name: String,
+    pub kind: Kind,
+    /// The item up to its body, for `inspect`.
+    pub header: String,
+    pub docs: String,
+}
+
+/// The items of one cell, compiled as a library that later cells link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Crate name, `unit_<hash>`; the library's file is `lib<name>.so`.
+    pub name: String,
+    pub provides: Vec<Provided>,
+    /// Units whose libraries this one links, directly or not.
+    pub needs: Vec<String>,
+    /// Holds traits or trait impls, which are in force without being named.
+    pub implicit: bool,
+    pub cell: String,
+    /// The user's text and where it went, for places in panics and diagnostics.
+    pub text: String,
+    pub generated: String,
+    pub map: Map,
+}
+
+/// One name brought in by `use`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    /// The bound name; `*` and the path for a glob, `_` and the path for an anonymous one.
+    pub key: String,
+    /// The declaration, for one name.
+    pub text: String,
+    /// The first segment of the path, which may be a name of the user's.
+    pub root: String,
+}
+
+impl Import {
+    /// Whether it is in force without its name being mentioned.
+    pub fn is_implicit(&self) -> bool {
+        self.key.starts_with('*') || self.key.starts_with('_')
+    }
+}
+
+/// A change to a namespace; applied only when its cell has run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// The label of the cell that makes the change.
+    pub cell: String,
+    pub put: Vec<(String, Variable)>,
+    /// Moved away by the cell.
+    pub moved: Vec<String>,
+    pub units: Vec<Unit>,
+    pub imports: Vec<Import>,
+    /// Crate-level attributes, such as `#![feature(..)]`.
+    pub attributes: Vec<String>,
+    /// The dependency set in force from now on.
+    pub set: Option<String>,
+}
+
+/// What one worker knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    pub variables: BTreeMap<String, Variable>,
+    /// Oldest first; a later unit's names shadow earlier ones.
+    pub units: Vec<Unit>,
+    pub imports: Vec<Import>,
+    pub attributes: Vec<String>,
+    /// Key of the dependency set; `None` is the base set.
+    pub set: Option<String>,
+    /// Which cell moved a variable away, for the error message.
+    pub moved: BTreeMap<String, String>,
+}
+
+impl Namespace {
+    /// A hash of everything that decides how a cell compiles against this namespace.
+    pub fn hash(&self) -> String {
+        let variables: Vec<_> = self
+            .variables
+            .iter()
+            .map(|(name, variable)| (name, &variable.type_text, variable.mutable))
+            .collect();
+        let units: Vec<_> = self.units.iter().map(|unit| &unit.name).collect();
+        let imports: Vec<_> = self.imports.iter().map(|import| &import.text).collect();
+        let all = (variables, units, imports, &self.attributes, &self.set);
+        let text = serde_json::to_vec(&all).expect("names and texts always serialise");
+        hex(&Sha256::digest(text)[..16])
+    }
+
+    /// Takes over what a cell changed.
+    pub fn apply(&mut self, delta: &Delta) {
+        for name in &delta.moved {
+            self.variables.remove(name);
+            self.moved.insert(name.clone(), delta.cell.clone());
+        }
+        for (name, variable) in &delta.put {
+            self.variables.insert(name.clone(), variable.clone());
+            self.moved.remove(name);
+        }
+        for import in &delta.imports {
+            self.imports.retain(|known| known.key != import.key);
+            self.imports.push(import.clone());
+        }
+        for unit in &delta.units {
+            self.units.retain(|known| known.name != unit.name);
+            self.units.push(unit.clone());
+        }
+        for attribute in &delta.attributes {
+            if !self.attributes.contains(attribute) {
+                self.attributes.push(attribute.clone());
+            }
+        }
+        if delta.set.is_some() {
+            self.set.clone_from(&delta.set);
+        }
+    }
+
+    /// The unit that gives `name` now, for each of Rust's name spaces it is in.
+    pub fn providers(&self, name: &str) -> Vec<&Unit> {
+        let mut kinds: Vec<Kind> = Vec::new();
+        let mut units: Vec<&Unit> = Vec::new();
+        for unit in self.units.iter().rev() {
+            for provided in unit.provides.iter().filter(|provided| provided.name == name) {
+                if !kinds.iter().any(|kind| kind.shadows(provided.kind)) {
+                    kinds.push(provided.kind);
+                    units.push(unit);
+                }
+            }
+        }
+        units
+    }
+
+    /// Every item name in force.
+    pub fn items(&self) -> BTreeSet<&str> {
+        let provided = self.units.iter().flat_map(|unit| &unit.provides);
+        provided.map(|provided| provided.name.as_str()).collect()
+    }
+
+    /// The unit with this crate name.
+    pub fn unit(&self, name: &str) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.name == name)
+    }
+}
+
+/// Lowercase hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(type_text: &str) -> Variable {
+        Variable { type_text: type_text.into(), mutable: false, cell: "In[1]".into() }
+    }
+
+    #[test]
+    fn the_hash_follows_types_and_not_labels() {
+        let mut one = Namespace::default();
+        let put = vec![("x".to_owned(), variable("i32"))];
+        one.apply(&Delta { put, ..Delta::default() });
+        let mut two = one.clone();
+        two.variables.get_mut("x").expect("it was put").cell = "In[7]".into();
+        assert_eq!(one.hash(), two.hash());
+        two.variables.get_mut("x").expect("it was put").type_text = "u8".into();
+        assert_ne!(one.hash(), two.hash());
+    }
+
+    #[test]
+    fn a_moved_variable_is_gone_and_remembered() {
+        let mut namespace = Namespace::default();
+        let put = vec![("x".to_owned(), variable("String"))];
+        namespace.apply(&Delta { put, ..Delta::default() });
+        let (moved, cell) = (vec!["x".to_owned()], "In[2]".to_owned());
+        namespace.apply(&Delta { moved, cell, ..Delta::default() });
+        assert!(namespace.variables.is_empty());
+        assert_eq!(namespace.moved.get("x").map(String::as_str), Some("In[2]"));
+    }
+}

@@ -1,0 +1,117 @@
+//! The edits that make an item reachable from other crates: `pub` where nothing stands, `pub` for
+//! `pub(crate)`. What stands inside a user's own `mod` is left as written.
+
+use std::ops::Range;
+
+use syn::spanned::Spanned;
+use syn::{Field, Fields, ImplItem, Item, Visibility};
+
+use super::map::Edit;
+
+/// Adds the edits for one top-level item.
+pub(super) fn publish(item: &Item, edits: &mut Vec<Edit>) {
+    match item {
+        Item::Const(item) => show(&item.vis, item.const_token.span.byte_range(), edits),
+        Item::Enum(item) => show(&item.vis, item.enum_token.span.byte_range(), edits),
+        Item::Fn(item) => show(&item.vis, item.sig.span().byte_range(), edits),
+        Item::Mod(item) => {
+            let first = item.unsafety.map_or(item.mod_token.span, |unsafety| unsafety.span);
+            show(&item.vis, first.byte_range(), edits);
+        }
+        Item::Static(item) => show(&item.vis, item.static_token.span.byte_range(), edits),
+        Item::Struct(item) => {
+            show(&item.vis, item.struct_token.span.byte_range(), edits);
+            fields(&item.fields, edits);
+        }
+        Item::Trait(item) => {
+            let unsafety = item.unsafety.map(|token| token.span);
+            let first = unsafety.unwrap_or(item.trait_token.span);
+            show(&item.vis, first.byte_range(), edits);
+        }
+        Item::Type(item) => show(&item.vis, item.type_token.span.byte_range(), edits),
+        Item::Union(item) => {
+            show(&item.vis, item.union_token.span.byte_range(), edits);
+            item.fields.named.iter().for_each(|each| field(each, edits));
+        }
+        Item::Impl(item) if item.trait_.is_none() => {
+            item.items.iter().for_each(|each| impl_item(each, edits));
+        }
+        Item::Macro(item) if item.ident.is_some() => {
+            let at = item.mac.path.span().byte_range().start;
+            let exported = item.attrs.iter().any(|attr| attr.path().is_ident("macro_export"));
+            if !exported {
+                edits.push(Edit { at, remove: 0, insert: "#[macro_export] ".into() });
+            }
+        }
+        _ => (),
+    }
+}
+
+fn fields(all: &Fields, edits: &mut Vec<Edit>) {
+    all.iter().for_each(|each| field(each, edits));
+}
+
+fn field(each: &Field, edits: &mut Vec<Edit>) {
+    let first = match &each.ident {
+        Some(ident) => ident.span().byte_range(),
+        None => each.ty.span().byte_range(),
+    };
+    show(&each.vis, first, edits);
+}
+
+fn impl_item(each: &ImplItem, edits: &mut Vec<Edit>) {
+    match each {
+        ImplItem::Const(item) => show(&item.vis, item.const_token.span.byte_range(), edits),
+        ImplItem::Fn(item) => show(&item.vis, item.sig.span().byte_range(), edits),
+        ImplItem::Type(item) => show(&item.vis, item.type_token.span.byte_range(), edits),
+        _ => (),
+    }
+}
+
+fn show(visibility: &Visibility, first_token: Range<usize>, edits: &mut Vec<Edit>) {
+    match visibility {
+        Visibility::Public(_) => (),
+        Visibility::Restricted(restricted) => {
+            let range = restricted.span().byte_range();
+            edits.push(Edit { at: range.start, remove: range.len(), insert: "pub".into() });
+        }
+        Visibility::Inherited => {
+            edits.push(Edit { at: first_token.start, remove: 0, insert: "pub ".into() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cell::map::Source;
+    use crate::cell::split::Split;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let split = Split::read(text);
+        let mut source = Source::default();
+        source.user_edited(text, split.items[0].range.clone(), &split.items[0].edits);
+        assert_eq!(source.text, expected);
+    }
+
+    #[test]
+    fn items_fields_and_methods_become_public() {
+        check("async fn f() {}", "pub async fn f() {}");
+        check("#[derive(Debug)] struct S { a: u8, pub(crate) b: u8 }",
+            "#[derive(Debug)] pub struct S { pub a: u8, pub b: u8 }");
+        check("struct T(u8, pub u8);", "pub struct T(pub u8, pub u8);");
+        check("impl S { fn f() {} const C: u8 = 1; }", "impl S { pub fn f() {} pub const C: u8 = 1; }");
+    }
+
+    #[test]
+    fn trait_impls_enums_and_modules_keep_their_insides() {
+        check("impl D for S { fn f() {} }", "impl D for S { fn f() {} }");
+        check("enum E { A { x: u8 } }", "pub enum E { A { x: u8 } }");
+        check("mod m { fn private() {} }", "pub mod m { fn private() {} }");
+    }
+
+    #[test]
+    fn macros_are_exported() {
+        check("macro_rules! m { () => {} }", "#[macro_export] macro_rules! m { () => {} }");
+    }
+}

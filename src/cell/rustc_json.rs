@@ -1,0 +1,48 @@
+//! rustc's `--error-format=json` messages, as far as they are read. Unknown fields are ignored.
+
+use serde::Deserialize;
+
+/// One diagnostic, or one of its children.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Message {
+    pub message: String,
+    pub code: Option<Code>,
+    pub level: String,
+    #[serde(default)]
+    pub spans: Vec<Span>,
+    #[serde(default)]
+    pub children: Vec<Message>,
+    pub rendered: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Code {
+    pub code: String,
+}
+
+/// A place in a source file, with rustc's label or suggested replacement.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Span {
+    pub file_name: String,
+    pub byte_start: usize,
+    pub byte_end: usize,
+    pub is_primary: bool,
+    pub label: Option<String>,
+    pub suggested_replacement: Option<String>,
+    pub expansion: Option<Box<Expansion>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Expansion {
+    pub span: Span,
+}
+
+/// Reads the diagnostics among rustc's lines; other lines (artifact notices) are left out.
+pub fn read(stderr: &str) -> Vec<Message> {
+    stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter(|message| !message.message.starts_with("aborting due to"))
+        .filter(|message| message.level != "failure-note")
+        .collect()
+}

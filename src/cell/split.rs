@@ -1,0 +1,301 @@
+//! Cuts the Rust text of a cell into imports, items, statements and the final expression, by byte ranges of
+//! the text. Text that does not parse is handed on whole: rustc says best what is wrong with it.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::parse::{ParseStream, Parser};
+use syn::spanned::Spanned;
+use syn::{Attribute, Block, Expr, Item, Pat, Stmt, UseTree};
+
+use super::mentions;
+use super::namespace::{Import, Kind, Provided};
+use super::publish::publish;
+use super::map::Edit;
+
+/// A cell, cut up.
+#[derive(Debug, Default)]
+pub struct Split {
+    pub attributes: Vec<Range<usize>>,
+    pub imports: Vec<(Range<usize>, Vec<Import>)>,
+    pub items: Vec<ItemPiece>,
+    pub statements: Vec<Range<usize>>,
+    /// The final expression without semicolon, which is shown.
+    pub value: Option<Range<usize>>,
+    /// What the statements declare at the top level, with `mut` or not, in order.
+    pub declares: Vec<(String, bool)>,
+    /// The text is no sequence of statements: rustc is to say why.
+    pub unparsed: bool,
+    /// `.await` stands at the top level of a statement.
+    pub awaits: bool,
+}
+
+/// One item and the edits that make it reachable from other crates.
+#[derive(Debug)]
+pub struct ItemPiece {
+    pub range: Range<usize>,
+    pub edits: Vec<Edit>,
+    pub provides: Option<Provided>,
+    /// A trait or a trait impl: in force without being named.
+    pub implicit: bool,
+    /// Names in its tokens.
+    pub mentions: BTreeSet<String>,
+}
+
+impl Split {
+    /// Cuts up `text`. Never fails: text that does not parse becomes one statement.
+    pub fn read(text: &str) -> Self {
+        match parse(text) {
+            Ok((attributes, statements)) => Self::of(text, &attributes, &statements),
+            Err(_) => Self {
+                statements: if text.trim().is_empty() { Vec::new() } else { vec![0..text.len()] },
+                unparsed: true,
+                ..Self::default()
+            },
+        }
+    }
+
+    fn of(text: &str, attributes: &[Attribute], statements: &[Stmt]) -> Self {
+        let mut split = Self::default();
+        split.attributes.extend(attributes.iter().map(|attribute| attribute.span().byte_range()));
+        for (index, statement) in statements.iter().enumerate() {
+            let range = statement.span().byte_range();
+            let last = index + 1 == statements.len();
+            match statement {
+                Stmt::Item(Item::Use(item)) => {
+                    let mut imports = Vec::new();
+                    let lead = if item.leading_colon.is_some() { "::" } else { "" };
+                    flatten(&item.tree, lead, &mut imports);
+                    split.imports.push((range, imports));
+                }
+                Stmt::Item(item) => split.items.push(item_piece(item, range)),
+                Stmt::Local(local) => {
+                    declared(&local.pat, &mut split.declares);
+                    split.statements.push(range);
+                }
+                Stmt::Expr(expression, None) if last && shows(expression) => {
+                    split.value = Some(range);
+                }
+                Stmt::Macro(mac) if last && mac.semi_token.is_none() && !is_braced(mac) => {
+                    split.value = Some(range);
+                }
+                Stmt::Expr(..) | Stmt::Macro(_) => split.statements.push(range),
+            }
+        }
+        let all = split.statements.iter().chain(&split.value);
+        split.awaits = all.clone().any(|range| text[range.clone()].contains(".await"));
+        split
+    }
+
+    /// Whether anything is to be run.
+    pub fn runs(&self) -> bool {
+        !self.statements.is_empty() || self.value.is_some()
+    }
+}
+
+fn parse(text: &str) -> syn::Result<(Vec<Attribute>, Vec<Stmt>)> {
+    let tokens: TokenStream = text.parse()?;
+    let parser = |input: ParseStream<'_>| {
+        let attributes = Attribute::parse_inner(input)?;
+        Ok((attributes, Block::parse_within(input)?))
+    };
+    parser.parse2(tokens)
+}
+
+fn is_braced(mac: &syn::StmtMacro) -> bool {
+    matches!(mac.mac.delimiter, syn::MacroDelimiter::Brace(_))
+}
+
+/// Loops without a value and assignments show nothing.
+fn shows(expression: &Expr) -> bool {
+    !matches!(expression, Expr::ForLoop(_) | Expr::While(_) | Expr::Assign(_))
+}
+
+fn declared(pattern: &Pat, names: &mut Vec<(String, bool)>) {
+    match pattern {
+        Pat::Ident(ident) => {
+            names.push((plain(&ident.ident), ident.mutability.is_some()));
+            if let Some((_, inner)) = &ident.subpat {
+                declared(inner, names);
+            }
+        }
+        Pat::Or(or) => or.cases.first().into_iter().for_each(|case| declared(case, names)),
+        Pat::Paren(paren) => declared(&paren.pat, names),
+        Pat::Reference(reference) => declared(&reference.pat, names),
+        Pat::Slice(slice) => slice.elems.iter().for_each(|element| declared(element, names)),
+        Pat::Struct(fields) => fields.fields.iter().for_each(|field| declared(&field.pat, names)),
+        Pat::Tuple(tuple) => tuple.elems.iter().for_each(|element| declared(element, names)),
+        Pat::TupleStruct(tuple) => tuple.elems.iter().for_each(|element| declared(element, names)),
+        Pat::Type(typed) => declared(&typed.pat, names),
+        _ => (),
+    }
+}
+
+/// An identifier as it must be written: raw identifiers keep their `r#`.
+fn plain(ident: &syn::Ident) -> String {
+    ident.to_string()
+}
+
+/// One import per bound name, so that a later one of the same name can replace it.
+fn flatten(tree: &UseTree, prefix: &str, imports: &mut Vec<Import>) {
+    let root = |path: &str| {
+        let path = path.trim_start_matches("::");
+        path.split("::").next().unwrap_or_default().trim().to_owned()
+    };
+    let mut push = |key: String, path: String| {
+        let root = root(&path);
+        imports.push(Import { key, text: format!("use {path};"), root });
+    };
+    match tree {
+        UseTree::Path(path) => flatten(&path.tree, &format!("{prefix}{}::", path.ident), imports),
+        UseTree::Name(name) if name.ident == "self" => {
+            let path = prefix.trim_end_matches("::");
+            let bound = path.rsplit("::").next().unwrap_or_default();
+            push(bound.to_owned(), format!("{path}::{{self}}"));
+        }
+        UseTree::Name(name) => push(name.ident.to_string(), format!("{prefix}{}", name.ident)),
+        UseTree::Rename(rename) => {
+            let path = format!("{prefix}{} as {}", rename.ident, rename.rename);
+            let key = rename.rename.to_string();
+            push(if key == "_" { format!("_ {path}") } else { key }, path);
+        }
+        UseTree::Glob(_) => push(format!("*{prefix}"), format!("{prefix}*")),
+        UseTree::Group(group) => {
+            group.items.iter().for_each(|tree| flatten(tree, prefix, imports));
+        }
+
+    }
+}
+
+fn item_piece(item: &Item, range: Range<usize>) -> ItemPiece {
+    let mut edits = Vec::new();
+    publish(item, &mut edits);
+    edits.sort_by_key(|edit| edit.at);
+    let provides = provided(item)
+        .map(|(name, kind)| Provided { name, kind, header: header(item), docs: docs(item) });
+    let implicit = match item {
+        Item::Trait(_) | Item::TraitAlias(_) | Item::Impl(_) => true,
+        _ => false,
+    };
+    ItemPiece { range, edits, provides, implicit, mentions: mentions::mentions(item.to_token_stream()) }
+}
+
+fn provided(item: &Item) -> Option<(String, Kind)> {
+    Some(match item {
+        Item::Const(item) if item.ident == "_" => return None,
+        Item::Const(item) => (item.ident.to_string(), Kind::Constant),
+        Item::Enum(item) => (item.ident.to_string(), Kind::Type),
+        Item::Fn(item) => (item.sig.ident.to_string(), Kind::Function),
+        Item::Macro(item) => (item.ident.as_ref()?.to_string(), Kind::Macro),
+        Item::Mod(item) => (item.ident.to_string(), Kind::Module),
+        Item::Static(item) => (item.ident.to_string(), Kind::Static),
+        Item::Struct(item) => (item.ident.to_string(), Kind::Type),
+        Item::Trait(item) => (item.ident.to_string(), Kind::Trait),
+        Item::TraitAlias(item) => (item.ident.to_string(), Kind::Trait),
+        Item::Type(item) => (item.ident.to_string(), Kind::Type),
+        Item::Union(item) => (item.ident.to_string(), Kind::Type),
+        _ => return None,
+    })
+}
+
+/// The item up to its body, on one line.
+fn header(item: &Item) -> String {
+    let tokens = match item {
+        Item::Fn(item) => item.sig.to_token_stream(),
+        item => item.to_token_stream(),
+    };
+    let text = tokens.to_string();
+    let end = if matches!(item, Item::Fn(_)) { text.len() } else { HEADER_CHARACTERS };
+    text.chars().take(end).collect()
+}
+
+/// The text of its doc comments.
+fn docs(item: &Item) -> String {
+    let attributes = match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Union(item) => &item.attrs,
+        _ => return String::new(),
+    };
+    let line = |attribute: &Attribute| match &attribute.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+            Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    };
+    attributes.iter().filter_map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Enough of an item to recognise it.
+const HEADER_CHARACTERS: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(text: &str) -> (Vec<&str>, Vec<&str>, Option<&str>) {
+        let split = Split::read(text);
+        let items = split.items.iter().map(|item| &text[item.range.clone()]).collect();
+        let statements = split.statements.iter().map(|range| &text[range.clone()]).collect();
+        (items, statements, split.value.map(|range| &text[range]))
+    }
+
+    #[test]
+    fn a_cell_is_cut_into_items_statements_and_a_value() {
+        let text = "/// Doc.\nfn f() {}\nlet x = f();\nfor _ in 0..1 {}\nx // end";
+        let (items, statements, value) = pieces(text);
+        assert_eq!(items, ["/// Doc.\nfn f() {}"]);
+        assert_eq!(statements, ["let x = f();", "for _ in 0..1 {}"]);
+        assert_eq!(value, Some("x"));
+    }
+
+    #[test]
+    fn every_pattern_declares_its_names() {
+        let split = Split::read(
+            "let (a, mut b) = t; let S { c, d: [e, ..], .. } = s; let x @ Some(_) = o else { return Ok(()) };",
+        );
+        let names: Vec<_> = split.declares.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c", "e", "x"]);
+        assert_eq!(split.declares[1], ("b".into(), true));
+    }
+
+    #[test]
+    fn imports_are_one_per_name() {
+        let split = Split::read("use std::{fmt::{self, Debug as D}, io::*, ops::Add as _};");
+        let texts: Vec<_> =
+            split.imports[0].1.iter().map(|import| import.text.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "use std::fmt::{self};",
+                "use std::fmt::Debug as D;",
+                "use std::io::*;",
+                "use std::ops::Add as _;"
+            ]
+        );
+    }
+
+    #[test]
+    fn text_that_does_not_parse_is_one_statement() {
+        assert_eq!(pieces("let a = std::").1, ["let a = std::"]);
+        assert_eq!(pieces("fn f( {").1, ["fn f( {"]);
+        assert!(!Split::read("  // nothing\n").runs());
+    }
+
+    #[test]
+    fn a_final_macro_is_a_value_and_with_a_semicolon_it_is_not() {
+        assert_eq!(pieces("vec![1]").2, Some("vec![1]"));
+        assert_eq!(pieces("vec![1];").2, None);
+        assert_eq!(pieces("x = 3").2, None);
+    }
+}

@@ -1,0 +1,82 @@
+//! The client's loop: one event at a time from the kernel, the sockets or the clock, its effects carried
+//! out in bursts. Decides nothing.
+
+use super::command::{ClientEvent, Command};
+use super::event::{Effect, Event, Now};
+use super::messages::Messages;
+use super::state::State;
+use crate::wire::{Batch, Sockets};
+use std::time::{Instant, SystemTime};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+pub(super) struct Room {
+    pub(super) state: State,
+    pub(super) messages: Messages,
+    pub(super) sockets: Sockets,
+    pub(super) commands: UnboundedReceiver<Command>,
+    pub(super) incoming: UnboundedReceiver<Batch>,
+    pub(super) events: UnboundedSender<ClientEvent>,
+    pub(super) start: Instant,
+}
+
+enum Input {
+    Command(Command),
+    Batch(Batch),
+    Tick,
+    Closed,
+}
+
+impl Room {
+    pub(super) async fn run(mut self) {
+        let mut open = self.step(vec![Event::Tick]);
+        while open {
+            open = match self.next().await {
+                Input::Command(command) => {
+                    let mut events = vec![Event::Command(command)];
+                    while let Ok(command) = self.commands.try_recv() {
+                        events.push(Event::Command(command));
+                    }
+                    self.step(events)
+                }
+                Input::Batch(batch) => {
+                    let read = |(socket, frames)| self.messages.read(socket, frames);
+                    let events = batch.into_iter().filter_map(read).collect();
+                    self.step(events)
+                }
+                Input::Tick => self.step(vec![Event::Tick]),
+                Input::Closed => false,
+            };
+        }
+        self.sockets.close();
+        // The kernel may have stopped listening first.
+        let _ = self.events.send(ClientEvent::Closed);
+    }
+
+    async fn next(&mut self) -> Input {
+        let deadline = self.state.next_deadline().map(|at| self.start + at);
+        let deadline = tokio::time::Instant::from_std(deadline.unwrap_or_else(Instant::now));
+        tokio::select! {
+            command = self.commands.recv() => command.map_or(Input::Closed, Input::Command),
+            batch = self.incoming.recv() => batch.map_or(Input::Closed, Input::Batch),
+            () = tokio::time::sleep_until(deadline) => Input::Tick,
+        }
+    }
+
+    /// Handles events and carries out their effects; false when that was the end.
+    fn step(&mut self, events: Vec<Event>) -> bool {
+        let mut batch = Batch::new();
+        let mut open = true;
+        for event in events {
+            let now = Now { at: self.start.elapsed(), date: SystemTime::now() };
+            for effect in self.state.handle(event, now) {
+                match effect {
+                    Effect::Send(outgoing) => self.messages.write(outgoing, &mut batch),
+                    Effect::Emit(event) => open &= self.events.send(event).is_ok(),
+                    Effect::Close => open = false,
+                }
+            }
+        }
+        self.sockets.send_batch(batch);
+        open
+    }
+}

@@ -1,0 +1,384 @@
+//! One user call: its tasks, its payload, its counters. Knows nothing of engines' lives or of sockets.
+
+use super::command::SubmissionId;
+use super::event::{Now, Number};
+use super::summary::{Counts, Row, State, Summary};
+use super::tally::{Ended, Tally};
+use super::task::{End, Stage, Task};
+use prust::items::Lengths;
+use prust::outcome::{self, Failure};
+use prust::request::{Status, TaskEnd, TaskMetadata, TaskResult};
+use prust::{EngineId, RemoteError, RemoteFailure};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Failures handed to the kernel with the end of a submission.
+pub(super) const FAILURES_TOLD_MAX: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Submission {
+    pub(super) id: SubmissionId,
+    pub(super) label: String,
+    /// `apply`, `map`, `push`, ..., or `execute`.
+    pub(super) method: &'static str,
+    pub(super) work: Work,
+    pub(super) balanced: bool,
+    pub(super) tasks: Vec<Task>,
+    /// All tasks before this one have ended.
+    open_from: u32,
+    /// Tasks in the order in which they ended.
+    pub(super) finished: Vec<u32>,
+    pub(super) n_settled: usize,
+    pub(super) tally: Tally,
+    pub(super) submitted: SystemTime,
+    pub(super) at: Duration,
+    /// When the last task ended.
+    pub(super) ended_at: Option<Duration>,
+    pub(super) bytes_sent: u64,
+    /// Encoded values held.
+    pub(super) bytes_held: u64,
+    /// A stop was asked for: what ends as interrupted counts as cancelled.
+    pub(super) stopping: bool,
+    pub(super) forgotten: bool,
+    pub(super) purged: bool,
+    pub(super) after: Vec<String>,
+    pub(super) follow: Vec<String>,
+    pub(super) progress: Progress,
+    pub(super) hint: Option<String>,
+    /// The first task's number; they are consecutive.
+    pub(super) first_number: Number,
+}
+
+/// When the kernel was last told, and whether it must be told again.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) told: Option<Duration>,
+    pub(super) due: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Work {
+    Call(Arc<CallWork>),
+    Cell,
+}
+
+/// What is needed to make the payload of any range of items, again if need be.
+#[derive(Debug)]
+pub(super) struct CallWork {
+    pub(super) call: prust::request::Call,
+    pub(super) body: Vec<u8>,
+    pub(super) prefix: usize,
+    pub(super) lengths: Lengths,
+    pub(super) ends: Vec<u64>,
+    /// Every task gets all items.
+    pub(super) replicate: bool,
+    /// The request's metadata without `items`, which differs from task to task.
+    pub(super) metadata: serde_json::Value,
+    pub(super) content: Arc<RawValue>,
+}
+
+impl CallWork {
+    pub(super) fn payload(&self, range: std::ops::Range<u64>) -> Vec<u8> {
+        let range = if self.replicate { 0..self.lengths.n_items() } else { range };
+        let (prefix, items) = self.body.split_at(self.prefix);
+        outcome::cut_payload(prefix, &self.lengths, &self.ends, items, range)
+    }
+}
+
+/// What a submission is made of.
+pub(super) struct Parts {
+    pub(super) id: SubmissionId,
+    pub(super) label: String,
+    pub(super) method: &'static str,
+    pub(super) work: Work,
+    pub(super) balanced: bool,
+    pub(super) tasks: Vec<Task>,
+    pub(super) first_number: Number,
+    pub(super) after: Vec<String>,
+    pub(super) follow: Vec<String>,
+}
+
+impl Submission {
+    pub(super) fn new(parts: Parts, now: Now) -> Self {
+        let Parts { id, label, method, work, balanced, tasks, first_number, after, follow } = parts;
+        let total = tasks.iter().map(|task| task.n_values).sum();
+        let bytes_held = match &work {
+            Work::Call(call) => call.body.len() as u64,
+            Work::Cell => 0,
+        };
+        Self {
+            id,
+            label,
+            method,
+            work,
+            balanced,
+            ended_at: tasks.is_empty().then_some(now.at),
+            tasks,
+            open_from: 0,
+            finished: Vec::new(),
+            n_settled: 0,
+            tally: Tally::new(total),
+            submitted: now.date,
+            at: now.at,
+            bytes_sent: 0,
+            bytes_held,
+            stopping: false,
+            forgotten: false,
+            purged: false,
+            after,
+            follow,
+            progress: Progress { told: None, due: true },
+            hint: None,
+            first_number,
+        }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.len() == self.tasks.len()
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.n_settled == self.tasks.len()
+    }
+
+    pub(super) fn number(&self, task: u32) -> Number {
+        self.tasks[task as usize].number_now(self.first_number, task)
+    }
+
+    pub(super) fn n_values(&self) -> u64 {
+        self.tally.counts.total
+    }
+
+    /// The task has ended: counters, order, times.
+    pub(super) fn end_task(&mut self, idx: u32, end: End, now: Now) {
+        let ran = !matches!(end, End::Aborted(_));
+        let span = self.span(idx).filter(|_| ran);
+        let stopping = self.stopping;
+        let task = &mut self.tasks[idx as usize];
+        let (engine, n) = (task.engine, task.n_values);
+        let mut ended = Ended::default();
+        match &end {
+            End::Value(Some(value)) => {
+                let failed = match outcome::read_outcomes(value) {
+                    Ok((outcomes, _)) => outcomes.failed,
+                    Err(_) => Vec::new(),
+                };
+                ended.failed = failed.len() as u64;
+                ended.done = n.saturating_sub(ended.failed);
+                self.bytes_held += value.len() as u64;
+                self.tally.bytes_received += value.len() as u64;
+                for (_, failure) in &failed {
+                    self.tally.error(failure, engine, 1);
+                }
+            }
+            End::Value(None) => ended.done = n,
+            End::Failed(failure) if stopping && is_interrupt(failure) => ended.cancelled = n,
+            End::Failed(failure) => {
+                ended.failed = n;
+                self.tally.error(failure, engine, n.max(1));
+            }
+            End::Aborted(_) => ended.cancelled = n,
+        }
+        task.stage = Stage::Ended(end);
+        self.tally.end(idx, engine, ended, span);
+        self.finished.push(idx);
+        let ended = |task: &Task| matches!(task.stage, Stage::Ended(_));
+        while self.tasks.get(self.open_from as usize).is_some_and(ended) {
+            self.open_from += 1;
+        }
+        if self.tasks[idx as usize].is_settled() {
+            self.n_settled += 1;
+        }
+        if self.is_finished() {
+            self.ended_at = Some(now.at);
+        }
+        self.progress.due = true;
+    }
+
+    /// The engine's own account of when it worked, as offsets from the submission.
+    fn span(&self, idx: u32) -> Option<(Duration, Duration)> {
+        let task = &self.tasks[idx as usize];
+        let offset = |time: SystemTime| time.duration_since(self.submitted).unwrap_or_default();
+        Some((offset(task.started?), offset(task.completed?)))
+    }
+
+    /// One value failed or was cancelled.
+    pub(super) fn has_failed(&self) -> bool {
+        self.tally.counts.failed + self.tally.counts.cancelled > 0
+    }
+
+    pub(super) fn elapsed(&self, now: Now) -> Duration {
+        self.ended_at.unwrap_or(now.at).saturating_sub(self.at)
+    }
+
+    /// `n_free`: engines that may be working on balanced tasks without having said so.
+    pub(super) fn counts(&self, n_free: usize) -> Counts {
+        let mut counts = self.tally.counts;
+        if self.balanced && counts.waiting > 0 {
+            let n_silent = n_free.saturating_sub(self.tally.n_running());
+            let open = &self.tasks[self.open_from as usize..];
+            let silent = open.iter().filter(|task| matches!(task.stage, Stage::Sent));
+            let running: u64 = silent.take(n_silent).map(|task| task.n_values).sum();
+            counts.running += running;
+            counts.waiting = counts.waiting.saturating_sub(running);
+        }
+        counts
+    }
+
+    pub(super) fn status(&self, n_free: usize, now: Now) -> Status {
+        let counts = self.counts(n_free);
+        Status {
+            label: self.label.clone(),
+            n_tasks: self.tasks.len() as u64,
+            n_values: counts.total,
+            done: counts.done,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            running: counts.running,
+            finished: self.is_finished(),
+            elapsed: self.elapsed(now),
+            serial: self.tally.serial,
+        }
+    }
+
+    pub(super) fn summary(
+        &self,
+        msg_id: impl Fn(Number) -> String,
+        n_free: usize,
+        now: Now,
+    ) -> Summary {
+        let counts = self.counts(n_free);
+        let state = match () {
+            () if !self.is_finished() && counts.running + counts.done + counts.failed > 0 => {
+                State::Running
+            }
+            () if !self.is_finished() => State::Waiting,
+            () if counts.failed > 0 => State::Failed,
+            () if counts.cancelled > 0 => State::Cancelled,
+            () => State::Done,
+        };
+        let rows = self.tally.rows(self.tasks.len() as u32).into_iter();
+        let rows = rows.map(|idx| {
+            let task = &self.tasks[idx as usize];
+            Row {
+                msg_id: msg_id(self.number(idx)),
+                engine: task.engine,
+                items: task.n_values,
+                status: task.status().to_owned(),
+                submitted: Some(self.submitted),
+                started: task.started,
+                completed: task.completed,
+                received: task.received,
+            }
+        });
+        Summary {
+            submission: self.id,
+            label: self.label.clone(),
+            state,
+            counts,
+            tasks: self.tasks.len() as u64,
+            submitted: self.submitted,
+            elapsed: self.elapsed(now),
+            serial: self.tally.serial,
+            lanes: self.tally.lanes(),
+            errors: self.tally.errors(),
+            rows: rows.collect(),
+            bytes_sent: self.bytes_sent,
+            bytes_received: self.tally.bytes_received,
+            hint: self.hint.clone(),
+        }
+    }
+
+    /// One task for an answer, and its value.
+    pub(super) fn result(&self, idx: u32, msg_id: String) -> (TaskResult, &[u8]) {
+        let task = &self.tasks[idx as usize];
+        let (end, value): (TaskEnd, &[u8]) = match task.end() {
+            Some(End::Value(Some(value))) => (TaskEnd::Value { bytes: value.len() as u64 }, value),
+            Some(End::Value(None)) | None => (TaskEnd::Failed(purged()), &[]),
+            Some(End::Failed(failure) | End::Aborted(failure)) => {
+                (TaskEnd::Failed(failure.clone()), &[])
+            }
+        };
+        let result = TaskResult {
+            first_item: task.items.start,
+            n: task.n_values,
+            engine_id: task.engine,
+            msg_id,
+            method: self.method.to_owned(),
+            end,
+        };
+        (result, value)
+    }
+
+    /// The first failures of all tasks.
+    pub(super) fn failures(&self, msg_id: impl Fn(Number) -> String) -> Vec<RemoteError> {
+        let mut failures = Vec::new();
+        for (task, idx) in self.tasks.iter().zip(0u32..) {
+            let mut add = |item: Option<u64>, failure: &Failure| {
+                failures.push(RemoteError::new(RemoteFailure {
+                    ename: failure.ename.clone(),
+                    evalue: failure.evalue.clone(),
+                    traceback: failure.traceback.clone(),
+                    engine_id: task.engine,
+                    method: self.method.to_owned(),
+                    msg_id: msg_id(self.number(idx)),
+                    item,
+                }));
+            };
+            match task.end() {
+                Some(End::Failed(failure) | End::Aborted(failure)) => add(None, failure),
+                Some(End::Value(Some(value))) => {
+                    let outcomes = outcome::read_outcomes(value);
+                    for (item, failure) in outcomes.into_iter().flat_map(|(all, _)| all.failed) {
+                        add(Some(task.items.start + item), &failure);
+                    }
+                }
+                Some(End::Value(None)) | None => (),
+            }
+            if failures.len() >= FAILURES_TOLD_MAX {
+                failures.truncate(FAILURES_TOLD_MAX);
+                break;
+            }
+        }
+        failures
+    }
+
+    pub(super) fn metadata(&self, idx: u32, msg_id: String) -> TaskMetadata {
+        TaskMetadata {
+            msg_id,
+            submitted: Some(self.submitted),
+            label: Some(self.label.clone()),
+            after: self.after.clone(),
+            follow: self.follow.clone(),
+            ..self.tasks[idx as usize].metadata()
+        }
+    }
+
+    /// Drops values and payload, keeps the record.
+    pub(super) fn purge(&mut self) {
+        for task in &mut self.tasks {
+            if let Stage::Ended(End::Value(value)) = &mut task.stage {
+                *value = None;
+            }
+        }
+        self.work = Work::Cell;
+        self.bytes_held = 0;
+        self.purged = true;
+    }
+
+    pub(super) fn engines(&self) -> Vec<EngineId> {
+        let mut engines: Vec<EngineId> = self.tasks.iter().filter_map(|task| task.engine).collect();
+        engines.sort_unstable();
+        engines.dedup();
+        engines
+    }
+}
+
+pub(super) fn is_interrupt(failure: &Failure) -> bool {
+    matches!(failure.ename.as_str(), "Interrupted" | "KeyboardInterrupt")
+}
+
+fn purged() -> Failure {
+    Failure::new("ResultPurged", "the value was dropped to stay within the memory set aside for it")
+}

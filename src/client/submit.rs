@@ -1,0 +1,269 @@
+//! From a user's call to messages: resolves targets, cuts items into tasks, sends them.
+
+use super::chunk;
+use super::command::SubmissionId;
+use super::event::{Channel, Effect, Now, Outgoing, raw};
+use super::state::State;
+use super::submission::{CallWork, Parts, Submission, Work};
+use super::task::{End, Task};
+use crate::cell::namespace::{Delta, Variable};
+use prust::items::Lengths;
+use prust::outcome::Failure;
+use prust::request::{self, Call, Options, Submit};
+use prust::{EngineId, Error, Targets};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A submission about to be made.
+pub(super) struct Plan {
+    pub(super) label: String,
+    pub(super) method: &'static str,
+    pub(super) work: Work,
+    pub(super) balanced: bool,
+    pub(super) tasks: Vec<Task>,
+    pub(super) after: Vec<String>,
+    pub(super) follow: Vec<String>,
+}
+
+impl State {
+    pub(super) fn submit(
+        &mut self,
+        cell: &str,
+        submit: Submit,
+        body: Vec<u8>,
+        now: Now,
+    ) -> Result<SubmissionId, Error> {
+        let Submit { work, targets, balanced, options } = submit;
+        match work {
+            request::Work::Execute { source } => {
+                self.submit_cell(&targets, balanced, options, source, now)
+            }
+            request::Work::Apply { call, prefix, lengths } => {
+                let work = Given { call, prefix, lengths, body, replicate: true };
+                self.submit_call(cell, work, &targets, balanced, &options, now)
+            }
+            request::Work::Map { call, prefix, lengths } => {
+                let work = Given { call, prefix, lengths, body, replicate: false };
+                self.submit_call(cell, work, &targets, balanced, &options, now)
+            }
+        }
+    }
+
+    fn submit_call(
+        &mut self,
+        cell: &str,
+        given: Given,
+        targets: &Targets,
+        balanced: bool,
+        options: &Options,
+        now: Now,
+    ) -> Result<SubmissionId, Error> {
+        let engines = self.engines_meant(targets, balanced)?;
+        let (after, follow) =
+            (self.message_ids(&options.after)?, self.message_ids(&options.follow)?);
+        let n = given.lengths.n_items();
+        let per_task = given.call.per_task;
+        let n_values = |items: &Range<u64>| {
+            if given.replicate || per_task { 1 } else { items.end - items.start }
+        };
+        let tasks: Vec<Task> = if balanced {
+            let chunks = match options.chunksize {
+                _ if given.replicate => vec![0..n],
+                Some(size) => chunk::fixed(n, size),
+                None => chunk::adaptive(n, engines.len() as u64),
+            };
+            chunks
+                .into_iter()
+                .map(|items| Task::new(items.clone(), n_values(&items), None))
+                .collect()
+        } else {
+            let chunks = if given.replicate {
+                vec![0..n; engines.len()]
+            } else {
+                chunk::partition(n, engines.len() as u64, given.call.method == "scatter")
+            };
+            let tasks = chunks.into_iter().zip(&engines);
+            tasks.map(|(items, id)| Task::new(items.clone(), n_values(&items), Some(*id))).collect()
+        };
+        let mut metadata = json!({
+            "label": options.label.as_deref().unwrap_or(&given.call.name),
+            "prust": prust_metadata(cell, &given.call),
+        });
+        if balanced {
+            metadata["targets"] = self.target_uuids(targets, &engines);
+            metadata["retries"] = options.retries.into();
+            metadata["timeout"] =
+                options.timeout.map_or(0.0, |timeout| timeout.as_secs_f64()).into();
+            metadata["after"] = json!(after);
+            metadata["follow"] = json!(follow);
+        }
+        let label = options.label.clone().unwrap_or_else(|| given.call.name.clone());
+        let method = method_name(&given.call.method);
+        let work = Work::Call(Arc::new(given.into_work(metadata, self.empty.clone())?));
+        Ok(self.start(Plan { label, method, work, balanced, tasks, after, follow }, now))
+    }
+
+    /// Makes the record and sends its tasks.
+    pub(super) fn start(&mut self, plan: Plan, now: Now) -> SubmissionId {
+        let Plan { label, method, work, balanced, tasks, after, follow } = plan;
+        self.make_room();
+        self.n_submissions += 1;
+        let id = self.n_submissions;
+        let first_number = self.n_numbers + 1;
+        self.n_numbers += tasks.len() as u64;
+        if !tasks.is_empty() {
+            self.by_number.insert(first_number, id);
+        }
+        let work_to_send = match &work {
+            Work::Call(call) => Some(call.clone()),
+            Work::Cell => None,
+        };
+        let parts = Parts { id, label, method, work, balanced, tasks, first_number, after, follow };
+        let mut submission = Submission::new(parts, now);
+        if !balanced {
+            submission.tally.add_lanes(&submission.engines());
+        }
+        self.bytes_held += submission.bytes_held;
+        self.submissions.insert(id, submission);
+        self.active.insert(id);
+        if let Some(call) = work_to_send {
+            self.send_calls(id, &call, now);
+        }
+        self.refresh_hint(id);
+        id
+    }
+
+    fn send_calls(&mut self, id: SubmissionId, work: &CallWork, now: Now) {
+        let Some(submission) = self.submissions.get_mut(&id) else { return };
+        let msg_type: Arc<str> = "apply_request".into();
+        let mut metadata: HashMap<u64, Arc<RawValue>> = HashMap::new();
+        let mut stranded = Vec::new();
+        for (task, idx) in submission.tasks.iter().zip(0u32..) {
+            let (channel, to) = match task.engine {
+                None => (Channel::Task, None),
+                Some(engine) => match self.engines.get_mut(&engine) {
+                    Some(engine) => {
+                        engine.queue.push_back((id, idx));
+                        (Channel::Mux, Some(engine.uuid.clone()))
+                    }
+                    None => {
+                        stranded.push(idx);
+                        continue;
+                    }
+                },
+            };
+            let n_items = task.n_values;
+            let metadata = metadata.entry(n_items).or_insert_with(|| {
+                let mut metadata = work.metadata.clone();
+                metadata["prust"]["items"] = n_items.into();
+                raw(&metadata)
+            });
+            let payload = work.payload(task.items.clone());
+            submission.bytes_sent += payload.len() as u64;
+            self.effects.push(Effect::Send(Outgoing {
+                channel,
+                to,
+                number: submission.first_number + u64::from(idx),
+                msg_type: msg_type.clone(),
+                metadata: metadata.clone(),
+                content: work.content.clone(),
+                buffers: vec![payload],
+            }));
+        }
+        for engine in submission.engines() {
+            self.start_next(engine, now);
+        }
+        for idx in stranded {
+            let failure =
+                Failure::new("EngineError", "the engine was lost before the task was sent");
+            self.end_task(id, idx, End::Failed(failure), now);
+        }
+    }
+
+    /// Live engines of a wish. Balanced work without wishes may wait for engines to come.
+    pub(super) fn engines_meant(
+        &self,
+        targets: &Targets,
+        balanced: bool,
+    ) -> Result<Vec<EngineId>, Error> {
+        let live = self.live();
+        if balanced && *targets == Targets::All {
+            return Ok(live);
+        }
+        Ok(targets.resolve(&live)?)
+    }
+
+    fn target_uuids(&self, targets: &Targets, engines: &[EngineId]) -> Value {
+        if *targets == Targets::All {
+            return json!([]);
+        }
+        let uuids = engines.iter().filter_map(|id| self.engines.get(id));
+        uuids.map(|engine| engine.uuid.to_string()).collect()
+    }
+
+    /// The messages behind submissions that others depend on.
+    fn message_ids(&self, submissions: &[SubmissionId]) -> Result<Vec<String>, Error> {
+        let mut ids = Vec::new();
+        for id in submissions {
+            let Some(submission) = self.submissions.get(id) else {
+                return Err(Error::ResultPurged { submission: *id });
+            };
+            if submission.balanced {
+                let tasks = 0..submission.tasks.len() as u32;
+                ids.extend(tasks.map(|idx| self.msg_id(submission.number(idx))));
+            } else if !submission.is_finished() {
+                // The scheduler knows only the tasks that it gives out itself.
+                let what = "after or follow on a direct view's work that still runs".to_owned();
+                return Err(Error::Unsupported { what });
+            }
+        }
+        Ok(ids)
+    }
+}
+
+/// A call as it came.
+struct Given {
+    call: Call,
+    prefix: u64,
+    lengths: Lengths,
+    body: Vec<u8>,
+    replicate: bool,
+}
+
+impl Given {
+    fn into_work(self, metadata: Value, content: Arc<RawValue>) -> Result<CallWork, Error> {
+        let Self { call, prefix, lengths, body, replicate } = self;
+        let items = usize::try_from(prefix).ok().and_then(|prefix| body.len().checked_sub(prefix));
+        if items.is_none() || items != lengths.n_bytes() {
+            let reason = "a submission whose table does not fit its bytes".to_owned();
+            return Err(Error::Disconnected { reason });
+        }
+        let ends = lengths.ends();
+        let prefix = prefix as usize;
+        Ok(CallWork { call, body, prefix, lengths, ends, replicate, metadata, content })
+    }
+}
+
+/// What the engine needs to run a call, apart from the number of items.
+fn prust_metadata(cell: &str, call: &Call) -> Value {
+    let mut prust = json!({"library": call.library, "offset": call.offset});
+    if !call.defines.is_empty() {
+        let variable = |type_text: &String| Variable {
+            type_text: type_text.clone(),
+            mutable: true,
+            cell: cell.to_owned(),
+        };
+        let put = call.defines.iter().map(|(name, ty)| (name.clone(), variable(ty))).collect();
+        let delta = Delta { cell: cell.to_owned(), put, ..Delta::default() };
+        prust["delta"] = serde_json::to_value(delta).unwrap_or_default();
+        prust["mutates"] = true.into();
+    }
+    prust
+}
+
+fn method_name(method: &str) -> &'static str {
+    ["map", "push", "pull", "scatter"].into_iter().find(|known| *known == method).unwrap_or("apply")
+}

@@ -1,0 +1,94 @@
+//! The errors a controller makes itself, in the form clients expect: as ipyparallel's `wrap_exception`
+//! writes them.
+
+use serde_json::{Value, json};
+
+use crate::EngineId;
+
+/// Why a task ended without an engine's reply, or a query without an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    EngineLost {
+        engine: EngineId,
+        uuid: String,
+        msg_id: String,
+        cause: String,
+    },
+    NoSuchEngine {
+        uuid: String,
+    },
+    InvalidDependency {
+        why: String,
+    },
+    ImpossibleDependency {
+        why: String,
+    },
+    Timeout {
+        msg_id: String,
+    },
+    Aborted,
+    QueueFull,
+    /// A query that cannot be answered: the exception's name and its text.
+    Query {
+        ename: &'static str,
+        evalue: String,
+    },
+}
+
+impl Failure {
+    pub(crate) fn key(evalue: impl Into<String>) -> Self {
+        Self::Query { ename: "KeyError", evalue: evalue.into() }
+    }
+
+    pub(crate) fn index(evalue: impl Into<String>) -> Self {
+        Self::Query { ename: "IndexError", evalue: evalue.into() }
+    }
+
+    pub(crate) fn value(evalue: impl Into<String>) -> Self {
+        Self::Query { ename: "ValueError", evalue: evalue.into() }
+    }
+
+    /// Returns the content of the error reply. `engine_info` is empty: with it a client would wait for
+    /// output of the engine.
+    pub fn content(&self) -> Value {
+        if *self == Self::Aborted {
+            return json!({"status": "aborted"});
+        }
+        let (ename, evalue) = (self.ename(), self.evalue());
+        let traceback = [format!("{ename}: {evalue}")];
+        json!({
+            "status": "error", "ename": ename, "evalue": evalue, "traceback": traceback,
+            "engine_info": {}
+        })
+    }
+
+    pub(crate) fn status(&self) -> &'static str {
+        if *self == Self::Aborted { "aborted" } else { "error" }
+    }
+
+    fn ename(&self) -> &'static str {
+        match self {
+            Self::EngineLost { .. } | Self::NoSuchEngine { .. } => "EngineError",
+            Self::InvalidDependency { .. } => "InvalidDependency",
+            Self::ImpossibleDependency { .. } => "ImpossibleDependency",
+            Self::Timeout { .. } => "TaskTimeout",
+            Self::Aborted => "TaskAborted",
+            Self::QueueFull => "QueueFull",
+            Self::Query { ename, .. } => ename,
+        }
+    }
+
+    fn evalue(&self) -> String {
+        match self {
+            Self::EngineLost { engine, uuid, msg_id, cause } => {
+                format!("engine {engine} ({uuid}) was lost while it ran task {msg_id}: {cause}")
+            }
+            Self::NoSuchEngine { uuid } => format!("there is no engine {uuid}"),
+            Self::InvalidDependency { why } | Self::ImpossibleDependency { why } => why.clone(),
+            Self::Timeout { msg_id } => format!("task {msg_id} found no engine in time"),
+            Self::Aborted => String::new(),
+            Self::QueueFull => format!("{} tasks are waiting already", crate::TASKS_OPEN_MAX),
+            Self::Query { evalue, .. } => evalue.clone(),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What engines publish: passed on to every client as it came, and kept in the task's record. A
+//! `shutdown_reply` among it ends the engine.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::record::append_bounded;
+use crate::{Channel, Cluster, Effect, Head, Message, Millis};
+
+/// Contents of results and errors up to this size are kept in records.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Deserialize)]
+struct Stream {
+    name: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Input {
+    code: String,
+}
+
+impl Cluster {
+    /// `[topic, ..]` from an engine.
+    pub(crate) fn published(&mut self, message: Message, head: &Head, now: Millis) -> Option<()> {
+        if message.ids.is_empty() {
+            return None;
+        }
+        match head.msg_type.as_str() {
+            "shutdown_reply" => {
+                let id = self.by_uuid.get(head.session.as_bytes()).copied();
+                self.forward_published(message);
+                if let Some(id) = id {
+                    self.lose(id, "it was shut down", now);
+                }
+                return Some(());
+            }
+            "stream" | "error" | "execute_input" | "execute_result" => self.keep(&message, head),
+            _ => {}
+        }
+        self.forward_published(message);
+        Some(())
+    }
+
+    fn forward_published(&mut self, message: Message) {
+        let frames = message.join();
+        self.effects.push(Effect::Forward { channel: Channel::ClientIopub, frames });
+    }
+
+    /// Keeps output in the record of the task it belongs to. The request always came through here
+    /// first, so output of an unknown task belongs to none that is remembered.
+    fn keep(&mut self, message: &Message, head: &Head) {
+        let key = message.parent_id().and_then(|id| self.records.key_of(&id));
+        let Some(key) = key else { return };
+        let content = &message.content;
+        let kept = || {
+            let is_small = content.len() <= KEPT_BYTES_MAX;
+            is_small.then(|| serde_json::from_slice::<&RawValue>(content).ok()).flatten()
+        };
+        match head.msg_type.as_str() {
+            "stream" => {
+                let Ok(stream) = serde_json::from_slice::<Stream>(content) else { return };
+                self.records.change(key, |record| match stream.name.as_str() {
+                    "stdout" => append_bounded(&mut record.stdout, &stream.text),
+                    "stderr" => append_bounded(&mut record.stderr, &stream.text),
+                    _ => {}
+                });
+            }
+            "execute_input" => {
+                let Ok(input) = serde_json::from_slice::<Input>(content) else { return };
+                if input.code.len() <= KEPT_BYTES_MAX {
+                    self.records.change(key, |record| record.execute_input = Some(input.code));
+                }
+            }
+            "error" => {
+                let error = kept().map(|raw| raw.get().as_bytes().to_vec());
+                self.records.change(key, |record| record.error = error);
+            }
+            _ => {
+                let result = kept().map(|raw| raw.get().as_bytes().to_vec());
+                self.records.change(key, |record| record.execute_result = result);
+            }
+        }
+    }
+}

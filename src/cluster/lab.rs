@@ -1,0 +1,165 @@
+//! For tests: a cluster with a clock in the hand, and messages written as briefly as possible.
+
+use serde_json::{Value, json};
+
+use crate::{Channel, Cluster, Effect, Event, Head, Hwm, Message, Millis, Settings};
+
+pub(crate) struct Lab {
+    pub(crate) cluster: Cluster,
+    pub(crate) now: Millis,
+    /// What was asked for and not looked at yet. Beats are left out.
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Lab {
+    pub(crate) fn new(hwm: Hwm) -> Self {
+        let settings = Settings {
+            period: Millis(3000),
+            hwm,
+            session: "hub".to_owned(),
+            connection_info: json!({"interface": "tcp://127.0.0.1"}),
+        };
+        let now = Millis(1_000_000);
+        Self { cluster: Cluster::new(settings, now), now, effects: Vec::new() }
+    }
+
+    pub(crate) fn handle(&mut self, event: Event) {
+        let effects = self.cluster.handle(event, self.now);
+        self.cluster.check();
+        self.effects.extend(effects.into_iter().filter(|effect| !is_beat(effect)));
+    }
+
+    pub(crate) fn receive(&mut self, channel: Channel, message: Message) {
+        let head = message.head().expect("tests write JSON headers");
+        self.handle(Event::Received { channel, head, message });
+    }
+
+    /// Lets time pass, deadline by deadline.
+    pub(crate) fn wait(&mut self, millis: u64) {
+        let end = self.now + Millis(millis);
+        while self.cluster.next_deadline() <= end {
+            self.now = self.now.max(self.cluster.next_deadline());
+            self.handle(Event::Tick);
+        }
+        self.now = end;
+    }
+
+    /// Registers an engine, lets it answer a beat, and returns its number.
+    pub(crate) fn engine(&mut self, uuid: &str) -> u64 {
+        self.register(json!({"uuid": uuid}));
+        self.echo(uuid);
+        let id = self.taken().iter().find_map(|effect| match effect {
+            Effect::Write { channel: Channel::Notification, content, .. } => content["id"].as_u64(),
+            _ => None,
+        });
+        id.expect("an engine that answers is announced")
+    }
+
+    /// Lets an engine answer the newest beat.
+    pub(crate) fn echo(&mut self, uuid: &str) {
+        let beat = self.cluster.n_beats().saturating_sub(1).to_string();
+        self.handle(Event::Echo { frames: vec![uuid.as_bytes().to_vec(), beat.into_bytes()] });
+    }
+
+    pub(crate) fn register(&mut self, content: Value) {
+        let message =
+            message(&["registrar"], "r", "registration_request", None, json!({}), content);
+        self.receive(Channel::Registration, message);
+    }
+
+    pub(crate) fn unregister(&mut self, id: u64, cause: &str) {
+        let content = json!({"id": id, "cause": cause});
+        let message = message(&["nanny"], "u", "unregistration_request", None, json!({}), content);
+        self.receive(Channel::Registration, message);
+    }
+
+    pub(crate) fn task(&mut self, msg_id: &str, metadata: Value) {
+        let task = message(&["client"], msg_id, "apply_request", None, metadata, json!({}));
+        self.receive(Channel::ClientTask, task);
+    }
+
+    pub(crate) fn reply(&mut self, uuid: &str, msg_id: &str, metadata: Value) {
+        let content = json!({"status": metadata["status"]});
+        let id = format!("{msg_id}-reply");
+        let reply = message(&[uuid, "client"], &id, "apply_reply", Some(msg_id), metadata, content);
+        self.receive(Channel::EngineTask, reply);
+    }
+
+    pub(crate) fn query(&mut self, msg_type: &str, content: Value) -> Value {
+        self.taken();
+        let query = message(&["client"], "q", msg_type, None, json!({}), content);
+        self.receive(Channel::Registration, query);
+        let reply = self.taken().into_iter().find_map(|effect| match effect {
+            Effect::Write { channel: Channel::Registration, content, .. } => Some(content),
+            _ => None,
+        });
+        reply.expect("every query is answered")
+    }
+
+    pub(crate) fn taken(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Returns what was asked for, one line per effect, and forgets it.
+    pub(crate) fn lines(&mut self) -> Vec<String> {
+        self.taken().iter().map(line).collect()
+    }
+
+    /// Asserts that exactly these effects were asked for.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, lines: &[&str]) {
+        assert_eq!(self.lines(), lines);
+    }
+}
+
+pub(crate) fn message(
+    ids: &[&str],
+    msg_id: &str,
+    msg_type: &str,
+    parent_id: Option<&str>,
+    metadata: Value,
+    content: Value,
+) -> Message {
+    let date = "2026-11-22T12:00:00.000000Z";
+    let header = json!({"msg_id": msg_id, "msg_type": msg_type, "session": "s", "date": date});
+    let parent = parent_id.map_or_else(|| json!({}), |msg_id| json!({"msg_id": msg_id}));
+    let bytes = |value: Value| value.to_string().into_bytes();
+    Message {
+        ids: ids.iter().map(|id| id.as_bytes().to_vec()).collect(),
+        signature: b"signature".to_vec(),
+        header: bytes(header),
+        parent: bytes(parent),
+        metadata: bytes(metadata),
+        content: bytes(content),
+        buffers: Vec::new(),
+    }
+}
+
+/// Describes an effect in one line: channel, identities, type, message it answers, what it says.
+pub(crate) fn line(effect: &Effect) -> String {
+    let ids = |ids: &[Vec<u8>]| {
+        ids.iter().map(|id| String::from_utf8_lossy(id)).collect::<Vec<_>>().join(",")
+    };
+    match effect {
+        Effect::Forward { channel, frames } => {
+            let message = Message::split(frames.clone()).expect("a message is forwarded");
+            let head = message.head().unwrap_or_default();
+            format!("{channel:?} [{}] {} {}", ids(&message.ids), head.msg_type, head.msg_id)
+        }
+        Effect::Resign { channel, ids: to, header, .. } => {
+            let head: Head = serde_json::from_slice(header).unwrap_or_default();
+            format!("{channel:?} [{}] {} {} resigned", ids(to), head.msg_type, head.msg_id)
+        }
+        Effect::Write { channel, ids: to, msg_type, parent, content, .. } => {
+            let parent: Head = serde_json::from_slice(parent).unwrap_or_default();
+            let said = [&content["ename"], &content["status"], &content["id"]];
+            let said = said.into_iter().find(|value| !value.is_null()).unwrap_or(&Value::Null);
+            format!("{channel:?} [{}] {msg_type} to {} {said}", ids(to), parent.msg_id)
+        }
+        Effect::Stop => "stop".to_owned(),
+    }
+}
+
+fn is_beat(effect: &Effect) -> bool {
+    matches!(effect, Effect::Forward { channel: Channel::Ping, .. })
+}

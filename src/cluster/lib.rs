@@ -1,0 +1,238 @@
+//! The controller's state machine: events in, effects out. It opens no socket, reads no clock, signs
+//! nothing and prints nothing; the same events give the same effects.
+//!
+//! It decides what ipyparallel's hub and schedulers decide: who is registered, where a task runs, who
+//! is told what, and which record is kept of it. The wire protocol it speaks is ipyparallel's, frame by
+//! frame, so that stock clients and stock engines can be at either end.
+//!
+//! The caller owns the sockets: it checks signatures, hands every message to [`Cluster::handle`] with
+//! the time, carries out the effects, and comes back with [`Event::Tick`] at [`Cluster::next_deadline`].
+
+mod broadcast;
+mod check;
+mod dependency;
+mod direct;
+mod engine;
+mod event;
+mod failure;
+mod hub;
+mod hub_records;
+mod iopub;
+#[cfg(test)]
+mod lab;
+mod message;
+mod query;
+mod record;
+mod scheduler;
+#[cfg(test)]
+mod sim;
+mod task;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use broadcast::Broadcast;
+use engine::Engine;
+pub use event::{Channel, Effect, Event};
+pub use failure::Failure;
+pub use message::{Frames, Head, Message};
+use record::Records;
+pub use record::{Moment, Record};
+use scheduler::Scheduler;
+pub use time::{Millis, iso, parse_iso};
+
+/// The number of an engine, counted from 0 and never used twice.
+pub type EngineId = u32;
+
+/// The position of a task, or of a record, in the order of submission.
+pub(crate) type Key = u64;
+
+/// How many tasks, in all queues together, may be open. The next one is refused with an error reply.
+pub const TASKS_OPEN_MAX: usize = 1 << 20;
+
+/// How long the notice of a lost engine waits after the error replies for its work. A stock client
+/// fails that work by itself when the notice overtakes the replies, and stumbles over them later.
+const NOTICE_AFTER_REPLIES: Millis = Millis(20);
+
+/// How long a shutdown waits, so that its reply and its notice leave first.
+const STOP_AFTER: Millis = Millis(200);
+
+/// How many tasks may be in flight on one engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hwm {
+    /// About 20 ms of work per engine, measured, between 1 and 64 tasks.
+    Auto,
+    /// As many as there are.
+    Unlimited,
+    /// Exactly so many.
+    Fixed(u32),
+}
+
+/// What a cluster is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The time between two beats of the heart monitor; never 0.
+    pub period: Millis,
+    pub hwm: Hwm,
+    /// The text that makes message ids of resubmitted tasks unique: the session of the controller.
+    pub session: String,
+    /// `connection_info` of every registration reply: the engine file as JSON.
+    pub connection_info: serde_json::Value,
+}
+
+/// What arrived and led to nothing, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames that are no message: no delimiter, a header that is no JSON, a missing identity.
+    pub malformed: u64,
+    /// A second submission under a message id that is known.
+    pub duplicate: u64,
+    /// A reply nobody waits for (any more), for example from an engine that was given up.
+    pub late: u64,
+}
+
+/// The whole state of a controller.
+pub struct Cluster {
+    settings: Settings,
+    engines: BTreeMap<EngineId, Engine>,
+    /// uuid -> id of every registered engine, announced or not; lookups only.
+    by_uuid: HashMap<Vec<u8>, EngineId>,
+    next_engine: EngineId,
+    scheduler: Scheduler,
+    broadcasts: BTreeMap<Key, Broadcast>,
+    /// original message id -> broadcast; lookups only.
+    broadcast_by_id: HashMap<String, Key>,
+    records: Records,
+    beat: engine::Beat,
+    /// Notices of lost engines that wait for `NOTICE_AFTER_REPLIES`, in order of time.
+    notices: VecDeque<(Millis, serde_json::Value)>,
+    stop_at: Option<Millis>,
+    stopped: bool,
+    n_resubmitted: u64,
+    counts: Counts,
+    effects: Vec<Effect>,
+}
+
+impl Cluster {
+    /// Returns a cluster without engines. The first beat is due at `now`.
+    ///
+    /// # Panics
+    /// If the heartbeat period is 0.
+    pub fn new(settings: Settings, now: Millis) -> Self {
+        assert!(settings.period > Millis(0), "a heart monitor needs a period");
+        Self {
+            scheduler: Scheduler::default(),
+            engines: BTreeMap::new(),
+            by_uuid: HashMap::new(),
+            next_engine: 0,
+            broadcasts: BTreeMap::new(),
+            broadcast_by_id: HashMap::new(),
+            records: Records::default(),
+            beat: engine::Beat::new(now),
+            notices: VecDeque::new(),
+            stop_at: None,
+            stopped: false,
+            n_resubmitted: 0,
+            counts: Counts::default(),
+            effects: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Takes one event in and returns what has to be done, in order. `now` is milliseconds since the
+    /// Unix epoch and must never go back. Call [`Cluster::next_deadline`] again afterwards.
+    pub fn handle(&mut self, event: Event, now: Millis) -> Vec<Effect> {
+        match event {
+            Event::Received { channel, head, message } => {
+                self.received(channel, head, message, now)
+            }
+            Event::Echo { frames } => self.echo(&frames),
+            Event::Tick => {}
+        }
+        self.tick(now);
+        self.assign(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Returns when [`Event::Tick`] is due. There is always a next beat.
+    pub fn next_deadline(&self) -> Millis {
+        let timer = self.scheduler.next_timeout();
+        let notice = self.notices.front().map(|(at, _)| *at);
+        let due = [Some(self.next_beat()), timer, notice, self.stop_at.filter(|_| !self.stopped)];
+        due.into_iter().flatten().min().expect("there is always a next beat")
+    }
+
+    /// Returns what happened to a task or a direct request, oldest first, as far as it is remembered.
+    pub fn story(&self, msg_id: &str) -> Option<&[(Millis, Moment)]> {
+        self.records.by_id(msg_id).map(|record| record.story.as_slice())
+    }
+
+    /// Returns what arrived and led to nothing.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Returns the announced engines: number and uuid, by number.
+    pub fn engines(&self) -> Vec<(EngineId, String)> {
+        let announced = self.engines.values().filter(|engine| engine.announced);
+        announced.map(|engine| (engine.id, engine.uuid.clone())).collect()
+    }
+
+    fn received(&mut self, channel: Channel, head: Head, message: Message, now: Millis) {
+        if head.msg_id.is_empty() || head.msg_type.is_empty() {
+            self.counts.malformed += 1;
+            return;
+        }
+        let done = match channel {
+            Channel::Registration => self.hub_request(message, &head, now),
+            Channel::ClientMux => self.direct_request(message, head, now),
+            Channel::EngineMux => self.direct_reply(message, &head, now),
+            Channel::ClientControl => self.control_request(message, &head, now),
+            Channel::EngineControl => self.control_reply(message),
+            Channel::ClientTask => self.task_request(message, head, now),
+            Channel::EngineTask => self.task_reply(message, now),
+            Channel::ClientBroadcast => self.broadcast_request(message, head, now),
+            Channel::EngineBroadcast => self.broadcast_reply(message),
+            Channel::EngineIopub => self.published(message, &head, now),
+            Channel::Notification | Channel::ClientIopub | Channel::Ping | Channel::Pong => None,
+        };
+        if done.is_none() {
+            self.counts.malformed += 1;
+        }
+    }
+
+    fn tick(&mut self, now: Millis) {
+        self.beat_if_due(now);
+        self.expire_tasks(now);
+        while self.notices.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, content) = self.notices.pop_front().expect("front was looked at above");
+            self.notify("unregistration_notification", content);
+        }
+        if self.stop_at.is_some_and(|at| at <= now) && !self.stopped {
+            self.stopped = true;
+            self.effects.push(Effect::Stop);
+        }
+    }
+
+    fn notify(&mut self, msg_type: &'static str, content: serde_json::Value) {
+        self.effects.push(Effect::Write {
+            channel: Channel::Notification,
+            ids: Vec::new(),
+            msg_type: msg_type.to_owned(),
+            parent: Vec::new(),
+            metadata: serde_json::json!({}),
+            content,
+            buffers: Vec::new(),
+        });
+    }
+
+    fn engine_of(&self, uuid: &[u8]) -> Option<&Engine> {
+        self.engines.get(self.by_uuid.get(uuid)?)
+    }
+
+    fn live_engines(&self) -> BTreeSet<EngineId> {
+        self.engines.values().filter(|engine| engine.announced).map(|engine| engine.id).collect()
+    }
+}

@@ -1,0 +1,126 @@
+//! Which generated file came from which cell: so that a panic in a function of an older cell is shown at
+//! that cell's line. Remembers the latest `BOOKS_MAX` sources.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::cell::Map;
+use crate::cell::map::{byte_at, line_column};
+
+/// Sources remembered; an older one shows its generated place instead.
+const BOOKS_MAX: usize = 2000;
+
+/// One generated source and its cell.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) label: String,
+    pub(super) text: String,
+    pub(super) generated: String,
+    pub(super) map: Map,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    entries: HashMap<String, Arc<Entry>>,
+    order: VecDeque<String>,
+}
+
+/// All sources of this process, by generated file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Books(Arc<Mutex<Shelf>>);
+
+/// A place in a user's cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub label: String,
+    /// 1-based.
+    pub line: usize,
+    /// 1-based, in characters.
+    pub column: usize,
+    /// The cell's text.
+    pub text: String,
+}
+
+impl Books {
+    pub(super) fn add(&self, file: &str, entry: Entry) {
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if shelf.entries.insert(file.to_owned(), Arc::new(entry)).is_none() {
+            shelf.order.push_back(file.to_owned());
+        }
+        if shelf.order.len() > BOOKS_MAX {
+            let oldest = shelf.order.pop_front().expect("it is longer than the limit");
+            shelf.entries.remove(&oldest);
+        }
+    }
+
+    /// The user's place for a line and column of a generated file.
+    pub(super) fn place(&self, file: &str, line: u32, column: u32) -> Option<Place> {
+        let shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = shelf.entries.get(file)?.clone();
+        drop(shelf);
+        let at = byte_at(&entry.generated, line, column);
+        let user = entry.map.to_user(at..at)?;
+        let (line, column) = line_column(&entry.text, user.start);
+        Some(Place { label: entry.label.clone(), line, column, text: entry.text.clone() })
+    }
+
+    /// Replaces every `FOLDER/name.rs:LINE:COLUMN` of a known source by the user's `In[3]:LINE:COLUMN`.
+    pub(super) fn rewrite(&self, folder: &str, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find(folder) {
+            out.push_str(&rest[..at]);
+            let named = &rest[at..];
+            match self.user_place(named) {
+                Some((place, length)) => {
+                    out.push_str(&place);
+                    rest = &named[length..];
+                }
+                None => {
+                    out.push_str(folder);
+                    rest = &named[folder.len()..];
+                }
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+
+    /// Reads a place at the start of `text`; gives the user's words for it and the bytes they replace.
+    fn user_place(&self, text: &str) -> Option<(String, usize)> {
+        let file_end = text.find(".rs:")? + ".rs".len();
+        let number = |from: usize| -> Option<(u32, usize)> {
+            let digits = text.get(from..)?.bytes().take_while(u8::is_ascii_digit).count();
+            Some((text[from..from + digits].parse().ok()?, from + digits))
+        };
+        let (line, line_end) = number(file_end + 1)?;
+        let column_start = text[line_end..].starts_with(':').then_some(line_end + 1)?;
+        let (column, end) = number(column_start)?;
+        let place = self.place(&text[..file_end], line, column)?;
+        Some((format!("{}:{}:{}", place.label, place.line, place.column), end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::Source;
+
+    #[test]
+    fn generated_places_in_text_become_the_users() {
+        let cell = "\nboom()";
+        let mut source = Source::default();
+        source.ours("fn f() {\n").user(cell, 0..cell.len());
+        let books = Books::default();
+        let entry = Entry {
+            label: "In[3]".into(),
+            text: cell.into(),
+            generated: source.text.clone(),
+            map: source.map.clone(),
+        };
+        books.add("/store/src/leaf_1.rs", entry);
+        let text = "at /store/src/leaf_1.rs:3:1, then /store/src/other.rs:1:1";
+        let expected = "at In[3]:2:1, then /store/src/other.rs:1:1";
+        assert_eq!(books.rewrite("/store/src/", text), expected);
+    }
+}

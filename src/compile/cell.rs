@@ -1,0 +1,465 @@
+//! A cell to its libraries: unit, then leaf; again without a variable where rustc says it was moved. The
+//! straight path of every cell, local or for the engines.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::base::{self, Base};
+use super::books::{Books, Entry, Place};
+use super::dependencies::{self, DependencySet};
+use super::rustc::{Call, CrateType, Ended};
+use super::store::{self, Store};
+use super::toolchain::Toolchain;
+use super::{CompileError, Settings};
+use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::plan::{self, CratePlan, LeafSlots};
+use crate::cell::rustc_json::{self, Message};
+use crate::cell::{Delta, Namespace, Split, Unit, mir};
+
+/// Optimisation of units and of leaves, before the user chooses.
+const OPT_LEVEL_UNIT: u8 = 2;
+const OPT_LEVEL_LEAF: u8 = 1;
+
+/// A cell that drops variables one by one stops being compiled again after this many rounds.
+const ROUNDS_MAX: usize = 4;
+
+/// The text of a cell and how to call it in messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell<'a> {
+    pub text: &'a str,
+    /// `In[5]`
+    pub label: &'a str,
+}
+
+/// A cell ready to run.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The leaf; `None` when the cell only defines items or imports.
+    pub library: Option<PathBuf>,
+    /// Libraries to load before it, oldest first.
+    pub needs: Vec<PathBuf>,
+    /// What changes in the namespace once it has run.
+    pub delta: Delta,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Why a cell is not compiled.
+#[derive(Debug)]
+pub enum Failed {
+    /// The user's code has errors.
+    Errors(Vec<Diagnostic>),
+    /// Something else: the toolchain, the disk.
+    World(CompileError),
+}
+
+impl From<CompileError> for Failed {
+    fn from(error: CompileError) -> Self {
+        Self::World(error)
+    }
+}
+
+/// The compiler of one process. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) toolchain: Toolchain,
+    pub(super) store: Store,
+    pub(super) base: Base,
+    books: Books,
+    cwd: PathBuf,
+    /// Optimisation of units and leaves.
+    opt_levels: Mutex<(u8, u8)>,
+}
+
+/// What is remembered beside a compiled library.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    stderr: String,
+    types: std::collections::BTreeMap<usize, String>,
+}
+
+impl Compiler {
+    /// Finds the toolchain and makes the base ready: tens of milliseconds when it is cached, else seconds.
+    ///
+    /// # Errors
+    /// [`CompileError`]: no rustc, no shared std, no usable cache directory, a base that does not build.
+    pub async fn open(settings: Settings) -> Result<Self, CompileError> {
+        let opened = tokio::task::spawn_blocking(move || {
+            let toolchain = Toolchain::find(&settings)?;
+            let store = Store::open(&settings.cache, &base::key(&toolchain))?;
+            let base = base::ready(&store, &toolchain)?;
+            let cwd = settings.cwd;
+            let opt_levels = Mutex::new((OPT_LEVEL_UNIT, OPT_LEVEL_LEAF));
+            Ok(Shared { toolchain, store, base, books: Books::default(), cwd, opt_levels })
+        });
+        let shared = opened.await.expect("opening neither panics nor is cancelled")?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Chooses the optimisation of what is compiled from now on.
+    pub fn set_opt_level(&self, level: u8) {
+        let mut levels = self.shared.opt_levels.lock().unwrap_or_else(PoisonError::into_inner);
+        *levels = (level, level);
+    }
+
+    /// Optimisation of items and of statements.
+    pub fn opt_levels(&self) -> (u8, u8) {
+        *self.shared.opt_levels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The worker executable that matches the cells.
+    pub fn worker(&self) -> &Path {
+        &self.shared.base.worker
+    }
+
+    /// `rustc -vV`.
+    pub fn version(&self) -> &str {
+        &self.shared.toolchain.version
+    }
+
+    /// The store's directory.
+    pub fn store(&self) -> &Path {
+        &self.shared.store.root
+    }
+
+    /// The cell and line behind a place in generated source.
+    pub fn place(&self, file: &str, line: u32, column: u32) -> Option<Place> {
+        self.shared.books.place(file, line, column)
+    }
+
+    /// Replaces places in generated sources by the user's cell, line and column.
+    pub fn in_user_terms(&self, text: &str) -> String {
+        let folder = format!("{}/", self.shared.store.src().display());
+        if text.contains(&folder) { self.shared.books.rewrite(&folder, text) } else { text.to_owned() }
+    }
+
+    /// Remembers the units of a namespace that another process compiled, for places in panics.
+    pub fn learn(&self, namespace: &Namespace) {
+        for unit in &namespace.units {
+            self.remember(&unit.name, &unit.cell, &unit.text, &unit.generated, &unit.map);
+        }
+    }
+
+    fn remember(&self, name: &str, label: &str, text: &str, generated: &str, map: &crate::cell::Map) {
+        let file = self.source_file(name).display().to_string();
+        let entry = Entry {
+            label: label.to_owned(),
+            text: text.to_owned(),
+            generated: generated.to_owned(),
+            map: map.clone(),
+        };
+        self.shared.books.add(&file, entry);
+    }
+
+    fn source_file(&self, name: &str) -> PathBuf {
+        self.shared.store.src().join(format!("{name}.rs"))
+    }
+
+    fn library_file(&self, name: &str) -> PathBuf {
+        self.shared.store.lib().join(format!("lib{name}.so"))
+    }
+
+    /// Compiles a cell against a namespace. The namespace is not changed: apply the delta when it has run.
+    ///
+    /// # Errors
+    /// [`Failed`]; nothing has changed then.
+    pub async fn cell(&self, namespace: &Namespace, cell: Cell<'_>) -> Result<Compiled, Failed> {
+        self.compile(namespace, cell, false).await
+    }
+
+    /// As [`Compiler::cell`], but always with a leaf: what an engine runs to take over the change, also for
+    /// a cell that only defines items.
+    ///
+    /// # Errors
+    /// [`Failed`]; nothing has changed then.
+    pub async fn engine_cell(
+        &self,
+        namespace: &Namespace,
+        cell: Cell<'_>,
+    ) -> Result<Compiled, Failed> {
+        self.compile(namespace, cell, true).await
+    }
+
+    async fn compile(
+        &self,
+        namespace: &Namespace,
+        cell: Cell<'_>,
+        always_leaf: bool,
+    ) -> Result<Compiled, Failed> {
+        let split = Split::read(cell.text);
+        let mut scope = namespace.clone();
+        let mut warnings = Vec::new();
+        let mut units = Vec::new();
+        if let Some(plan) = plan::unit(namespace, cell.text, &split) {
+            let unit = plan::unit_record(namespace, cell.text, cell.label, &split, &plan);
+            warnings.extend(self.unit(namespace, cell, &unit, &plan).await?);
+            units.push(unit);
+            scope.apply(&Delta { units: units.clone(), ..Delta::default() });
+        }
+        let no_unit = units.is_empty();
+        let leaf_wanted = always_leaf || split.runs() || (no_unit && !split.imports.is_empty());
+        let (library, mut delta) = if leaf_wanted {
+            let (library, delta, more) = self.leaf(&scope, cell, &split).await?;
+            warnings.extend(more);
+            ((always_leaf || split.runs()).then_some(library), delta)
+        } else {
+            let nothing = std::collections::BTreeMap::new();
+            let slots = LeafSlots::default();
+            let moved = BTreeSet::new();
+            (None, plan::delta(cell.label, &split, &slots, &moved, &nothing, cell.text).0)
+        };
+        delta.units = units;
+        let needs = scope.units.iter().map(|unit| self.library_file(&unit.name)).collect();
+        Ok(Compiled { library, needs, delta, warnings })
+    }
+
+    async fn unit(
+        &self,
+        namespace: &Namespace,
+        cell: Cell<'_>,
+        unit: &Unit,
+        plan: &CratePlan,
+    ) -> Result<Vec<Diagnostic>, Failed> {
+        self.remember(&unit.name, cell.label, cell.text, &plan.source.text, &plan.source.map);
+        let set = self.set(namespace)?;
+        let call = self.call(&unit.name, CrateType::Dylib, plan, set.as_ref(), namespace);
+        let (ended, _) = self.build(&unit.name, &call, plan).await?;
+        let messages = rustc_json::read(&ended.stderr);
+        self.verdict(namespace, cell, &call, plan, &messages, ended.success)
+    }
+
+    /// Compiles the leaf; again without the variables that rustc says are moved away.
+    async fn leaf(
+        &self,
+        namespace: &Namespace,
+        cell: Cell<'_>,
+        split: &Split,
+    ) -> Result<(PathBuf, Delta, Vec<Diagnostic>), Failed> {
+        let slots = LeafSlots::of(namespace, cell.text, split);
+        let set = self.set(namespace)?;
+        let mut moved = BTreeSet::new();
+        for round in 0.. {
+            let plan = plan::leaf(namespace, cell.text, split, &slots, &moved);
+            let name = self.leaf_name(namespace, &plan);
+            self.remember(&name, cell.label, cell.text, &plan.source.text, &plan.source.map);
+            let call = self.call(&name, CrateType::Cdylib, &plan, set.as_ref(), namespace);
+            let (ended, types) = self.build(&name, &call, &plan).await?;
+            let messages = rustc_json::read(&ended.stderr);
+            if !ended.success && round < ROUNDS_MAX {
+                let file = call.source.display().to_string();
+                let newly = newly_moved(&messages, &file, &plan, &moved);
+                if !newly.is_empty() {
+                    moved.extend(newly);
+                    continue;
+                }
+            }
+            let mut warnings =
+                self.verdict(namespace, cell, &call, &plan, &messages, ended.success)?;
+            let (delta, unkept) =
+                plan::delta(cell.label, split, &slots, &moved, &types, cell.text);
+            warnings.extend(unkept.into_iter().map(|(name, why)| unkept_warning(&name, why)));
+            return Ok((call.output, delta, warnings));
+        }
+        unreachable!("the last round returns")
+    }
+
+    fn leaf_name(&self, namespace: &Namespace, plan: &CratePlan) -> String {
+        let set = namespace.set.as_deref().unwrap_or_default();
+        let opt_level = self.opt_levels().1.to_string();
+        let parts = [plan.source.text.as_str(), set, &opt_level].into_iter();
+        format!("leaf_{}", store::hash(parts.chain(plan.units.iter().map(String::as_str))))
+    }
+
+    fn set(&self, namespace: &Namespace) -> Result<Option<DependencySet>, CompileError> {
+        namespace.set.as_deref().map(|key| dependencies::load(&self.shared.store, key)).transpose()
+    }
+
+    fn call(
+        &self,
+        name: &str,
+        crate_type: CrateType,
+        plan: &CratePlan,
+        set: Option<&DependencySet>,
+        namespace: &Namespace,
+    ) -> Call {
+        let shared = &self.shared;
+        let mut externs = vec![("prust_runtime".to_owned(), shared.base.runtime.clone())];
+        let mut units: BTreeSet<&String> = plan.units.iter().collect();
+        units.extend(plan.units.iter().filter_map(|unit| namespace.unit(unit)).flat_map(|u| &u.needs));
+        externs.extend(units.into_iter().map(|unit| (unit.clone(), self.library_file(unit))));
+        match set {
+            Some(set) => externs.extend(set.externs.iter().cloned()),
+            None if plan.api => externs.extend(shared.base.externs.iter().cloned()),
+            None => (),
+        }
+        let leaf = crate_type == CrateType::Cdylib;
+        let output = self.library_file(name);
+        Call {
+            crate_name: name.to_owned(),
+            crate_type,
+            source: self.source_file(name),
+            mir: leaf.then(|| store::scratch_name(&output.with_extension("mir"))),
+            output,
+            externs,
+            search: vec![shared.store.lib(), shared.store.deps()],
+            opt_level: if leaf { self.opt_levels().1 } else { self.opt_levels().0 },
+            cwd: shared.cwd.clone(),
+        }
+    }
+
+    /// Runs rustc unless the store has the library already.
+    async fn build(
+        &self,
+        name: &str,
+        call: &Call,
+        plan: &CratePlan,
+    ) -> Result<(Ended, std::collections::BTreeMap<usize, String>), CompileError> {
+        let record_file = self.shared.store.lib().join(format!("{name}.json"));
+        let record = fs::read(&record_file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(Record { stderr, types }) = record.filter(|_| call.output.is_file()) {
+            return Ok((Ended { success: true, stderr }, types));
+        }
+        let cache = |path: &Path| {
+            let path = path.to_owned();
+            move |source| CompileError::Cache { path, source }
+        };
+        store::write(&call.source, plan.source.text.as_bytes()).map_err(cache(&call.source))?;
+        // Written elsewhere and renamed: other processes see the library whole or not at all. The file's
+        // own name is what SONAME and NEEDED say, so the scratch is a folder, not another name.
+        let scratch = store::scratch_name(&call.output);
+        fs::create_dir(&scratch).map_err(cache(&scratch))?;
+        let built = scratch.join(call.output.file_name().unwrap_or_default());
+        let elsewhere = Call { output: built.clone(), ..call.clone() };
+        let ended = elsewhere.run(&self.shared.toolchain).await;
+        let mut types = std::collections::BTreeMap::new();
+        if let Some(file) = &call.mir {
+            types = mir::put_types(&fs::read_to_string(file).unwrap_or_default());
+            // Read once; a leftover would only take room.
+            let _ = fs::remove_file(file);
+        }
+        let kept = match &ended {
+            Ok(ended) if ended.success => self.keep(&built, call, &record_file, ended, &types),
+            _ => Ok(()),
+        };
+        let _ = fs::remove_dir_all(&scratch);
+        kept.map_err(cache(&call.output))?;
+        Ok((ended?, types))
+    }
+
+    fn keep(
+        &self,
+        built: &Path,
+        call: &Call,
+        record_file: &Path,
+        ended: &Ended,
+        types: &std::collections::BTreeMap<usize, String>,
+    ) -> std::io::Result<()> {
+        fs::rename(built, &call.output)?;
+        let record = Record { stderr: ended.stderr.clone(), types: types.clone() };
+        let text = serde_json::to_vec(&record).expect("texts always serialise");
+        store::write(record_file, &text)
+    }
+
+    /// rustc's messages in the user's terms: errors as [`Failed`], else the warnings.
+    fn verdict(
+        &self,
+        namespace: &Namespace,
+        cell: Cell<'_>,
+        call: &Call,
+        plan: &CratePlan,
+        messages: &[Message],
+        success: bool,
+    ) -> Result<Vec<Diagnostic>, Failed> {
+        let file = call.source.display().to_string();
+        let unit_files: Vec<String> = namespace
+            .units
+            .iter()
+            .map(|unit| self.source_file(&unit.name).display().to_string())
+            .collect();
+        let mut books =
+            vec![Book { file: &file, label: cell.label, text: cell.text, map: &plan.source.map }];
+        books.extend(namespace.units.iter().zip(&unit_files).map(|(unit, file)| Book {
+            file,
+            label: &unit.cell,
+            text: &unit.text,
+            map: &unit.map,
+        }));
+        let diagnostics = messages.iter().map(|message| diagnostic::translate(message, &books));
+        let (errors, warnings): (Vec<_>, Vec<_>) =
+            diagnostics.partition(|diagnostic| diagnostic.severity == Severity::Error);
+        if success {
+            return Ok(warnings.into_iter().filter(|warning| warning.place.is_some()).collect());
+        }
+        if errors.is_empty() {
+            let message = "the compiler failed without an error of its own".to_owned();
+            let text: String = messages.iter().filter_map(|each| each.rendered.clone()).collect();
+            return Err(Failed::Errors(vec![diagnostic::own(
+                Severity::Error,
+                "compiler",
+                message,
+                &text,
+                None,
+            )]));
+        }
+        Err(Failed::Errors(distinct(errors, namespace)))
+    }
+}
+
+/// One error per place and message, with a word about variables that an earlier cell moved away.
+fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
+    let mut kept: Vec<Diagnostic> = Vec::new();
+    for mut error in errors {
+        let known = |other: &Diagnostic| other.place == error.place && other.message == error.message;
+        if kept.iter().any(known) {
+            continue;
+        }
+        let name = error.message.split('`').nth(1).unwrap_or_default();
+        if let Some(cell) = namespace.moved.get(name).filter(|_| error.code.as_deref() == Some("E0425")) {
+            let note = format!("\nnote: `{name}` was moved away by {cell}");
+            error.plain.push_str(&note);
+            error.styled.push_str(&note);
+        }
+        kept.push(error);
+    }
+    kept
+}
+
+/// Variables whose store line rustc refuses because the cell moved them away (E0382) or may not have set
+/// them (E0381).
+fn newly_moved(
+    messages: &[Message],
+    file: &str,
+    plan: &CratePlan,
+    moved: &BTreeSet<String>,
+) -> BTreeSet<String> {
+    let book = Book { file, label: "", text: "", map: &plan.source.map };
+    messages
+        .iter()
+        .filter(|message| {
+            let code = message.code.as_ref().map(|code| code.code.as_str());
+            matches!(code, Some("E0382" | "E0381"))
+        })
+        .filter_map(|message| diagnostic::slot_of(message, &[book]))
+        .filter(|name| !moved.contains(name))
+        .collect()
+}
+
+fn unkept_warning(name: &str, why: &str) -> Diagnostic {
+    let message = format!("`{name}` is not kept: it is {why}, whose type no later cell can write");
+    let help = match why {
+        "a closure" | "a function item" => {
+            format!("box it: `let {name}: Box<dyn Fn(i32) -> i32> = Box::new(..);` with its own types")
+        }
+        "a future" => format!("box it: `let {name} = Box::pin(..) as std::pin::Pin<Box<dyn Future<Output = _>>>;`"),
+        _ => format!("collect it, or box it: `let {name}: Box<dyn Iterator<Item = i32>> = Box::new(..);`"),
+    };
+    diagnostic::own(Severity::Warning, "not_kept", message, &help, None)
+}

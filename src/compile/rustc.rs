@@ -1,0 +1,114 @@
+//! The door to rustc: one call, one crate. Dropping a running call ends the compiler (an interrupt).
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::CompileError;
+use super::toolchain::Toolchain;
+
+/// What kind of library to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CrateType {
+    /// A unit: later cells link it.
+    Dylib,
+    /// A leaf: nothing links it.
+    Cdylib,
+}
+
+/// One rustc call.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) crate_name: String,
+    pub(super) crate_type: CrateType,
+    pub(super) source: PathBuf,
+    /// The library to write.
+    pub(super) output: PathBuf,
+    /// Where to write MIR, if its types are wanted.
+    pub(super) mir: Option<PathBuf>,
+    pub(super) externs: Vec<(String, PathBuf)>,
+    pub(super) search: Vec<PathBuf>,
+    pub(super) opt_level: u8,
+    pub(super) cwd: PathBuf,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) success: bool,
+    /// JSON lines.
+    pub(super) stderr: String,
+}
+
+impl Call {
+    /// The flags that change what comes out; part of the library's content hash.
+    pub(super) fn flags(&self) -> Vec<String> {
+        let mut flags: Vec<String> = [
+            "--edition=2024",
+            "-Cprefer-dynamic",
+            "-Coverflow-checks=on",
+            "-Cdebuginfo=0",
+            "-Cembed-bitcode=no",
+            "-Ccodegen-units=1",
+            "-Clink-arg=-Wl,-rpath,$ORIGIN",
+        ]
+        .map(str::to_owned)
+        .into();
+        flags.push(format!("-Copt-level={}", self.opt_level));
+        flags.push(match self.crate_type {
+            CrateType::Dylib => "--crate-type=dylib".into(),
+            CrateType::Cdylib => "--crate-type=cdylib".into(),
+        });
+        flags
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = self.flags();
+        arguments.push(format!("--crate-name={}", self.crate_name));
+        arguments.push(format!("-Cmetadata={}", self.crate_name));
+        arguments.push("--error-format=json".into());
+        arguments.push("--cap-lints=warn".into());
+        for (name, path) in &self.externs {
+            arguments.push(format!("--extern={name}={}", path.display()));
+        }
+        for folder in &self.search {
+            arguments.push(format!("-Ldependency={}", folder.display()));
+        }
+        let link = format!("link={}", self.output.display());
+        match &self.mir {
+            Some(mir) => arguments.push(format!("--emit=mir={},{link}", mir.display())),
+            None => arguments.push(format!("--emit={link}")),
+        }
+        if self.mir.is_some() {
+            arguments.push("-Ztrim-diagnostic-paths=no".into());
+        }
+        arguments.push(self.source.display().to_string());
+        arguments
+    }
+
+    /// Runs rustc to its end.
+    ///
+    /// # Errors
+    /// When rustc cannot be started; a program that does not compile is a normal end.
+    pub(super) async fn run(&self, toolchain: &Toolchain) -> Result<Ended, CompileError> {
+        let mut command = Command::new(&toolchain.rustc);
+        command
+            .args(self.arguments())
+            .current_dir(&self.cwd)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        if self.mir.is_some() {
+            // Only for our own leaf: the one unstable flag that prints types by their full paths.
+            command.env("RUSTC_BOOTSTRAP", "1");
+        }
+        let output = command
+            .output()
+            .await
+            .map_err(|source| CompileError::Run { program: toolchain.rustc.clone(), source })?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(Ended { success: output.status.success(), stderr })
+    }
+}

@@ -1,0 +1,70 @@
+//! The user's Rust toolchain: where rustc and the shared standard library are. Runs rustc only to ask.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{CompileError, Settings};
+
+/// A toolchain that can build cells.
+#[derive(Clone, Debug)]
+pub(super) struct Toolchain {
+    pub(super) rustc: PathBuf,
+    pub(super) cargo: PathBuf,
+    /// `rustc -vV`: version, commit and host.
+    pub(super) version: String,
+    pub(super) host: String,
+    /// Where `libstd-*.so` is.
+    pub(super) libdir: PathBuf,
+}
+
+impl Toolchain {
+    /// Finds rustc, and past a rustup shim the compiler itself (the shim costs tens of milliseconds a call).
+    pub(super) fn find(settings: &Settings) -> Result<Self, CompileError> {
+        let asked = settings.rustc.clone().unwrap_or_else(|| PathBuf::from("rustc"));
+        let version = ask(&asked, &["-vV"])?;
+        let answer = ask(&asked, &["--print", "sysroot", "--print", "target-libdir"])?;
+        let bad = |why: &str| CompileError::BadRustc { program: asked.clone(), why: why.to_owned() };
+        let paths: Vec<&str> = answer.lines().collect();
+        let [sysroot, libdir] = paths[..] else {
+            return Err(bad("it names no sysroot"));
+        };
+        let host = version
+            .lines()
+            .find_map(|line| line.strip_prefix("host: "))
+            .ok_or_else(|| bad("it names no host"))?
+            .to_owned();
+        let libdir = PathBuf::from(libdir);
+        if !has_shared_std(&libdir) {
+            return Err(CompileError::NoSharedStd { libdir });
+        }
+        let direct = Path::new(sysroot).join("bin/rustc");
+        let rustc = if settings.rustc.is_none() && direct.is_file() { direct } else { asked.clone() };
+        let beside = Path::new(sysroot).join("bin/cargo");
+        let cargo = settings.cargo.clone().unwrap_or_else(|| {
+            if beside.is_file() { beside } else { PathBuf::from("cargo") }
+        });
+        Ok(Self { rustc, cargo, version, host, libdir })
+    }
+}
+
+fn has_shared_std(libdir: &Path) -> bool {
+    std::fs::read_dir(libdir).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("libstd-") && name.ends_with(".so")
+        })
+    })
+}
+
+fn ask(program: &Path, arguments: &[&str]) -> Result<String, CompileError> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|source| CompileError::NoRustc { program: program.to_owned(), source })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(CompileError::BadRustc { program: program.to_owned(), why })
+}

@@ -1,0 +1,255 @@
+//! `prust controller`: the command line of ipyparallel's `ipcontroller`, as far as it has a meaning here.
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::{ControllerError, Hwm, Settings, start};
+use crate::wire;
+use crate::wire::connection::{client_file_path, engine_file_path, profile_dir};
+
+const HELP: &str = "\
+Usage: prust controller [OPTIONS]
+
+Starts a controller that speaks ipyparallel's protocol, and writes
+ipcontroller[-ID]-client.json and ipcontroller[-ID]-engine.json into the profile's
+security directory. Ends on SIGTERM and SIGINT, and removes them.
+
+  --profile=NAME       the profile in the IPython directory (default: default)
+  --profile-dir=DIR    the profile's directory
+  --ipython-dir=DIR    the IPython directory (default: $IPYTHONDIR or ~/.ipython)
+  --cluster-id=ID      names the two files
+  --ip=IP              the address to listen on (default: 127.0.0.1; * for all)
+  --location=HOST      where others find this machine
+  --ping=MS            the time between heartbeats (default: 3000)
+  --hwm=N              tasks in flight per engine: auto (default), 0 for no limit, or N
+  --reuse              take ports and key from existing files, and leave them
+  --log-level=LEVEL    debug, info, warn, error, or Python's 10 to 50 (default: info)
+
+Other options of ipcontroller are ignored, with a line in the log.
+";
+
+/// Runs a controller until it is told to end; returns the exit code.
+pub fn run(args: Vec<String>) -> i32 {
+    let arguments = match read(args, |name| std::env::var(name).ok()) {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => return say(&HELP, 0),
+        Err(error) => return say(&format_args!("prust controller: {error}\n"), 2),
+    };
+    // A second subscriber is refused, and the first one is as good.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(arguments.level)
+        .with_writer(std::io::stderr)
+        .try_init();
+    for option in &arguments.ignored {
+        tracing::warn!(option, "ignored an option that means nothing here");
+    }
+    match serve(arguments.settings) {
+        Ok(()) => 0,
+        Err(error) => say(&format_args!("prust controller: {error}\n"), 1),
+    }
+}
+
+fn serve(settings: Settings) -> Result<(), ControllerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ControllerError::Thread)?;
+    runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Thread)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Thread)?;
+        let client_file = settings.client_file.clone();
+        let context = wire::Context::new();
+        let controller = start(settings, &context)?;
+        tracing::info!(file = %client_file.display(), "controller started");
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("terminated"),
+            _ = interrupt.recv() => tracing::info!("interrupted"),
+            () = controller.ended() => tracing::info!("shut down by a client"),
+        }
+        controller.stop();
+        Ok(())
+    })
+}
+
+#[derive(Debug)]
+struct Arguments {
+    settings: Settings,
+    level: LevelFilter,
+    ignored: Vec<String>,
+}
+
+#[derive(Debug)]
+enum ArgumentError {
+    Syntax(lexopt::Error),
+    Value { option: &'static str, value: String, wanted: &'static str },
+    NoHome,
+}
+
+impl fmt::Display for ArgumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(error) => write!(f, "{error}"),
+            Self::Value { option, value, wanted } => {
+                write!(f, "failed to read {option}={value}: it has to be {wanted}")
+            }
+            Self::NoHome => {
+                f.write_str("failed to find the profile: give --profile-dir or set HOME")
+            }
+        }
+    }
+}
+
+impl From<lexopt::Error> for ArgumentError {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Syntax(error)
+    }
+}
+
+/// Reads the command line; `None` if it asks for help.
+fn read(
+    args: Vec<String>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Arguments>, ArgumentError> {
+    use lexopt::Arg::{Long, Short, Value};
+    let text = |value: OsString| value.to_string_lossy().into_owned();
+    let mut profile = "default".to_owned();
+    let mut dir = env("IPP_PROFILE_DIR").map(PathBuf::from);
+    let mut ipython_dir = env("IPYTHONDIR").map(PathBuf::from);
+    let mut settings = Settings::new(&PathBuf::new());
+    settings.cluster_id = env("IPP_CLUSTER_ID").unwrap_or_default();
+    settings.key = env("IPP_SESSION_KEY").filter(|key| !key.is_empty());
+    let mut level = LevelFilter::INFO;
+    let mut ignored = Vec::new();
+    let mut parser = lexopt::Parser::from_args(args);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("help" | "help-all") | Short('h') => return Ok(None),
+            Long("profile") => profile = text(parser.value()?),
+            Long("profile-dir") => dir = Some(parser.value()?.into()),
+            Long("ipython-dir") => ipython_dir = Some(parser.value()?.into()),
+            Long("cluster-id" | "IPController.cluster_id") => {
+                settings.cluster_id = text(parser.value()?);
+            }
+            Long("ip" | "IPController.ip") => settings.ip = text(parser.value()?),
+            Long("location" | "IPController.location") => {
+                settings.location = Some(text(parser.value()?));
+            }
+            Long("ping" | "HeartMonitor.period") => {
+                settings.ping = read_ping(&text(parser.value()?))?;
+            }
+            Long("hwm" | "TaskScheduler.hwm") => settings.hwm = read_hwm(&text(parser.value()?))?,
+            Long("reuse") => settings.reuse = true,
+            Long("log-level") => level = read_level(&text(parser.value()?))?,
+            Long("debug") => level = LevelFilter::DEBUG,
+            Long("quiet") => level = LevelFilter::ERROR,
+            // The records are in memory whatever is asked for; these are no reason to complain.
+            Long("dictdb") => {}
+            Long(name) => {
+                let name = format!("--{name}");
+                let value = parser.optional_value().map(text);
+                ignored.push(value.map_or_else(|| name.clone(), |value| format!("{name}={value}")));
+            }
+            Short(name) => ignored.push(format!("-{name}")),
+            Value(value) => ignored.push(text(value)),
+        }
+    }
+    let dir = match dir {
+        Some(dir) => dir,
+        None => {
+            let home = || env("HOME").map(|home| PathBuf::from(home).join(".ipython"));
+            let ipython_dir = ipython_dir.or_else(home).ok_or(ArgumentError::NoHome)?;
+            profile_dir(&ipython_dir, &profile)
+        }
+    };
+    settings.client_file = client_file_path(&dir, &settings.cluster_id);
+    settings.engine_file = engine_file_path(&dir, &settings.cluster_id);
+    Ok(Some(Arguments { settings, level, ignored }))
+}
+
+fn read_ping(value: &str) -> Result<Duration, ArgumentError> {
+    let millis = value.parse::<u64>().ok().filter(|millis| *millis > 0);
+    millis.map(Duration::from_millis).ok_or_else(|| ArgumentError::Value {
+        option: "--ping",
+        value: value.to_owned(),
+        wanted: "a number of milliseconds",
+    })
+}
+
+fn read_hwm(value: &str) -> Result<Hwm, ArgumentError> {
+    if value == "auto" {
+        return Ok(Hwm::Auto);
+    }
+    let limit = value.parse::<u32>().map_err(|_| ArgumentError::Value {
+        option: "--hwm",
+        value: value.to_owned(),
+        wanted: "auto, or a number of tasks",
+    })?;
+    Ok(if limit == 0 { Hwm::Unlimited } else { Hwm::Fixed(limit) })
+}
+
+fn read_level(value: &str) -> Result<LevelFilter, ArgumentError> {
+    Ok(match value.to_ascii_lowercase().as_str() {
+        "trace" | "0" => LevelFilter::TRACE,
+        "debug" | "10" => LevelFilter::DEBUG,
+        "info" | "20" => LevelFilter::INFO,
+        "warn" | "warning" | "30" => LevelFilter::WARN,
+        "error" | "critical" | "40" | "50" => LevelFilter::ERROR,
+        _ => {
+            let (option, wanted) = ("--log-level", "debug, info, warn, error, or 10 to 50");
+            return Err(ArgumentError::Value { option, value: value.to_owned(), wanted });
+        }
+    })
+}
+
+/// Says something to the person at the terminal and hands the exit code on.
+fn say(text: &dyn fmt::Display, code: i32) -> i32 {
+    use std::io::Write;
+    // Nobody is left to be told that the terminal is gone.
+    let _ = write!(std::io::stderr(), "{text}");
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PING;
+    use super::*;
+
+    fn read_line(line: &str) -> Arguments {
+        let args = line.split_whitespace().map(str::to_owned).collect();
+        let env = |name: &str| (name == "HOME").then(|| "/home/ada".to_owned());
+        read(args, env).unwrap().unwrap()
+    }
+
+    #[test]
+    fn the_command_line_of_the_stock_tests_is_understood() {
+        let arguments = read_line("--profile=iptest --log-level=10 --ping=250 --dictdb");
+        let settings = &arguments.settings;
+        let security = "/home/ada/.ipython/profile_iptest/security";
+        assert_eq!(settings.client_file, PathBuf::from(security).join("ipcontroller-client.json"));
+        assert_eq!(settings.ping, Duration::from_millis(250));
+        assert_eq!(arguments.level, LevelFilter::DEBUG);
+        assert!(arguments.ignored.is_empty());
+    }
+
+    #[test]
+    fn a_launcher_may_separate_values_and_add_traits() {
+        let line = "--profile-dir /tmp/p --cluster-id 7 --IPController.use_threads=True --nodb";
+        let arguments = read_line(line);
+        let expected = PathBuf::from("/tmp/p/security/ipcontroller-7-engine.json");
+        assert_eq!(arguments.settings.engine_file, expected);
+        assert_eq!(arguments.ignored, ["--IPController.use_threads=True", "--nodb"]);
+        assert_eq!(arguments.settings.ping, PING);
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_is_named() {
+        for line in ["--ping=0", "--hwm=many", "--log-level=loud"] {
+            let error = read(vec![line.to_owned()], |_| None).unwrap_err();
+            assert!(error.to_string().contains(line), "{error}");
+        }
+    }
+}

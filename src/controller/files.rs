@@ -1,0 +1,262 @@
+//! The sockets of a controller and the two files that lead to them. Knows addresses, no messages.
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::time::Duration;
+
+use prust_cluster::Channel;
+use serde_json::{Map, json};
+
+use super::{ControllerError, Settings};
+use crate::wire;
+use crate::wire::connection::{ClientFile, EngineFile};
+use crate::wire::socket::port_of;
+use crate::wire::{End, Kind, Opened, Spec};
+
+/// How long a controller that may be alive is waited for. It answers in less than a millisecond.
+const ALIVE_WITHIN: Duration = Duration::from_millis(500);
+
+/// The addresses of the channels of a client, for clients in the controller's own process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InprocEndpoints {
+    pub registration: String,
+    pub notification: String,
+    pub control: String,
+    pub mux: String,
+    pub task: String,
+    pub iopub: String,
+    pub broadcast: String,
+}
+
+impl InprocEndpoints {
+    fn new() -> Self {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let endpoint = |channel: &str| format!("inproc://prust-{name}-{channel}");
+        Self {
+            registration: endpoint("registration"),
+            notification: endpoint("notification"),
+            control: endpoint("control"),
+            mux: endpoint("mux"),
+            task: endpoint("task"),
+            iopub: endpoint("iopub"),
+            broadcast: endpoint("broadcast"),
+        }
+    }
+
+    fn of(&self, channel: Channel) -> Option<&str> {
+        match channel {
+            Channel::Registration => Some(&self.registration),
+            Channel::Notification => Some(&self.notification),
+            Channel::ClientControl => Some(&self.control),
+            Channel::ClientMux => Some(&self.mux),
+            Channel::ClientTask => Some(&self.task),
+            Channel::ClientIopub => Some(&self.iopub),
+            Channel::ClientBroadcast => Some(&self.broadcast),
+            Channel::EngineMux
+            | Channel::EngineTask
+            | Channel::EngineControl
+            | Channel::EngineBroadcast
+            | Channel::EngineIopub
+            | Channel::Ping
+            | Channel::Pong => None,
+        }
+    }
+}
+
+pub(super) struct Bound {
+    pub(super) opened: Opened,
+    pub(super) client_file: ClientFile,
+    pub(super) engine_file: EngineFile,
+    pub(super) inproc: Option<InprocEndpoints>,
+}
+
+/// Binds one socket per channel, in the order of `Channel::ALL`, and says where they are.
+pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound, ControllerError> {
+    let previous = settings.reuse.then(|| {
+        let client = ClientFile::read(&settings.client_file).ok()?;
+        Some((client, EngineFile::read(&settings.engine_file).ok()?))
+    });
+    let previous = previous.flatten();
+    let ip = if settings.ip == "0.0.0.0" { "*" } else { &settings.ip };
+    let interface = format!("tcp://{ip}");
+    let inproc = settings.inproc.then(InprocEndpoints::new);
+    let specs = Channel::ALL.map(|channel| {
+        let port = previous.as_ref().map_or(0, |(client, engine)| port(channel, client, engine));
+        let spec = Spec::bind(kind(channel), format!("{interface}:{port}"));
+        match inproc.as_ref().and_then(|inproc| inproc.of(channel)) {
+            Some(endpoint) => spec.and(End::Bind(endpoint.to_owned())),
+            None => spec,
+        }
+    });
+    let opened = wire::socket::open(context, "prust-controller-sockets", specs.into())
+        .map_err(ControllerError::Socket)?;
+    let port = |channel: Channel| {
+        let at = Channel::ALL.iter().position(|other| *other == channel);
+        at.and_then(|at| port_of(&opened.endpoints[at][0])).unwrap_or_default()
+    };
+    let new_key = || settings.key.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let key = previous.map_or_else(new_key, |(client, _)| client.key);
+    let location = settings.location.clone().unwrap_or_else(crate::process::hostname);
+    let client_file = client_file(&port, &interface, &key, &location);
+    let engine_file = engine_file(&port, &interface, &key, &location);
+    Ok(Bound { client_file, engine_file, inproc, opened })
+}
+
+/// Writes the two files, readable by their owner only.
+pub(super) fn write(
+    settings: &Settings,
+    client: &ClientFile,
+    engine: &EngineFile,
+) -> Result<(), ControllerError> {
+    for path in [&settings.client_file, &settings.engine_file] {
+        if let Some(path) = path.parent() {
+            let failed = |source| ControllerError::Directory { path: path.to_owned(), source };
+            make_private_dir(path).map_err(failed)?;
+        }
+    }
+    engine.write(&settings.engine_file).map_err(ControllerError::File)?;
+    client.write(&settings.client_file).map_err(ControllerError::File)
+}
+
+/// Removes the two files, unless another controller has written its own in the meantime.
+pub(super) fn remove(settings: &Settings, key: &str) {
+    if ClientFile::read(&settings.client_file).is_ok_and(|file| file.key == key) {
+        for path in [&settings.client_file, &settings.engine_file] {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::debug!(path = %path.display(), %error, "connection file not removed");
+            }
+        }
+    }
+}
+
+/// Refuses to go on if the controller that wrote the file answers. A file whose controller is gone is
+/// in nobody's way.
+pub(super) fn refuse_if_alive(path: &Path) -> Result<(), ControllerError> {
+    let Ok(file) = ClientFile::read(path) else { return Ok(()) };
+    let endpoint = file.endpoint(file.registration);
+    let address = endpoint.trim_start_matches("tcp://").to_owned();
+    let reachable = address.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    let reachable = reachable.and_then(|at| TcpStream::connect_timeout(&at, ALIVE_WITHIN).ok());
+    // A thread of its own, because the caller may be inside a runtime.
+    let ask = move || answers(&endpoint, &file.key).unwrap_or(false);
+    let asked = reachable.map(|_| std::thread::spawn(ask).join());
+    if matches!(asked, Some(Ok(true))) {
+        return Err(ControllerError::Alive { file: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// Asks for the engines; whoever knows the key and answers is a controller.
+fn answers(endpoint: &str, key: &str) -> io::Result<bool> {
+    let context = wire::Context::new();
+    let specs = vec![Spec::connect(Kind::Dealer, endpoint)];
+    let Ok(mut opened) = wire::socket::open(&context, "prust-alive", specs) else {
+        return Ok(false);
+    };
+    let writer = wire::Writer::new(key, uuid::Uuid::new_v4().to_string(), "prust");
+    let (_, frames) = writer.write(&[], "connection_request", b"", &json!({}), &json!({}), vec![]);
+    opened.sockets.send(0, frames);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let reply = runtime.block_on(async {
+        tokio::time::timeout(ALIVE_WITHIN, opened.incoming.recv()).await.ok().flatten()
+    });
+    opened.sockets.close();
+    let mut reader = wire::Reader::new(key);
+    let mut replies = reply.unwrap_or_default().into_iter();
+    Ok(replies.any(|(_, frames)| reader.read(frames).is_ok()))
+}
+
+fn kind(channel: Channel) -> Kind {
+    match channel {
+        Channel::Notification | Channel::ClientIopub | Channel::Ping => Kind::Pub,
+        Channel::EngineIopub => Kind::Sub,
+        Channel::Registration
+        | Channel::ClientMux
+        | Channel::EngineMux
+        | Channel::ClientTask
+        | Channel::EngineTask
+        | Channel::ClientControl
+        | Channel::EngineControl
+        | Channel::ClientBroadcast
+        | Channel::EngineBroadcast
+        | Channel::Pong => Kind::Router,
+    }
+}
+
+fn port(channel: Channel, client: &ClientFile, engine: &EngineFile) -> u16 {
+    match channel {
+        Channel::Registration => client.registration,
+        Channel::Notification => client.notification,
+        Channel::ClientMux => client.mux,
+        Channel::EngineMux => engine.mux,
+        Channel::ClientTask => client.task,
+        Channel::EngineTask => engine.task,
+        Channel::ClientControl => client.control,
+        Channel::EngineControl => engine.control,
+        Channel::ClientBroadcast => client.broadcast,
+        Channel::EngineBroadcast => engine.broadcast.first().copied().unwrap_or(0),
+        Channel::EngineIopub => engine.iopub,
+        Channel::ClientIopub => client.iopub,
+        Channel::Ping => engine.hb_ping,
+        Channel::Pong => engine.hb_pong,
+    }
+}
+
+fn client_file(
+    port: &impl Fn(Channel) -> u16,
+    interface: &str,
+    key: &str,
+    location: &str,
+) -> ClientFile {
+    ClientFile {
+        ssh: String::new(),
+        interface: interface.to_owned(),
+        registration: port(Channel::Registration),
+        control: port(Channel::ClientControl),
+        mux: port(Channel::ClientMux),
+        task: port(Channel::ClientTask),
+        task_scheme: "leastload".to_owned(),
+        iopub: port(Channel::ClientIopub),
+        notification: port(Channel::Notification),
+        broadcast: port(Channel::ClientBroadcast),
+        key: key.to_owned(),
+        curve_serverkey: None,
+        location: location.to_owned(),
+        pack: "json".to_owned(),
+        unpack: "json".to_owned(),
+        signature_scheme: "hmac-sha256".to_owned(),
+        others: Map::new(),
+    }
+}
+
+fn engine_file(
+    port: &impl Fn(Channel) -> u16,
+    interface: &str,
+    key: &str,
+    location: &str,
+) -> EngineFile {
+    EngineFile {
+        ssh: String::new(),
+        interface: interface.to_owned(),
+        registration: port(Channel::Registration),
+        control: port(Channel::EngineControl),
+        mux: port(Channel::EngineMux),
+        task: port(Channel::EngineTask),
+        iopub: port(Channel::EngineIopub),
+        broadcast: vec![port(Channel::EngineBroadcast)],
+        hb_ping: port(Channel::Ping),
+        hb_pong: port(Channel::Pong),
+        key: key.to_owned(),
+        curve_serverkey: None,
+        location: location.to_owned(),
+        pack: "json".to_owned(),
+        unpack: "json".to_owned(),
+        signature_scheme: "hmac-sha256".to_owned(),
+        others: Map::new(),
+    }
+}
+
+fn make_private_dir(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

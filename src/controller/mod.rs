@@ -1,0 +1,220 @@
+//! The controller: sockets around [`prust_cluster`]. It checks signatures, hands messages over, carries
+//! effects out, writes the two connection files. It never decides, compiles or runs user code.
+//!
+//! The same code is a thread in the kernel ([`start`]) and a process ([`run`], `prust controller`), and
+//! speaks ipyparallel's protocol to stock clients and stock engines.
+mod arguments;
+mod files;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use prust_cluster::Hwm;
+use tokio::sync::watch;
+
+pub use self::arguments::run;
+pub use self::files::InprocEndpoints;
+use crate::wire;
+use crate::wire::connection::{ClientFile, EngineFile, FileError};
+
+/// The time between two heartbeats, as in ipyparallel.
+pub const PING: Duration = Duration::from_secs(3);
+
+/// How a controller is to be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub client_file: PathBuf,
+    pub engine_file: PathBuf,
+    /// The address to listen on; `0.0.0.0` or `*` for all.
+    pub ip: String,
+    /// Where others find this machine when `ip` is all; its name if not given.
+    pub location: Option<String>,
+    /// The time between two heartbeats; at least a millisecond.
+    pub ping: Duration,
+    pub hwm: Hwm,
+    /// Whether clients in this process, with the same `wire::Context`, can connect without TCP.
+    pub inproc: bool,
+    pub cluster_id: String,
+    /// Whether ports and key of existing files are taken again, and the files stay at the end.
+    pub reuse: bool,
+    /// The key that signs messages; a new one if not given.
+    pub key: Option<String>,
+}
+
+impl Settings {
+    /// Returns the settings of a controller on loopback, with the two files in `security_dir`.
+    pub fn new(security_dir: &Path) -> Self {
+        Self {
+            client_file: security_dir.join("ipcontroller-client.json"),
+            engine_file: security_dir.join("ipcontroller-engine.json"),
+            ip: "127.0.0.1".to_owned(),
+            location: None,
+            ping: PING,
+            hwm: Hwm::Auto,
+            inproc: false,
+            cluster_id: String::new(),
+            reuse: false,
+            key: None,
+        }
+    }
+}
+
+/// Why a controller could not start.
+#[derive(Debug)]
+pub enum ControllerError {
+    /// Another controller answers at the addresses in the file.
+    Alive {
+        file: PathBuf,
+    },
+    File(FileError),
+    Directory {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Socket(wire::SocketError),
+    Thread(io::Error),
+}
+
+impl fmt::Display for ControllerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alive { file } => write!(
+                f,
+                "failed to start a controller on {}: the controller that wrote it is alive; \
+                 stop that one, or choose another --cluster-id or --profile-dir",
+                file.display()
+            ),
+            Self::File(source) => write!(f, "failed to start a controller: {source}"),
+            Self::Directory { path, source } => {
+                write!(f, "failed to make the directory {}: {source}", path.display())
+            }
+            Self::Socket(source) => write!(f, "failed to start a controller: {source}"),
+            Self::Thread(source) => write!(f, "failed to start the controller's thread: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for ControllerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Alive { .. } => None,
+            Self::File(source) => Some(source),
+            Self::Directory { source, .. } | Self::Thread(source) => Some(source),
+            Self::Socket(source) => Some(source),
+        }
+    }
+}
+
+/// What a controller has seen so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub n_engines: usize,
+    /// Messages that were refused at the door: unsigned, forged, replayed, truncated, no JSON.
+    pub dropped: wire::DroppedCounts,
+    /// Messages that were well-formed and led to nothing.
+    pub unused: prust_cluster::Counts,
+    /// Whether it has ended, by `shutdown_request` or by `stop`.
+    pub ended: bool,
+}
+
+/// A running controller. Dropping it stops it, as [`Controller::stop`] does.
+#[derive(Debug)]
+pub struct Controller {
+    settings: Settings,
+    client_file: ClientFile,
+    engine_file: EngineFile,
+    inproc: Option<InprocEndpoints>,
+    stop: watch::Sender<bool>,
+    status: watch::Receiver<Status>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts a controller as a thread of its own. Its two files are written when this returns.
+///
+/// # Errors
+/// `Alive` if a controller already answers at the addresses in the client file; else what refused.
+pub fn start(settings: Settings, context: &wire::Context) -> Result<Controller, ControllerError> {
+    files::refuse_if_alive(&settings.client_file)?;
+    let bound = files::bind(&settings, context)?;
+    let (stop, stopped) = watch::channel(false);
+    let (status_sender, status) = watch::channel(Status::default());
+    let served = serve::Served {
+        opened: bound.opened,
+        key: bound.client_file.key.clone(),
+        ping: settings.ping,
+        hwm: settings.hwm,
+        connection_info: serde_json::to_value(&bound.engine_file).unwrap_or_default(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(ControllerError::Thread)?;
+    let thread = std::thread::Builder::new()
+        .name("prust-controller".to_owned())
+        .spawn(move || runtime.block_on(serve::serve(served, stopped, &status_sender)))
+        .map_err(ControllerError::Thread)?;
+    let controller = Controller {
+        client_file: bound.client_file,
+        engine_file: bound.engine_file,
+        inproc: bound.inproc,
+        settings,
+        stop,
+        status,
+        thread: Some(thread),
+    };
+    files::write(&controller.settings, &controller.client_file, &controller.engine_file)?;
+    Ok(controller)
+}
+
+impl Controller {
+    pub fn client_file(&self) -> &ClientFile {
+        &self.client_file
+    }
+
+    pub fn engine_file(&self) -> &EngineFile {
+        &self.engine_file
+    }
+
+    /// Returns the addresses for clients in this process; `None` unless the settings asked for them.
+    pub fn inproc_endpoints(&self) -> Option<&InprocEndpoints> {
+        self.inproc.as_ref()
+    }
+
+    /// Returns what the controller has seen so far, at most a fraction of a second old.
+    pub fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// Waits until the controller has ended, for example because a client asked for it.
+    pub async fn ended(&self) {
+        let mut status = self.status.clone();
+        // An error means that the thread is gone, which is an end as well.
+        let _ = status.wait_for(|status| status.ended).await;
+    }
+
+    /// Stops the controller, waits for its thread and removes its files (unless they are to be reused).
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // The receiver is gone if the controller has ended by itself.
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the controller's thread panicked");
+        }
+        if !self.settings.reuse {
+            files::remove(&self.settings, &self.client_file.key);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The controller's loop: messages in, signatures checked, effects out, in batches. The only place of
+//! this room that sends or reads the clock.
+use std::time::{Duration, Instant, SystemTime};
+
+use prust_cluster::{Channel, Cluster, Effect, Event, Head, Hwm, Message, Millis, Settings};
+use tokio::sync::watch;
+
+use super::Status;
+use crate::wire::{Batch, Frames, Opened, Reader, Writer};
+
+/// How often the status is renewed while messages come in.
+const STATUS_PERIOD: Millis = Millis(100);
+
+/// How many bursts are taken together before answers are sent.
+const BURSTS_MAX: usize = 16;
+
+pub(super) struct Served {
+    pub(super) opened: Opened,
+    pub(super) key: String,
+    pub(super) ping: Duration,
+    pub(super) hwm: Hwm,
+    pub(super) connection_info: serde_json::Value,
+}
+
+/// Serves until a client asks for the end, or `stopped` says so.
+pub(super) async fn serve(
+    served: Served,
+    mut stopped: watch::Receiver<bool>,
+    status: &watch::Sender<Status>,
+) {
+    let Opened { sockets, mut incoming, .. } = served.opened;
+    let mut server = Server::new(&served.key, served.ping, served.hwm, served.connection_info);
+    let mut status_at = Millis(0);
+    loop {
+        let wait = server.cluster.next_deadline() - server.clock.now();
+        let mut outgoing = Batch::new();
+        let is_running = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => false,
+            burst = incoming.recv() => match burst {
+                None => false,
+                Some(mut burst) => {
+                    for _ in 0..BURSTS_MAX {
+                        for (socket, frames) in burst.drain(..) {
+                            server.receive(socket, frames, &mut outgoing);
+                        }
+                        match incoming.try_recv() {
+                            Ok(next) => burst = next,
+                            Err(_) => break,
+                        }
+                    }
+                    for (socket, frames) in burst {
+                        server.receive(socket, frames, &mut outgoing);
+                    }
+                    true
+                }
+            },
+            () = tokio::time::sleep(Duration::from_millis(wait.0)) => {
+                server.handle(Event::Tick, &mut outgoing);
+                true
+            }
+        };
+        sockets.send_batch(outgoing);
+        let now = server.clock.now();
+        if !is_running || server.has_stopped {
+            break;
+        }
+        if now >= status_at {
+            status_at = now + STATUS_PERIOD;
+            status.send_replace(server.status(false));
+        }
+    }
+    sockets.close();
+    status.send_replace(server.status(true));
+}
+
+struct Server {
+    cluster: Cluster,
+    reader: Reader,
+    writer: Writer,
+    clock: Clock,
+    has_stopped: bool,
+}
+
+impl Server {
+    fn new(key: &str, ping: Duration, hwm: Hwm, connection_info: serde_json::Value) -> Self {
+        let clock = Clock::new();
+        let session = uuid::Uuid::new_v4().to_string();
+        let period = Millis(u64::try_from(ping.as_millis()).unwrap_or(u64::MAX).max(1));
+        let settings = Settings { period, hwm, session: session.clone(), connection_info };
+        Self {
+            cluster: Cluster::new(settings, clock.now()),
+            reader: Reader::new(key),
+            writer: Writer::new(key, session, "prust-controller"),
+            clock,
+            has_stopped: false,
+        }
+    }
+
+    fn receive(&mut self, socket: usize, frames: Frames, outgoing: &mut Batch) {
+        let Some(channel) = Channel::ALL.get(socket).copied() else { return };
+        if !channel.is_signed() {
+            return self.handle(Event::Echo { frames }, outgoing);
+        }
+        // The reader keeps everything but the signature, which goes out again with the frames.
+        let delimiter = frames.iter().position(|frame| frame == b"<IDS|MSG>");
+        let signature = delimiter.and_then(|at| frames.get(at + 1)).cloned().unwrap_or_default();
+        let Ok(message) = self.reader.read(frames) else { return };
+        let header = message.header;
+        let head =
+            Head { msg_id: header.msg_id, msg_type: header.msg_type, session: header.session };
+        let message = Message {
+            ids: message.ids,
+            signature,
+            header: message.raw_header,
+            parent: message.raw_parent,
+            metadata: message.raw_metadata,
+            content: message.raw_content,
+            buffers: message.buffers,
+        };
+        self.handle(Event::Received { channel, head, message }, outgoing);
+    }
+
+    fn handle(&mut self, event: Event, outgoing: &mut Batch) {
+        for effect in self.cluster.handle(event, self.clock.now()) {
+            self.perform(effect, outgoing);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, outgoing: &mut Batch) {
+        match effect {
+            Effect::Forward { channel, frames } => outgoing.push((socket_of(channel), frames)),
+            Effect::Write { channel, ids, msg_type, parent, metadata, content, buffers } => {
+                let (_, frames) =
+                    self.writer.write(&ids, &msg_type, &parent, &metadata, &content, buffers);
+                tracing::debug!(?channel, %msg_type, %content, "wrote");
+                outgoing.push((socket_of(channel), frames));
+            }
+            Effect::Resign { channel, ids, header, parent, metadata, content, buffers } => {
+                let signed = [header, parent, metadata, content];
+                let frames = self.writer.frames(&ids, signed, buffers);
+                outgoing.push((socket_of(channel), frames));
+            }
+            Effect::Stop => self.has_stopped = true,
+        }
+    }
+
+    fn status(&self, ended: bool) -> Status {
+        Status {
+            n_engines: self.cluster.engines().len(),
+            dropped: self.reader.dropped(),
+            unused: self.cluster.counts(),
+            ended,
+        }
+    }
+}
+
+fn socket_of(channel: Channel) -> usize {
+    let at = Channel::ALL.iter().position(|other| *other == channel);
+    at.expect("every channel is in the list")
+}
+
+/// The time since the Unix epoch, which does not go back when somebody sets the clock.
+struct Clock {
+    wall: Duration,
+    started: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { wall, started: Instant::now() }
+    }
+
+    fn now(&self) -> Millis {
+        let millis = (self.wall + self.started.elapsed()).as_millis();
+        Millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,215 @@
+//! The controller over real sockets: its files, its door, its end.
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use prust_cluster::Hwm;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{Controller, ControllerError, Settings, start};
+use crate::wire::{self, Frames, Kind, Message, Opened, Reader, Spec, Writer};
+
+const WITHIN: Duration = Duration::from_secs(10);
+
+struct Peer {
+    opened: Opened,
+    reader: Reader,
+    writer: Writer,
+    waiting: Vec<(usize, Frames)>,
+}
+
+impl Peer {
+    /// Connects to some endpoints; the position of each is its socket.
+    fn connect(
+        context: &wire::Context,
+        key: &str,
+        identity: &str,
+        ends: &[(Kind, String)],
+    ) -> Self {
+        let spec = |(kind, end): &(Kind, String)| Spec::connect(*kind, end).identity(identity);
+        let specs = ends.iter().map(spec).collect();
+        Self {
+            opened: wire::socket::open(context, "test-peer", specs).unwrap(),
+            reader: Reader::new(key),
+            writer: Writer::new(key, identity.to_owned(), "test"),
+            waiting: Vec::new(),
+        }
+    }
+
+    fn message(&self, ids: &[&str], msg_type: &str, parent: &[u8], content: &Value) -> Frames {
+        let ids: Frames = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
+        self.writer.write(&ids, msg_type, parent, &json!({"status": "ok"}), content, vec![]).1
+    }
+
+    fn send(&self, socket: usize, ids: &[&str], msg_type: &str, content: &Value) {
+        self.opened.sockets.send(socket, self.message(ids, msg_type, b"", content));
+    }
+
+    async fn receive(&mut self, socket: usize) -> Message {
+        loop {
+            if let Some(at) = self.waiting.iter().position(|(from, _)| *from == socket) {
+                let (_, frames) = self.waiting.remove(at);
+                return self.reader.read(frames).unwrap();
+            }
+            let batch = timeout(WITHIN, self.opened.incoming.recv()).await;
+            self.waiting.extend(batch.expect("a message came in time").expect("sockets are open"));
+        }
+    }
+}
+
+fn new_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("prust-controller-test-{}", uuid::Uuid::new_v4()))
+}
+
+fn started(context: &wire::Context, dir: &std::path::Path) -> Controller {
+    let mut settings = Settings::new(dir);
+    settings.inproc = true;
+    settings.hwm = Hwm::Fixed(1);
+    start(settings, context).unwrap()
+}
+
+/// One engine of ours: registration, task and heartbeat sockets, registered.
+async fn engine(context: &wire::Context, controller: &Controller) -> Peer {
+    let file = controller.engine_file();
+    let dealers = [file.registration, file.task, file.hb_pong];
+    let mut ends: Vec<_> = dealers.map(|port| (Kind::Dealer, file.endpoint(port))).into();
+    ends.push((Kind::Sub, file.endpoint(file.hb_ping)));
+    let mut engine = Peer::connect(context, &file.key, "engine-0", &ends);
+    engine.send(0, &[], "registration_request", &json!({"uuid": "engine-0"}));
+    let reply = engine.receive(0).await;
+    let reply: Value = reply.content().unwrap();
+    assert_eq!(reply["status"], "ok");
+    assert_eq!(reply["connection_info"]["hb_ping"], json!(file.hb_ping));
+    while controller.status().n_engines == 0 {
+        for (socket, frames) in
+            timeout(WITHIN, engine.opened.incoming.recv()).await.unwrap().unwrap()
+        {
+            assert_eq!(socket, 3, "only beats come before the engine is announced");
+            engine.opened.sockets.send(2, frames);
+        }
+    }
+    engine
+}
+
+#[tokio::test]
+async fn a_task_goes_to_an_engine_and_its_reply_comes_back_unchanged() {
+    let (context, dir) = (wire::Context::new(), new_dir());
+    let controller = started(&context, &dir);
+    let mut engine = engine(&context, &controller).await;
+    let inproc = controller.inproc_endpoints().unwrap();
+    let file = controller.client_file();
+    for end in [inproc.task.clone(), file.endpoint(file.task)] {
+        let mut client = Peer::connect(&context, &file.key, "client", &[(Kind::Dealer, end)]);
+        client.send(0, &[], "apply_request", &json!({"x": 1}));
+        let request = engine.receive(1).await;
+        assert_eq!(request.content::<Value>().unwrap(), json!({"x": 1}));
+        let ids = [std::str::from_utf8(&request.ids[0]).unwrap()];
+        let reply = engine.message(&ids, "apply_reply", &request.raw_header, &json!({"y": 2}));
+        let signature = reply[2].clone();
+        engine.opened.sockets.send(1, reply);
+        let batch = timeout(WITHIN, client.opened.incoming.recv()).await.unwrap().unwrap();
+        let [(0, frames)] = &batch[..] else { panic!("one reply: {batch:?}") };
+        assert_eq!(frames[0], b"engine-0");
+        assert_eq!(frames[2], signature, "the frames are the engine's own");
+        client.opened.sockets.close();
+    }
+    engine.opened.sockets.close();
+    controller.stop();
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+#[tokio::test]
+async fn bad_messages_on_every_socket_are_dropped_and_counted() {
+    let (context, dir) = (wire::Context::new(), new_dir());
+    let controller = started(&context, &dir);
+    let (client, engine) = (controller.client_file(), controller.engine_file());
+    let ends = [client.registration, client.mux, client.task, client.control, client.broadcast];
+    let mut ends: Vec<_> = ends.map(|port| (Kind::Dealer, client.endpoint(port))).into();
+    let engine_ends =
+        [engine.mux, engine.task, engine.control, engine.broadcast[0], engine.hb_pong];
+    ends.extend(engine_ends.map(|port| (Kind::Dealer, engine.endpoint(port))));
+    ends.push((Kind::Pub, engine.endpoint(engine.iopub)));
+    let mut peer = Peer::connect(&context, &client.key, "peer", &ends);
+    let forger = Writer::new("another key", "forger".to_owned(), "test");
+    let none = json!({});
+    for socket in 0..ends.len() {
+        let forged = forger.write(&[b"x".to_vec()], "apply_request", b"", &none, &none, vec![]).1;
+        let mut unsigned = forged.clone();
+        unsigned[2].clear();
+        let mut truncated = forged.clone();
+        truncated.truncate(4);
+        let mut no_json = peer.message(&["x"], "apply_request", b"", &none);
+        no_json[6] = b"\xff{".to_vec();
+        let signed = [b"no json".to_vec(), b"{}".to_vec(), b"{}".to_vec(), b"{}".to_vec()];
+        let well_signed = peer.writer.frames(&[b"x".to_vec()], signed, vec![]);
+        for frames in [forged, unsigned, truncated, no_json, well_signed, vec![vec![]]] {
+            peer.opened.sockets.send(socket, frames);
+        }
+    }
+    let query = peer.message(&[], "connection_request", b"", &none);
+    peer.opened.sockets.send(0, query.clone());
+    peer.opened.sockets.send(0, query);
+    peer.receive(0).await;
+    // Nine DEALERs bring six each; what the PUB sends before it is heard is lost, so it is not counted.
+    let is_counted =
+        |status: super::Status| status.dropped.total() >= 9 * 6 + 1 && status.dropped.replayed >= 1;
+    let all = async {
+        while !is_counted(controller.status()) {
+            peer.send(0, &[], "connection_request", &none);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(WITHIN, all).await.is_ok(), "{:?}", controller.status());
+    assert!(controller.status().unused.malformed >= 1, "the raw heartbeat socket counts as well");
+    peer.opened.sockets.close();
+    controller.stop();
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+#[tokio::test]
+async fn a_second_controller_is_refused_while_the_first_is_alive() {
+    let (context, dir) = (wire::Context::new(), new_dir());
+    let first = started(&context, &dir);
+    let path = dir.join("ipcontroller-client.json");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let second = start(Settings::new(&dir), &context);
+    assert!(matches!(second, Err(ControllerError::Alive { .. })), "{second:?}");
+    let left_over = std::fs::read(&path).unwrap();
+    first.stop();
+    assert!(!path.exists());
+    // The file of a controller that crashed is in nobody's way.
+    std::fs::write(&path, left_over).unwrap();
+    start(Settings::new(&dir), &context).unwrap().stop();
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+#[tokio::test]
+async fn a_controller_with_reuse_keeps_its_addresses_and_key() {
+    let (context, dir) = (wire::Context::new(), new_dir());
+    let mut settings = Settings::new(&dir);
+    settings.reuse = true;
+    let first = start(settings.clone(), &context).unwrap();
+    let file = first.client_file().clone();
+    first.stop();
+    let second = start(settings, &context).unwrap();
+    assert_eq!(second.client_file(), &file);
+    second.stop();
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+#[tokio::test]
+async fn a_client_can_shut_the_controller_down() {
+    let (context, dir) = (wire::Context::new(), new_dir());
+    let controller = started(&context, &dir);
+    let file = controller.client_file();
+    let ends = [(Kind::Dealer, file.endpoint(file.registration))];
+    let mut client = Peer::connect(&context, &file.key, "client", &ends);
+    client.send(0, &[], "shutdown_request", &json!({}));
+    assert_eq!(client.receive(0).await.header.msg_type, "shutdown_reply");
+    assert!(timeout(WITHIN, controller.ended()).await.is_ok());
+    client.opened.sockets.close();
+    controller.stop();
+    let _ = std::fs::remove_dir_all(&dir);
+}

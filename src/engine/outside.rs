@@ -1,0 +1,430 @@
+//! The engine's loop and everything it touches: sockets, the worker, compilations, signals, the owner's
+//! pipe. Turns what happens into events and carries out effects; decides nothing.
+use std::future::pending;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::json;
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
+
+use super::event::{Channel, Effect, Event, Fault, Now, Prepared};
+use super::flags::Flags;
+use super::reply::Metadata;
+use super::state::{Engine, Settings};
+use super::workshop::Workshop;
+use crate::wire::connection::{EngineFile, engine_file_path, profile_dir};
+use crate::wire::{Batch, Context, Frames, Kind, Reader, Sockets, Spec, Writer};
+use crate::worker::{Worker, WorkerEvent};
+
+/// How often a missing connection file is looked for.
+const FILE_POLL: Duration = Duration::from_millis(50);
+/// Events taken before their effects leave, so that a flood of output does not delay a reply.
+const EVENTS_PER_TURN_MAX: usize = 512;
+/// Printed text joined into one message, at most.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// How long the worker may take to end with us; it ends by itself when our side is closed.
+const STOP_TIME: Duration = Duration::from_secs(1);
+
+/// The joined sockets by their place in the group. The heart comes last: who sees it beat can send work.
+const IOPUB: usize = 0;
+const MUX: usize = 1;
+const TASK: usize = 2;
+const CONTROL: usize = 3;
+const BROADCAST: usize = 4;
+const PING: usize = 5;
+const PONG: usize = 6;
+
+/// Runs one engine until it ends.
+pub(super) async fn run(flags: Flags) -> i32 {
+    match Outside::open(flags).await {
+        Ok(outside) => outside.run().await,
+        Err(why) => {
+            tracing::error!("failed to {why}");
+            1
+        }
+    }
+}
+
+/// The run that waits for it, and the compilation.
+type Compiling = (u64, JoinHandle<Result<Prepared, Fault>>);
+
+struct Outside {
+    uuid: Arc<str>,
+    file: EngineFile,
+    context: Context,
+    writer: Writer,
+    reader: Reader,
+    registrar: Sockets,
+    registrar_incoming: UnboundedReceiver<Batch>,
+    joined: Option<(Sockets, UnboundedReceiver<Batch>)>,
+    /// What this turn sends by the joined sockets.
+    outgoing: Batch,
+    worker: Worker,
+    worker_events: UnboundedReceiver<WorkerEvent>,
+    workshop: Workshop,
+    compiling: Option<Compiling>,
+    owner: Option<pipe::Receiver>,
+    state: Engine,
+}
+
+impl Outside {
+    async fn open(flags: Flags) -> Result<Self, String> {
+        let owner = if flags.owner_stdin { Some(owner_pipe()?) } else { None };
+        let workshop = Workshop::open(&flags.tools).await?;
+        let (worker, worker_events) = crate::worker::start(workshop.worker_config())
+            .map_err(|error| format!("start the worker: {error}"))?;
+        let mut file = connection_file(&flags).await?;
+        if let Some(location) = flags.location {
+            file.location = location;
+        }
+        let uuid: Arc<str> =
+            flags.uuid.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()).into();
+        let context = Context::new();
+        let registration = file.endpoint(file.registration);
+        // Without an identity: two engines of one uuid both get an answer, and one a refusal.
+        let opened = crate::wire::socket::open(
+            &context,
+            "registrar",
+            vec![Spec::connect(Kind::Dealer, registration.as_str())],
+        );
+        let opened = opened.map_err(|error| error.to_string())?;
+        tracing::info!("Registering with controller at {registration}");
+        let settings = Settings { uuid: Arc::clone(&uuid), id: flags.id, timeout: flags.timeout };
+        Ok(Self {
+            writer: Writer::new(&file.key, uuid.to_string(), "prust"),
+            reader: Reader::new(&file.key),
+            uuid,
+            file,
+            context,
+            registrar: opened.sockets,
+            registrar_incoming: opened.incoming,
+            joined: None,
+            outgoing: Batch::new(),
+            worker,
+            worker_events,
+            workshop,
+            compiling: None,
+            owner,
+            state: Engine::new(settings, now()),
+        })
+    }
+
+    async fn run(mut self) -> i32 {
+        let (mut terminate, mut interrupt) =
+            match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+                (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::error!("failed to watch for signals: {error}");
+                    return 1;
+                }
+            };
+        loop {
+            let mut events = Vec::new();
+            let deadline = self.state.next_deadline().map(tokio::time::Instant::from_std);
+            tokio::select! {
+                Some(batch) = self.registrar_incoming.recv() => self.registered(batch, &mut events),
+                batch = receive(&mut self.joined) => self.received(batch, &mut events),
+                Some(event) = self.worker_events.recv() => {
+                    events.push(Event::Worker(self.workshop.place(event)));
+                }
+                (run, result) = compiled(&mut self.compiling) => {
+                    self.compiling = None;
+                    events.push(Event::Compiled { run, result });
+                }
+                () = closed(self.owner.as_mut()) => {
+                    self.owner = None;
+                    events.push(Event::Stop { cause: "its owner is gone".to_owned() });
+                }
+                _ = terminate.recv() => {
+                    events.push(Event::Stop { cause: "terminated by a signal".to_owned() });
+                }
+                _ = interrupt.recv() => events.push(Event::Interrupt),
+                () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)),
+                    if deadline.is_some() => events.push(Event::Tick),
+            }
+            self.take_more(&mut events);
+            for event in events {
+                for effect in self.state.handle(event, now()) {
+                    if let Some(code) = self.perform(effect) {
+                        return self.close(code).await;
+                    }
+                }
+            }
+            self.flush();
+        }
+    }
+
+    /// What else has happened by now, up to a limit. Text printed in one go becomes one event.
+    fn take_more(&mut self, events: &mut Vec<Event>) {
+        while events.len() < EVENTS_PER_TURN_MAX
+            && let Ok(event) = self.worker_events.try_recv()
+        {
+            match (events.last_mut(), event) {
+                (
+                    Some(Event::Worker(WorkerEvent::Output { stream: last, text: whole })),
+                    WorkerEvent::Output { stream, text },
+                ) if *last == stream && whole.len() + text.len() <= OUTPUT_BYTES_MAX => {
+                    whole.push_str(&text);
+                }
+                (_, event) => events.push(Event::Worker(self.workshop.place(event))),
+            }
+        }
+        while events.len() < EVENTS_PER_TURN_MAX
+            && let Some((_, incoming)) = &mut self.joined
+            && let Ok(batch) = incoming.try_recv()
+        {
+            self.received(batch, events);
+        }
+    }
+
+    fn registered(&mut self, batch: Batch, events: &mut Vec<Event>) {
+        for (_, frames) in batch {
+            if let Ok(message) = self.reader.read(frames)
+                && message.header.msg_type == "registration_reply"
+            {
+                events.push(Event::RegistrationReply(message));
+            }
+        }
+    }
+
+    fn received(&mut self, batch: Batch, events: &mut Vec<Event>) {
+        for (socket, mut frames) in batch {
+            let channel = match socket {
+                MUX => Channel::Mux,
+                TASK => Channel::Task,
+                CONTROL => Channel::Control,
+                BROADCAST => Channel::Broadcast,
+                PING => {
+                    events.push(Event::Ping(frames.pop().unwrap_or_default()));
+                    continue;
+                }
+                // Nothing is sent to a publisher or as the answer to a heartbeat.
+                _ => continue,
+            };
+            // A message that is not what it claims has been counted, and has no sender to be told.
+            if let Ok(message) = self.reader.read(frames) {
+                events.push(Event::Request { channel, message });
+            }
+        }
+    }
+
+    /// Carries out one effect; the exit code when it was the last.
+    fn perform(&mut self, effect: Effect) -> Option<i32> {
+        match effect {
+            Effect::Register { id } => self.register(id),
+            Effect::Join { id } => return self.join(id),
+            Effect::Unregister { id, cause } => {
+                let content = json!({"id": id, "uuid": *self.uuid, "cause": cause});
+                self.registrar_send("unregistration_request", &content);
+            }
+            Effect::Reply(reply) => {
+                let (parent, metadata) = (&reply.parent, &reply.metadata);
+                let frames = self.writer.write(
+                    &reply.ids,
+                    &reply.msg_type,
+                    parent,
+                    metadata,
+                    &reply.content,
+                    reply.buffers,
+                );
+                self.outgoing.push((socket_of(reply.channel), frames.1));
+            }
+            Effect::Publish(publication) => {
+                let metadata = Metadata::Plain { engine: Arc::clone(&self.uuid) };
+                let frames = self.writer.write(
+                    &[publication.topic.into_bytes()],
+                    publication.msg_type,
+                    &publication.parent,
+                    &metadata,
+                    &publication.content,
+                    publication.buffers,
+                );
+                self.outgoing.push((IOPUB, frames.1));
+            }
+            Effect::Pong(payload) => self.outgoing.push((PONG, Frames::from([payload]))),
+            Effect::Compile { run, code, label, namespace } => {
+                let workshop = self.workshop.clone();
+                let compilation = async move { workshop.compile(&namespace, code, label).await };
+                self.compiling = Some((run, tokio::spawn(compilation)));
+            }
+            Effect::CancelCompile => {
+                if let Some((_, compilation)) = self.compiling.take() {
+                    compilation.abort();
+                }
+            }
+            Effect::Run { run, library, entry } => self.worker.run(run, &library, &entry),
+            Effect::Call { run, call } => self.worker.call(run, call),
+            Effect::Interrupt => self.worker.interrupt(),
+            Effect::ReplaceWorker => self.worker.restart(),
+            Effect::Answer { request, status, head, body } => {
+                self.worker.reply(request, status, head, body);
+            }
+            Effect::Exit { code, cause } => {
+                if code == 0 {
+                    tracing::info!("ending: {cause}");
+                } else {
+                    tracing::error!("ending: {cause}");
+                }
+                return Some(code);
+            }
+        }
+        None
+    }
+
+    fn register(&self, id: Option<u32>) {
+        let version = env!("CARGO_PKG_VERSION");
+        let implementation = json!({"name": "prust", "version": version, "pid": std::process::id()});
+        let mut content = json!({"uuid": *self.uuid, "implementation": implementation});
+        if let Some(id) = id {
+            content["id"] = id.into();
+        }
+        self.registrar_send("registration_request", &content);
+    }
+
+    fn registrar_send(&self, msg_type: &str, content: &serde_json::Value) {
+        let metadata = Metadata::Plain { engine: Arc::clone(&self.uuid) };
+        let (_, frames) = self.writer.write(&[], msg_type, b"", &metadata, content, Vec::new());
+        self.registrar.send(0, frames);
+    }
+
+    fn join(&mut self, id: u32) -> Option<i32> {
+        let file = &self.file;
+        let dealer = |port: u16| {
+            Spec::connect(Kind::Dealer, file.endpoint(port)).identity(self.uuid.as_bytes())
+        };
+        // A controller without broadcast ports broadcasts nothing: a second connection to mux would
+        // steal the name of the first, so that place stays unconnected.
+        let mut broadcast = Spec::connect(Kind::Dealer, "").identity(self.uuid.as_bytes());
+        broadcast.ends.clear();
+        if !file.broadcast.is_empty() {
+            broadcast = dealer(file.broadcast[id as usize % file.broadcast.len()]);
+        }
+        let specs = vec![
+            Spec::connect(Kind::Pub, file.endpoint(file.iopub)),
+            dealer(file.mux),
+            dealer(file.task),
+            dealer(file.control),
+            broadcast,
+            Spec::connect(Kind::Sub, file.endpoint(file.hb_ping)),
+            dealer(file.hb_pong),
+        ];
+        match crate::wire::socket::open(&self.context, "engine", specs) {
+            Ok(opened) => {
+                self.joined = Some((opened.sockets, opened.incoming));
+                tracing::info!("Completed registration with id {id}");
+                None
+            }
+            Err(error) => {
+                tracing::error!("failed to {error}");
+                Some(1)
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some((sockets, _)) = &self.joined {
+            sockets.send_batch(std::mem::take(&mut self.outgoing));
+        }
+    }
+
+    /// Sends what is left, and ends the worker.
+    async fn close(mut self, code: i32) -> i32 {
+        self.flush();
+        self.worker.stop();
+        let ended = async { while self.worker_events.recv().await.is_some() {} };
+        // A worker that does not end now ends when this process does.
+        let _ = tokio::time::timeout(STOP_TIME, ended).await;
+        if let Some((sockets, _)) = &self.joined {
+            sockets.close();
+        }
+        self.registrar.close();
+        code
+    }
+}
+
+fn now() -> Now {
+    Now { instant: Instant::now(), date: SystemTime::now() }
+}
+
+fn socket_of(channel: Channel) -> usize {
+    match channel {
+        Channel::Mux => MUX,
+        Channel::Task => TASK,
+        Channel::Broadcast => BROADCAST,
+        Channel::Control => CONTROL,
+    }
+}
+
+async fn receive(joined: &mut Option<(Sockets, UnboundedReceiver<Batch>)>) -> Batch {
+    match joined {
+        Some((_, incoming)) => match incoming.recv().await {
+            Some(batch) => batch,
+            None => pending().await,
+        },
+        None => pending().await,
+    }
+}
+
+async fn compiled(compiling: &mut Option<Compiling>) -> (u64, Result<Prepared, Fault>) {
+    let Some((run, compilation)) = compiling else { return pending().await };
+    let result = compilation.await.unwrap_or_else(|error| {
+        let text = format!("the compiler's task ended early: {error}");
+        Err(Fault::new("EngineError", text))
+    });
+    (*run, result)
+}
+
+/// Returns when the owner's pipe has been closed. Nothing is ever written to it.
+async fn closed(owner: Option<&mut pipe::Receiver>) {
+    let Some(owner) = owner else { return pending().await };
+    loop {
+        let mut byte = [0];
+        match owner.try_read(&mut byte) {
+            Ok(0) => return,
+            Ok(_) => (),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if owner.readable().await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+fn owner_pipe() -> Result<pipe::Receiver, String> {
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned();
+    stdin
+        .and_then(pipe::Receiver::from_owned_fd)
+        .map_err(|error| format!("watch the owner's pipe on standard input: {error}"))
+}
+
+/// Reads the connection file, waiting for it to be written.
+async fn connection_file(flags: &Flags) -> Result<EngineFile, String> {
+    if let Some(text) = &flags.connection_info {
+        return EngineFile::from_text(text).map_err(|error| error.to_string());
+    }
+    let path = file_path(flags);
+    let until = tokio::time::Instant::now() + flags.timeout;
+    while !path.exists() && tokio::time::Instant::now() < until {
+        tokio::time::sleep(FILE_POLL).await;
+    }
+    EngineFile::read(&path).map_err(|error| error.to_string())
+}
+
+fn file_path(flags: &Flags) -> PathBuf {
+    if let Some(file) = &flags.file {
+        return file.clone();
+    }
+    let profile = match &flags.profile_dir {
+        Some(directory) => directory.clone(),
+        None => profile_dir(&flags.ipython_dir, &flags.profile),
+    };
+    engine_file_path(&profile, &flags.cluster_id)
+}

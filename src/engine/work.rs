@@ -1,0 +1,495 @@
+//! The engine's work: one queue, one piece of work at a time, its output, its one reply. Part of
+//! [`Engine`]; like it, does no I/O and reads no clock.
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::event::{Effect, Fault, Now, Prepared, Reply};
+use super::reply::{Metadata, WorkMetadata, error_content};
+use super::request::{Compiled, Execute, Route, Task, Work};
+use super::state::{Engine, QUEUE_TASKS_MAX};
+use crate::cell::namespace::{Delta, Namespace};
+use crate::worker::{DisplayKind, Failure, Outcome, Status, Std};
+
+/// The piece of work in hand.
+#[derive(Debug)]
+pub(super) struct Running {
+    task: Task,
+    run: u64,
+    started: SystemTime,
+    stage: Stage,
+    /// The number of this execution, for its reply.
+    execution_count: u64,
+    /// Messages published for it, told to clients that wait for no idle status.
+    n_published: u64,
+    /// What the worker knows once this has succeeded.
+    delta: Option<Box<Delta>>,
+    /// Where it failed, for clients that can name the user's own line.
+    place: Option<Failure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Compiling,
+    Working,
+}
+
+impl Running {
+    pub(super) fn msg_id(&self) -> &str {
+        &self.task.route.msg_id
+    }
+
+    fn silent(&self) -> bool {
+        matches!(&self.task.work, Work::Execute(execute) if execute.silent)
+    }
+}
+
+/// How a task's reply reads.
+enum Verdict<'a> {
+    Ok { value: Vec<u8> },
+    Error(&'a Fault),
+    Aborted,
+}
+
+impl Engine {
+    pub(super) fn enqueue(&mut self, task: Task, now: Now) {
+        if self.withdrawn.take(&task.route.msg_id) {
+            return self.dismiss(task, Verdict::Aborted, now);
+        }
+        if self.queue.len() >= QUEUE_TASKS_MAX {
+            let text = format!("{QUEUE_TASKS_MAX} tasks wait at this engine already");
+            return self.dismiss(task, Verdict::Error(&Fault::new("QueueFull", text)), now);
+        }
+        self.queue.push_back(task);
+        self.start_next(now);
+    }
+
+    /// Starts the next work if the worker is free; a due clear comes first.
+    pub(super) fn start_next(&mut self, now: Now) {
+        while self.running.is_none() && self.worker_ready {
+            if !self.clears.is_empty() {
+                self.worker_ready = false;
+                self.forget_namespace();
+                self.effects.push(Effect::ReplaceWorker);
+                return;
+            }
+            let Some(task) = self.queue.pop_front() else { return };
+            self.start(task, now);
+        }
+    }
+
+    fn start(&mut self, mut task: Task, now: Now) {
+        self.run_last += 1;
+        self.parent = Arc::clone(&task.route.parent);
+        let call = match &mut task.work {
+            Work::Call { call, delta, .. } => call.take().map(|call| (call, delta.take())),
+            Work::Execute(_) | Work::Refused { .. } => None,
+        };
+        let mut running = Running {
+            run: self.run_last,
+            started: now.date,
+            stage: Stage::Working,
+            execution_count: self.execution_count,
+            n_published: 0,
+            delta: None,
+            place: None,
+            task,
+        };
+        if let Some((call, delta)) = call {
+            self.pristine = false;
+            running.delta = delta;
+            self.running = Some(running);
+            return self.effects.push(Effect::Call { run: self.run_last, call });
+        }
+        self.publish_status(Arc::clone(&self.parent), "busy");
+        match &mut running.task.work {
+            Work::Execute(_) => self.start_execute(running, now),
+            Work::Refused { fault, .. } => {
+                let fault = std::mem::take(fault);
+                self.finish_fault(running, &fault, now);
+            }
+            Work::Call { .. } => unreachable!("a call was started above"),
+        }
+    }
+
+    fn start_execute(&mut self, mut running: Running, now: Now) {
+        let Work::Execute(execute) = &mut running.task.work else { return };
+        let compiled = execute.compiled.take();
+        if let Some(compiled) = &compiled
+            && compiled.namespace != self.namespace_hash
+        {
+            running.task.metadata.want = true;
+            execute.stop_on_error = false;
+            let text = "the engine's variables are not those this cell was compiled against";
+            return self.finish_fault(running, &Fault::new("StaleNamespace", text), now);
+        }
+        if !execute.silent {
+            self.execution_count += 1;
+            running.execution_count = self.execution_count;
+            let content = json!({"code": execute.code, "execution_count": self.execution_count});
+            running.n_published += 1;
+            let parent = Arc::clone(&self.parent);
+            self.publish_for(parent, "execute_input", "execute_input", content, Vec::new());
+        }
+        let run = running.run;
+        match compiled {
+            Some(Compiled { library, entry, delta, .. }) => {
+                running.delta = delta;
+                self.launch(running, library, entry);
+            }
+            None if execute.code.trim().is_empty() => {
+                return self.finish(running, Verdict::Ok { value: Vec::new() });
+            }
+            None => {
+                let Execute { code, .. } = execute;
+                let code = code.clone();
+                running.stage = Stage::Compiling;
+                let label = format!("In[{}]", running.execution_count);
+                let namespace = Box::new(self.namespace.clone());
+                self.effects.push(Effect::Compile { run, code, label, namespace });
+                self.running = Some(running);
+            }
+        }
+    }
+
+    /// Runs a compiled cell. One that only defines something has succeeded already.
+    fn launch(&mut self, mut running: Running, library: Option<PathBuf>, entry: String) {
+        self.pristine = false;
+        let Some(library) = library else {
+            self.commit(&mut running);
+            return self.finish(running, Verdict::Ok { value: Vec::new() });
+        };
+        running.stage = Stage::Working;
+        self.effects.push(Effect::Run { run: running.run, library, entry });
+        self.running = Some(running);
+    }
+
+    /// Takes over what successful work has changed.
+    fn commit(&mut self, running: &mut Running) {
+        if let Some(delta) = running.delta.take() {
+            self.namespace.apply(&delta);
+            self.namespace_hash = self.namespace.hash();
+        }
+    }
+
+    pub(super) fn compiled(&mut self, run: u64, result: Result<Prepared, Fault>, now: Now) {
+        let current = |running: &mut Running| {
+            running.run == run && running.stage == Stage::Compiling
+        };
+        let Some(mut running) = self.running.take_if(current) else { return };
+        match result {
+            Err(fault) => self.finish_fault(running, &fault, now),
+            Ok(Prepared { library, entry, delta, warnings }) => {
+                running.delta = delta;
+                if !warnings.is_empty() {
+                    running.n_published += 1;
+                    let content = json!({"name": "stderr", "text": warnings});
+                    let parent = Arc::clone(&self.parent);
+                    self.publish_for(parent, "stderr", "stream", content, Vec::new());
+                }
+                self.launch(running, library, entry);
+            }
+        }
+        self.start_next(now);
+    }
+
+    pub(super) fn done(&mut self, run: u64, outcome: Outcome, now: Now) {
+        let Some(mut running) = self.running.take_if(|running| running.run == run) else {
+            return;
+        };
+        match outcome {
+            Outcome::Ok { value } => {
+                self.commit(&mut running);
+                self.finish(running, Verdict::Ok { value });
+            }
+            Outcome::Error { failure, restored } => {
+                let fault = Fault::caught(&failure, restored);
+                running.place = Some(failure);
+                self.finish_fault(running, &fault, now);
+            }
+            Outcome::Crashed { cause, restored, threads_lost } => {
+                self.forget_unless(restored);
+                let fault = Fault::crash(&cause, restored, &threads_lost);
+                self.finish_fault(running, &fault, now);
+            }
+            Outcome::Interrupted { restored, threads_lost } => {
+                let fault = Fault::interrupted(restored, &threads_lost);
+                self.finish_fault(running, &fault, now);
+            }
+        }
+        self.start_next(now);
+    }
+
+    /// The worker died between two pieces of work and is alive again.
+    pub(super) fn worker_died(&mut self, cause: &str, restored: bool, threads_lost: &[String]) {
+        self.forget_unless(restored);
+        let fault = Fault::crash(cause, restored, threads_lost);
+        self.output(Std::Err, &format!("{}\n", fault.evalue));
+    }
+
+    pub(super) fn unprotected(&mut self, resident_bytes: u64) {
+        let mb = resident_bytes / 1_000_000;
+        let text = format!(
+            "this engine holds {mb} MB, too much for a snapshot: if this crashes or is \
+             interrupted, its variables are lost\n"
+        );
+        self.output(Std::Err, &text);
+    }
+
+    pub(super) fn worker_failed(&mut self, cause: String, now: Now) {
+        if let Some(running) = self.running.take() {
+            let text = format!("the engine's worker cannot be started: {cause}");
+            self.finish_fault(running, &Fault::new("EngineError", text), now);
+        }
+        self.end(1, cause);
+    }
+
+    /// Interrupts the work in hand if it is one of `msg_ids` (or whatever it is). Says whether
+    /// there was any.
+    pub(super) fn interrupt(&mut self, msg_ids: Option<&[String]>, now: Now) -> bool {
+        let meant = |running: &mut Running| {
+            msg_ids.is_none_or(|msg_ids| msg_ids.iter().any(|msg_id| msg_id == running.msg_id()))
+        };
+        let Some(running) = self.running.take_if(meant) else { return false };
+        match running.stage {
+            Stage::Working => {
+                self.running = Some(running);
+                self.effects.push(Effect::Interrupt);
+            }
+            Stage::Compiling => {
+                self.effects.push(Effect::CancelCompile);
+                self.finish_fault(running, &Fault::interrupted(false, &[]), now);
+                self.start_next(now);
+            }
+        }
+        true
+    }
+
+    pub(super) fn output(&mut self, stream: Std, text: &str) {
+        let name = match stream {
+            Std::Out => "stdout",
+            Std::Err => "stderr",
+        };
+        self.publish_output(name, "stream", json!({"name": name, "text": text}));
+    }
+
+    pub(super) fn display(&mut self, kind: DisplayKind, id: String, data: Vec<(String, String)>) {
+        let mut content = json!({"data": bundle(data), "metadata": {}});
+        match kind {
+            DisplayKind::Result => {
+                let Some(running) = &self.running else { return };
+                if running.silent() {
+                    return;
+                }
+                content["execution_count"] = running.execution_count.into();
+                self.publish_output("execute_result", "execute_result", content);
+            }
+            DisplayKind::Display => {
+                content["transient"] =
+                    if id.is_empty() { json!({}) } else { json!({"display_id": id}) };
+                self.publish_output("displaypub", "display_data", content);
+            }
+            DisplayKind::Update => {
+                content["transient"] = json!({"display_id": id});
+                self.publish_output("displaypub", "update_display_data", content);
+            }
+            DisplayKind::Clear => {
+                self.publish_output("displaypub", "clear_output", json!({"wait": false}));
+            }
+        }
+    }
+
+    /// What user code may ask of an engine: its number, to publish a value. The rest needs a
+    /// notebook, and says so.
+    pub(super) fn user_request(
+        &mut self,
+        request: u64,
+        topic: &str,
+        head: &[u8],
+        body: Vec<u8>,
+    ) {
+        let (status, body) = match topic {
+            "engine" => {
+                let id = self.id().map_or_else(String::new, |id| id.to_string());
+                (Status::Ok, id.into_bytes())
+            }
+            "publish" => {
+                self.publish_data(head, body);
+                (Status::Ok, Vec::new())
+            }
+            "input" => (Status::Error, b"an engine has no keyboard".to_vec()),
+            _ => {
+                let text = format!("\"{topic}\" is not available on an engine");
+                (Status::Error, text.into_bytes())
+            }
+        };
+        if request != 0 {
+            let head = Vec::new();
+            self.effects.push(Effect::Answer { request, status, head, body });
+        }
+    }
+
+    fn publish_data(&mut self, head: &[u8], body: Vec<u8>) {
+        if let Some(running) = &mut self.running {
+            running.n_published += 1;
+        }
+        let content = json!({"key": String::from_utf8_lossy(head)});
+        let parent = Arc::clone(&self.parent);
+        self.publish_for(parent, "datapub", "prust_data", content, vec![body]);
+    }
+
+    fn publish_output(&mut self, topic: &str, msg_type: &'static str, content: Value) {
+        if let Some(running) = &mut self.running {
+            running.n_published += 1;
+        }
+        self.publish_for(Arc::clone(&self.parent), topic, msg_type, content, Vec::new());
+    }
+
+    fn publish_status(&mut self, parent: Arc<[u8]>, state: &str) {
+        let content = json!({"execution_state": state});
+        self.publish_for(parent, "status", "status", content, Vec::new());
+    }
+
+    /// Ends every queued task that `unwanted` picks, as aborted.
+    pub(super) fn abort_queued(&mut self, unwanted: impl Fn(&Task) -> bool, now: Now) {
+        let (aborted, kept) =
+            std::mem::take(&mut self.queue).into_iter().partition::<Vec<_>, _>(|t| unwanted(t));
+        self.queue = kept.into();
+        for task in aborted {
+            self.dismiss(task, Verdict::Aborted, now);
+        }
+    }
+
+    /// Ends a task that never ran.
+    fn dismiss(&mut self, task: Task, verdict: Verdict<'_>, now: Now) {
+        let running = Running {
+            task,
+            run: 0,
+            started: now.date,
+            stage: Stage::Working,
+            execution_count: self.execution_count,
+            n_published: 0,
+            delta: None,
+            place: None,
+        };
+        self.finish(running, verdict);
+    }
+
+    pub(super) fn finish_fault(&mut self, mut running: Running, fault: &Fault, now: Now) {
+        if running.task.is_followed() {
+            running.n_published += 1;
+            let content = json!({
+                "ename": fault.ename,
+                "evalue": fault.evalue,
+                "traceback": fault.traceback,
+            });
+            let parent = Arc::clone(&running.task.route.parent);
+            self.publish_for(parent, "error", "error", content, Vec::new());
+        }
+        let stops = matches!(&running.task.work,
+            Work::Execute(execute) if !execute.silent && execute.stop_on_error);
+        let session = running.task.route.session.clone();
+        self.finish(running, Verdict::Error(fault));
+        if stops {
+            let waits = |task: &Task| {
+                matches!(task.work, Work::Execute(_)) && task.route.session == session
+            };
+            self.abort_queued(waits, now);
+        }
+    }
+
+    /// The one reply of a task, and the end of what is published for it.
+    fn finish(&mut self, running: Running, verdict: Verdict<'_>) {
+        let method = running.task.method();
+        let execute = method == "execute";
+        let prust = self.prust_metadata(&running, execute);
+        let Running { task, started, execution_count, n_published, .. } = running;
+        let status = match verdict {
+            Verdict::Ok { .. } => "ok",
+            Verdict::Error(_) => "error",
+            Verdict::Aborted => "aborted",
+        };
+        let uuid = Arc::clone(&self.settings.uuid);
+        let mut metadata = WorkMetadata::new(&task.metadata, uuid, started, status);
+        metadata.prust = prust;
+        let mut buffers = Vec::new();
+        let content = match verdict {
+            Verdict::Ok { .. } if execute => ok_content(execution_count),
+            Verdict::Ok { value } => {
+                buffers.push(value);
+                json!({"status": "ok"})
+            }
+            Verdict::Error(fault) => {
+                let info = self.engine_info(method);
+                metadata.dependencies_met = fault.ename != "UnmetDependency";
+                let content = error_content(fault, &info, execute.then_some(execution_count));
+                metadata.engine_info = Some(info);
+                content
+            }
+            Verdict::Aborted => json!({"status": "aborted"}),
+        };
+        let idle = (task.is_followed() || n_published > 0).then(|| Arc::clone(&task.route.parent));
+        let msg_type = task.route.reply_type();
+        let Route { channel, ids, parent, .. } = task.route;
+        let metadata = Metadata::Work(Box::new(metadata));
+        let reply = Reply { channel, ids, parent, msg_type, metadata, content, buffers };
+        self.effects.push(Effect::Reply(Box::new(reply)));
+        if let Some(parent) = idle {
+            self.publish_status(parent, "idle");
+        }
+    }
+
+    /// `metadata.prust` of a reply: how many messages were published for it before; the namespace
+    /// after a cell or a call that changes it; the place of a failure in the generated source.
+    fn prust_metadata(&self, running: &Running, execute: bool) -> Value {
+        let changes = matches!(&running.task.work, Work::Call { mutates: true, .. });
+        let mut prust = serde_json::Map::new();
+        if running.n_published > 0 {
+            prust.insert("published".to_owned(), running.n_published.into());
+        }
+        if execute || changes {
+            prust.insert("namespace".to_owned(), self.namespace_hash.clone().into());
+        }
+        if running.task.metadata.want {
+            let full = serde_json::to_value(&self.namespace).unwrap_or_default();
+            prust.insert("full".to_owned(), full);
+        }
+        if let Some(Failure { file, line, column, .. }) = &running.place {
+            let place = json!({"file": file, "line": line, "column": column});
+            prust.insert("place".to_owned(), place);
+        }
+        if prust.is_empty() { Value::Null } else { Value::Object(prust) }
+    }
+
+    fn forget_unless(&mut self, restored: bool) {
+        if !restored {
+            self.forget_namespace();
+        }
+    }
+
+    pub(super) fn forget_namespace(&mut self) {
+        self.namespace = Namespace::default();
+        self.namespace_hash = self.namespace.hash();
+        self.pristine = true;
+    }
+}
+
+fn ok_content(execution_count: u64) -> Value {
+    json!({
+        "status": "ok",
+        "execution_count": execution_count,
+        "user_expressions": {},
+        "payload": [],
+    })
+}
+
+/// A MIME bundle: JSON types as JSON, everything else as text.
+fn bundle(data: Vec<(String, String)>) -> Value {
+    let value = |mime: &str, text: String| match mime.ends_with("json") {
+        true => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        false => Value::String(text),
+    };
+    data.into_iter().map(|(mime, text)| (mime.clone(), value(&mime, text))).collect()
+}

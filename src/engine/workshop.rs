@@ -1,0 +1,92 @@
+//! How an engine gets its worker, and compiles cells that a client sent as plain text. The only file of this
+//! room that speaks to the compiler.
+use std::path::PathBuf;
+
+use super::event::{Fault, Prepared};
+use super::flags::Tools;
+use crate::cell::Diagnostic;
+use crate::cell::namespace::Namespace;
+use crate::cell::plan::ENTRY;
+use crate::compile::{Cell, Compiler, Failed, Settings};
+use crate::worker::{self, Outcome, WorkerEvent};
+
+/// A worker larger than this gets no snapshot: the first write to each page after a fork costs about a second
+/// per gigabyte.
+const SNAPSHOT_BYTES_MAX: u64 = 2 << 30;
+
+#[derive(Clone)]
+pub(super) struct Workshop {
+    compiler: Compiler,
+    cwd: PathBuf,
+}
+
+impl Workshop {
+    pub(super) async fn open(tools: &Tools) -> Result<Self, String> {
+        let Tools { cache, rustc, cargo } = tools.clone();
+        let cwd = std::env::current_dir()
+            .map_err(|error| format!("find the working directory: {error}"))?;
+        let settings = Settings { cache, rustc, cargo, cwd: cwd.clone() };
+        let compiler = Compiler::open(settings)
+            .await
+            .map_err(|error| format!("get the Rust toolchain ready: {error}"))?;
+        Ok(Self { compiler, cwd })
+    }
+
+    pub(super) fn worker_config(&self) -> worker::Config {
+        worker::Config {
+            exe: self.compiler.worker().to_owned(),
+            cwd: self.cwd.clone(),
+            env: Vec::new(),
+            snapshot_bytes_max: SNAPSHOT_BYTES_MAX,
+        }
+    }
+
+    /// Compiles one cell; the namespace is what the worker knows now.
+    pub(super) async fn compile(
+        &self,
+        namespace: &Namespace,
+        code: String,
+        label: String,
+    ) -> Result<Prepared, Fault> {
+        let cell = Cell { text: &code, label: &label };
+        match self.compiler.cell(namespace, cell).await {
+            Ok(compiled) => Ok(Prepared {
+                library: compiled.library,
+                entry: ENTRY.to_owned(),
+                delta: Some(Box::new(compiled.delta)),
+                warnings: compiled.warnings.iter().map(|warning| drawn(&warning.plain)).collect(),
+            }),
+            Err(Failed::Errors(diagnostics)) => Err(rejected(&diagnostics)),
+            Err(Failed::World(error)) => Err(Fault::new("CompileError", error.to_string())),
+        }
+    }
+
+    /// Where a failure is in the user's own text, if this engine compiled it. (The client that compiled
+    /// it elsewhere finds that out itself.)
+    pub(super) fn place(&self, mut event: WorkerEvent) -> WorkerEvent {
+        if let WorkerEvent::Done { outcome: Outcome::Error { failure, .. }, .. } = &mut event
+            && let Some(place) = self.compiler.place(&failure.file, failure.line, failure.column)
+        {
+            failure.file = place.label;
+            failure.line = u32::try_from(place.line).unwrap_or(u32::MAX);
+            failure.column = u32::try_from(place.column).unwrap_or(u32::MAX);
+        }
+        event
+    }
+}
+
+/// The compiler's errors as one error: named after the first, all drawn.
+fn rejected(diagnostics: &[Diagnostic]) -> Fault {
+    let first = diagnostics.iter().find(|diagnostic| diagnostic.code.is_some());
+    let code = first.and_then(|diagnostic| diagnostic.code.as_deref());
+    let evalue = diagnostics.first().map(|first| first.message.clone()).unwrap_or_default();
+    Fault {
+        ename: code.map_or_else(|| "CompileError".to_owned(), |code| format!("CompileError({code})")),
+        evalue,
+        traceback: diagnostics.iter().map(|diagnostic| diagnostic.plain.clone()).collect(),
+    }
+}
+
+fn drawn(plain: &str) -> String {
+    format!("{}\n", plain.trim_end())
+}

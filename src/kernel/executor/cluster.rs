@@ -1,0 +1,321 @@
+//! The kernel's own cluster: a controller as a thread, a pool of engines, a client. Started by the first
+//! parallel use; requests of cells wait here until its engines are announced. Runs no code itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::job::Stage;
+use super::tell::Fault;
+use super::{Event, Executor, Settings};
+use crate::client::{self, Client, ClientEvent, Command, Endpoints, EngineInfo};
+use crate::controller::{self, Controller, InprocEndpoints};
+use crate::kernel::pool::{self, Pool, PoolConfig, PoolEvent};
+use crate::wire;
+
+/// Engines that are not announced after this are reported as missing.
+const ENGINES_TIME: Duration = Duration::from_secs(20);
+
+/// A cluster that runs.
+pub(super) struct ClusterUp {
+    client: Client,
+    client_events: Option<UnboundedReceiver<ClientEvent>>,
+    controller: Controller,
+    pool: Pool,
+    pool_events: Option<UnboundedReceiver<PoolEvent>>,
+    directory: PathBuf,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Off,
+    Starting,
+    Up(Box<ClusterUp>),
+}
+
+/// A cell's request that waits for the cluster.
+struct Waiting {
+    request: u64,
+    cell: String,
+    head: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// What is known of the cluster.
+#[derive(Default)]
+pub(super) struct Cluster {
+    state: State,
+    waiting: Vec<Waiting>,
+    pub(super) live: Vec<EngineInfo>,
+    /// Engine processes by the uuid they were started with.
+    pids: BTreeMap<String, u32>,
+    wanted: usize,
+    /// Numbers the waits for engines, so that an old timer is recognised.
+    attempt: u64,
+    late: bool,
+}
+
+/// What the default cluster was asked to be.
+fn pool_config(settings: &Settings, directory: &std::path::Path, n_engines: usize) -> PoolConfig {
+    let threads = (settings.n_cores / n_engines.max(1)).max(1).to_string();
+    PoolConfig {
+        exe: settings.exe.clone(),
+        file: directory.join("ipcontroller-engine.json"),
+        cwd: settings.compile.cwd.clone(),
+        n_engines,
+        // Engines share the cores: without this, rayon in each would take them all.
+        env: vec![("RAYON_NUM_THREADS".to_owned(), threads)],
+        args: vec!["--log-level=WARN".to_owned()],
+        log: Some(directory.join("engines.log")),
+    }
+}
+
+async fn bring_up(settings: Settings, n_engines: usize) -> Result<ClusterUp, String> {
+    let directory = std::env::temp_dir().join(format!("prust-cluster-{}", settings.session));
+    let made = {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)
+    };
+    made.map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+    let context = wire::Context::new();
+    let mut of_controller = controller::Settings::new(&directory);
+    of_controller.inproc = true;
+    let for_controller = context.clone();
+    let started =
+        tokio::task::spawn_blocking(move || controller::start(of_controller, &for_controller));
+    let controller = started
+        .await
+        .map_err(|error| format!("the controller did not start: {error}"))?
+        .map_err(|error| error.to_string())?;
+    let (pool, pool_events) = pool::start(pool_config(&settings, &directory, n_engines));
+    let file = controller.client_file();
+    let endpoints = controller.inproc_endpoints().map_or_else(|| Endpoints::from(file), within);
+    let connected = client::connect(&context, &file.key, &endpoints, client::Settings::default());
+    let (client, client_events) = connected.map_err(|error| error.to_string())?;
+    Ok(ClusterUp {
+        client,
+        client_events: Some(client_events),
+        controller,
+        pool,
+        pool_events: Some(pool_events),
+        directory,
+    })
+}
+
+/// The addresses of a controller in this process.
+fn within(endpoints: &InprocEndpoints) -> Endpoints {
+    Endpoints {
+        query: endpoints.registration.clone(),
+        control: endpoints.control.clone(),
+        mux: endpoints.mux.clone(),
+        task: endpoints.task.clone(),
+        notification: endpoints.notification.clone(),
+        iopub: endpoints.iopub.clone(),
+    }
+}
+
+impl Executor {
+    /// Whether engines can be used now; if not, the cluster is being started and the step is to be taken
+    /// again when it is up.
+    pub(super) fn cluster_ready(&mut self) -> bool {
+        if let State::Off = self.cluster.state {
+            self.start_cluster(self.settings.n_engines);
+        }
+        self.engines_ready()
+    }
+
+    fn engines_ready(&self) -> bool {
+        let up = matches!(self.cluster.state, State::Up(_));
+        up && (self.cluster.live.len() >= self.cluster.wanted || self.cluster.late)
+    }
+
+    /// Starts a cluster, or changes the size of the one that runs.
+    pub(super) fn start_cluster(&mut self, n_engines: usize) {
+        self.cluster.wanted = n_engines;
+        self.cluster.late = false;
+        match &self.cluster.state {
+            State::Starting => (),
+            State::Up(up) => up.pool.resize(n_engines),
+            State::Off => {
+                self.cluster.state = State::Starting;
+                let settings = self.settings.clone();
+                self.later(async move {
+                    Event::ClusterUp(Box::new(bring_up(settings, n_engines).await))
+                });
+            }
+        }
+        self.cluster.attempt += 1;
+        let attempt = self.cluster.attempt;
+        self.later(async move {
+            tokio::time::sleep(ENGINES_TIME).await;
+            Event::EnginesLate { attempt }
+        });
+    }
+
+    pub(super) fn cluster_up(&mut self, result: Result<ClusterUp, String>) {
+        match result {
+            Err(why) => {
+                self.cluster.state = State::Off;
+                self.cluster.waiting.clear();
+                self.fail(Fault::new("ClusterError", why));
+                if let Some(worker) = &self.worker {
+                    worker.interrupt();
+                }
+            }
+            Ok(mut up) => {
+                if let Some(events) = up.client_events.take() {
+                    self.forward(events, Event::Client);
+                }
+                if let Some(events) = up.pool_events.take() {
+                    self.forward(events, Event::Pool);
+                }
+                self.cluster.state = State::Up(Box::new(up));
+                self.cluster_changed();
+            }
+        }
+    }
+
+    pub(super) fn engines_late(&mut self, attempt: u64) {
+        if attempt == self.cluster.attempt && !self.engines_ready() {
+            let (live, wanted) = (self.cluster.live.len(), self.cluster.wanted);
+            self.cluster.late = true;
+            self.remark(&format!(
+                "{live} of {wanted} engines are ready after {} s; going on with those. Their log: {}",
+                ENGINES_TIME.as_secs(),
+                self.cluster_directory().join("engines.log").display(),
+            ));
+            self.cluster_changed();
+        }
+    }
+
+    /// Goes on with what waited for the cluster.
+    fn cluster_changed(&mut self) {
+        if !self.engines_ready() {
+            return;
+        }
+        for waiting in std::mem::take(&mut self.cluster.waiting) {
+            let Waiting { request, cell, head, body } = waiting;
+            self.command(Command::Request { from: request, cell, head, body });
+        }
+        if matches!(self.job.as_ref().map(|job| &job.stage), Some(Stage::Cluster)) {
+            self.go_on();
+        }
+    }
+
+    /// A request of a cell for the cluster client.
+    pub(super) fn cluster_request(&mut self, request: u64, head: Vec<u8>, body: Vec<u8>) {
+        let cell = self.job.as_ref().map(|job| job.run.label.clone()).unwrap_or_default();
+        if self.cluster_ready() {
+            self.command(Command::Request { from: request, cell, head, body });
+        } else {
+            self.cluster.waiting.push(Waiting { request, cell, head, body });
+        }
+    }
+
+    pub(super) fn interrupt_requests(&mut self) {
+        self.cluster.waiting.clear();
+        self.command(Command::Interrupt);
+    }
+
+    /// Says something to the cluster client, if there is one.
+    pub(super) fn command(&self, command: Command) {
+        if let State::Up(up) = &self.cluster.state {
+            up.client.command(command);
+        }
+    }
+
+    fn cluster_directory(&self) -> PathBuf {
+        match &self.cluster.state {
+            State::Up(up) => up.directory.clone(),
+            State::Off | State::Starting => PathBuf::new(),
+        }
+    }
+
+    pub(super) fn engines_changed(&mut self, live: Vec<EngineInfo>, lost: Vec<(u32, String)>) {
+        for (id, cause) in lost {
+            self.parallel.forget_engine(id);
+            if matches!(self.cluster.state, State::Up(_)) {
+                self.remark(&format!("engine {id} was lost: {cause}"));
+            }
+        }
+        self.cluster.live = live;
+        self.cluster_changed();
+    }
+
+    pub(super) fn pool_said(&mut self, event: PoolEvent) {
+        match event {
+            PoolEvent::Started { uuid, pid } => {
+                self.cluster.pids.insert(uuid, pid);
+            }
+            PoolEvent::Died { uuid, cause, replaced } => {
+                self.cluster.pids.remove(&uuid);
+                if replaced {
+                    self.cluster.late = false;
+                }
+                self.command(Command::EngineGone { uuid, cause });
+            }
+            PoolEvent::Left { uuid } => {
+                self.cluster.pids.remove(&uuid);
+            }
+            PoolEvent::GaveUp { cause } => {
+                self.remark(&format!("no more engines are started: {cause}"));
+                self.cluster.late = true;
+                self.cluster_changed();
+            }
+            PoolEvent::Stopped => (),
+        }
+    }
+
+    /// Ends the cluster and waits until its processes are gone.
+    pub(super) async fn stop_cluster(&mut self) {
+        if let Some(stopping) = self.take_cluster() {
+            stopping.await;
+        }
+    }
+
+    /// Takes the cluster out of use; the future ends its processes.
+    pub(super) fn take_cluster(&mut self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let State::Up(up) = std::mem::take(&mut self.cluster.state) else { return None };
+        self.cluster = Cluster { attempt: self.cluster.attempt, ..Cluster::default() };
+        self.parallel.forget_engines();
+        Some(async move {
+            up.client.command(Command::Close);
+            up.pool.stop();
+            let controller = up.controller;
+            // Joins the controller's thread; its files go with it.
+            let stopped = tokio::task::spawn_blocking(move || controller.stop());
+            let _ = tokio::time::timeout(Duration::from_secs(1), stopped).await;
+            let _ = std::fs::remove_dir_all(&up.directory);
+        })
+    }
+
+    /// `%cluster status`, in words.
+    pub(super) fn cluster_status(&self) -> String {
+        let State::Up(up) = &self.cluster.state else {
+            return match self.cluster.state {
+                State::Starting => "the cluster is starting".to_owned(),
+                _ => "no cluster runs; the first parallel cell starts one, or %cluster start -n N".to_owned(),
+            };
+        };
+        let status = up.controller.status();
+        let mut lines = vec![format!(
+            "{} engines, connection file {}",
+            self.cluster.live.len(),
+            up.directory.join("ipcontroller-client.json").display()
+        )];
+        lines.extend(self.cluster.live.iter().map(|engine| {
+            match self.cluster.pids.get(&engine.uuid) {
+                Some(pid) => format!("  engine {}: process {pid}", engine.id),
+                None => format!("  engine {}", engine.id),
+            }
+        }));
+        let dropped = status.dropped.total();
+        if dropped > 0 {
+            lines.push(format!("  {dropped} messages were refused (unsigned, forged, replayed or broken)"));
+        }
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,221 @@
+//! A run, part by part: its magics and its code in order, each waited for before the next begins. Decides
+//! what comes next; how each is done is in the other files.
+
+use std::collections::VecDeque;
+
+use tokio::task::AbortHandle;
+
+use super::tell::Fault;
+use super::{Event, Executor};
+use crate::cell::{Delta, Namespace};
+use crate::compile::{Cell, Compiled, Failed};
+use crate::kernel::magics::{CellMagic, Magic, Part, PxOptions};
+use crate::kernel::seam::{Outcome, Report, Run};
+
+/// What compiling a local cell gave.
+pub(super) type Compilation = Result<Compiled, Failed>;
+
+/// One thing to do.
+#[derive(Debug)]
+pub(super) enum Step {
+    Magic(Magic),
+    /// Rust in the local worker.
+    Local(String),
+    /// Rust on the engines.
+    Px { options: PxOptions, code: String },
+    WriteFile { path: String, append: bool, body: String },
+    Shell(String),
+    /// Says how long the run took.
+    Time,
+    Opt(u8),
+}
+
+/// What a job waits for.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// The next step can be taken.
+    Ready,
+    Compiling(AbortHandle),
+    Running { run: u64, delta: Box<Delta> },
+    /// A dependency set is being built.
+    Building,
+    Shell(AbortHandle),
+    /// Waits for the cluster, then does the step again.
+    Cluster,
+    /// A parallel cell, by its tag.
+    Px { tag: u64 },
+    /// The worker starts over or goes back (`%restart`, `%undo`).
+    Worker,
+}
+
+/// The run that is going on.
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) run: Run,
+    pub(super) steps: VecDeque<Step>,
+    pub(super) stage: Stage,
+    pub(super) started: std::time::Instant,
+    pub(super) interrupted: bool,
+}
+
+/// The steps of a cell, outermost wrap first.
+fn steps(run: &Run, autopx: bool) -> VecDeque<Step> {
+    let mut steps = VecDeque::new();
+    let mut px = None;
+    let mut timed = false;
+    for wrap in &run.cell.wraps {
+        match wrap {
+            CellMagic::Px(options) => px = Some(options.clone()),
+            CellMagic::Time | CellMagic::Timeit(_) => timed = true,
+            CellMagic::Opt(level) => steps.push_back(Step::Opt(*level)),
+            CellMagic::WriteFile { path, append, body } => {
+                let (path, append, body) = (path.clone(), *append, body.clone());
+                steps.push_back(Step::WriteFile { path, append, body });
+            }
+            CellMagic::Bash { body } => steps.push_back(Step::Shell(body.clone())),
+        }
+    }
+    if px.is_none() && autopx {
+        px = Some(PxOptions::default());
+    }
+    for part in &run.cell.parts {
+        match (part, &px) {
+            (Part::Magic { magic, .. }, _) => steps.push_back(Step::Magic(magic.clone())),
+            (Part::Code(code), _) if code.trim().is_empty() => (),
+            (Part::Code(code), None) => steps.push_back(Step::Local(code.clone())),
+            (Part::Code(code), Some(options)) => {
+                if options.local {
+                    steps.push_back(Step::Local(code.clone()));
+                }
+                steps.push_back(Step::Px { options: options.clone(), code: code.clone() });
+            }
+        }
+    }
+    if timed {
+        steps.push_back(Step::Time);
+    }
+    steps
+}
+
+impl Executor {
+    pub(super) fn start_job(&mut self, run: Run) {
+        self.latest_run = run.run;
+        let id = self.next_number();
+        let steps = steps(&run, self.parallel.autopx);
+        let started = std::time::Instant::now();
+        self.job = Some(Job { id, run, steps, stage: Stage::Ready, started, interrupted: false });
+        self.advance();
+    }
+
+    /// Takes steps until one has to be waited for.
+    pub(super) fn advance(&mut self) {
+        loop {
+            let Some(job) = &mut self.job else { return };
+            if !matches!(job.stage, Stage::Ready) {
+                return;
+            }
+            if let Some(why) = &self.broken {
+                let fault = Fault::new("ToolchainError", why.clone());
+                return self.fail(fault);
+            }
+            if self.compiler.is_none() {
+                // `opened` comes back here.
+                return;
+            }
+            let Some(step) = job.steps.pop_front() else { return self.succeed() };
+            if let Err(fault) = self.take(step) {
+                return self.fail(fault);
+            }
+        }
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), Fault> {
+        match step {
+            Step::Magic(magic) => self.perform(magic),
+            Step::Local(code) => self.compile_local(&code),
+            Step::Px { options, code } => self.start_px(options, code),
+            Step::WriteFile { path, append, body } => self.write_file(&path, append, &body),
+            Step::Shell(command) => self.start_shell(command),
+            Step::Time => self.say_time(),
+            Step::Opt(level) => self.set_opt(Some(level)),
+        }
+    }
+
+    /// The stage of the running job; calls come only while there is one.
+    pub(super) fn set_stage(&mut self, stage: Stage) {
+        if let Some(job) = &mut self.job {
+            job.stage = stage;
+        }
+    }
+
+    pub(super) fn succeed(&mut self) {
+        self.finish(Outcome::Ok { payload: Vec::new() });
+    }
+
+    pub(super) fn fail(&mut self, fault: Fault) {
+        let Fault { ename, evalue, traceback } = fault;
+        self.finish(Outcome::Error { ename, evalue, traceback });
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if let Some(job) = self.job.take() {
+            self.report_names();
+            self.report(Report::Done { run: job.run.run, outcome });
+        }
+    }
+
+    /// The next step, after the one before has succeeded.
+    pub(super) fn go_on(&mut self) {
+        self.set_stage(Stage::Ready);
+        self.advance();
+    }
+
+    fn compile_local(&mut self, code: &str) -> Result<(), Fault> {
+        let (Some(compiler), Some(job)) = (self.compiler.clone(), &self.job) else {
+            return Err(Fault::new("ToolchainError", "there is no compiler"));
+        };
+        let (id, label) = (job.id, job.run.label.clone());
+        let namespace = self.namespace.clone();
+        let code = code.to_owned();
+        let compiling = self.later(async move {
+            let cell = Cell { text: &code, label: &label };
+            Event::Compiled { job: id, result: compiler.cell(&namespace, cell).await }
+        });
+        self.set_stage(Stage::Compiling(compiling));
+        Ok(())
+    }
+
+    pub(super) fn interrupt(&mut self) {
+        let Some(job) = &mut self.job else { return };
+        job.interrupted = true;
+        job.steps.clear();
+        match &job.stage {
+            Stage::Compiling(task) | Stage::Shell(task) => {
+                task.abort();
+                self.fail(interrupted("nothing was run"));
+            }
+            Stage::Running { .. } => {
+                if let Some(worker) = &self.worker {
+                    worker.interrupt();
+                }
+                self.interrupt_requests();
+            }
+            Stage::Px { tag } => {
+                let tag = *tag;
+                self.interrupt_px(tag);
+            }
+            Stage::Building => self.fail(interrupted("the dependencies stay as they were")),
+            Stage::Cluster => self.fail(interrupted("the cluster goes on starting")),
+            Stage::Ready | Stage::Worker => self.fail(interrupted("nothing was run")),
+        }
+    }
+
+    pub(super) fn namespace_before(&self) -> Option<Namespace> {
+        self.before.clone()
+    }
+}
+
+/// The fault of an interrupted run.
+pub(super) fn interrupted(what: &str) -> Fault {
+    Fault::new("Interrupted", format!("interrupted; {what}"))
+}

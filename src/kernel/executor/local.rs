@@ -1,0 +1,235 @@
+//! A plain cell: compiled, run in the local worker, its outcome told. The worker's own requests (input,
+//! cluster) pass through here.
+
+use super::job::{Compilation, Stage, interrupted};
+use super::tell::{Fault, bundle};
+use super::Executor;
+use crate::cell::plan::ENTRY;
+use crate::compile::{Compiled, Failed};
+use crate::kernel::seam::{Answer, Report};
+use crate::wire::jupyter::Object;
+use crate::worker::{DisplayKind, Outcome, Status, Std, WorkerEvent};
+
+impl Executor {
+    pub(super) fn compiled(&mut self, id: u64, result: Compilation) {
+        if self.job.as_ref().is_none_or(|job| job.id != id) {
+            return;
+        }
+        match result {
+            Ok(compiled) => self.run_local(compiled),
+            Err(Failed::Errors(errors)) => self.fail(Fault::of_diagnostics(&errors)),
+            Err(Failed::World(error)) => self.fail(Fault::new("ToolchainError", error.to_string())),
+        }
+    }
+
+    fn run_local(&mut self, compiled: Compiled) {
+        self.show_warnings(&compiled.warnings);
+        let Some(library) = compiled.library else {
+            self.commit(&compiled.delta);
+            return self.go_on();
+        };
+        let run = self.next_number();
+        self.set_stage(Stage::Running { run, delta: Box::new(compiled.delta) });
+        if let Some(worker) = &self.worker {
+            worker.run(run, &library, ENTRY);
+        }
+    }
+
+    fn commit(&mut self, delta: &crate::cell::Delta) {
+        self.before = Some(self.namespace.clone());
+        self.namespace.apply(delta);
+    }
+
+    pub(super) fn worker_said(&mut self, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Ready { .. } => {
+                if matches!(self.job.as_ref().map(|job| &job.stage), Some(Stage::Worker)) {
+                    self.go_on();
+                }
+            }
+            WorkerEvent::Output { stream, text } => {
+                let text = match &self.compiler {
+                    Some(compiler) => compiler.in_user_terms(&text),
+                    None => text,
+                };
+                self.print(None, stream == Std::Err, text);
+            }
+            WorkerEvent::Display { kind, id, data } => self.displayed(kind, id, &data),
+            WorkerEvent::Request { request, topic, head, body } => {
+                self.worker_asks(request, &topic, head, body);
+            }
+            WorkerEvent::Done { run, outcome } => self.local_done(run, outcome),
+            WorkerEvent::Died { cause, restored, threads_lost } => {
+                self.worker_died(&cause, restored, &threads_lost);
+            }
+            WorkerEvent::Failed { why } => {
+                self.broken = Some(why.clone());
+                self.fail(Fault::new("WorkerError", why));
+            }
+            WorkerEvent::Unprotected { resident_bytes } => {
+                let mebibytes = resident_bytes >> 20;
+                self.remark(&format!(
+                    "the worker holds {mebibytes} MiB: no snapshot is taken before this cell, so a crash \
+                     would lose its variables"
+                ));
+            }
+        }
+    }
+
+    fn displayed(&mut self, kind: DisplayKind, id: String, data: &[(String, String)]) {
+        let run = self.latest_run;
+        let submission = data
+            .iter()
+            .find(|(mime, _)| mime == prust::SUBMISSION_MIME)
+            .and_then(|(_, text)| serde_json::from_str::<serde_json::Value>(text).ok())
+            .and_then(|value| value.get("submission")?.as_u64());
+        if let Some(submission) = submission {
+            return self.show_panel(submission, run);
+        }
+        let data = bundle(data.iter().map(|(mime, text)| (mime.as_str(), text.as_str())));
+        let metadata = Object::new();
+        self.report(match kind {
+            DisplayKind::Result => Report::Result { run, data, metadata },
+            DisplayKind::Display => {
+                let id = (!id.is_empty()).then_some(id);
+                Report::Display { run: Some(run), id, data, metadata }
+            }
+            DisplayKind::Update => Report::UpdateDisplay { run: Some(run), id, data, metadata },
+            DisplayKind::Clear => Report::Clear { run: Some(run), wait: false },
+        });
+    }
+
+    fn worker_asks(&mut self, request: u64, topic: &str, head: Vec<u8>, body: Vec<u8>) {
+        match topic {
+            "input" => {
+                let number = self.next_number();
+                self.inputs.insert(number, request);
+                let prompt = String::from_utf8_lossy(&head).into_owned();
+                let password = body.first() == Some(&1);
+                self.report(Report::Input { request: number, prompt, password });
+            }
+            prust::request::TOPIC => self.cluster_request(request, head, body),
+            _ if request == 0 => (),
+            _ => {
+                if let Some(worker) = &self.worker {
+                    worker.reply(request, Status::Error, Vec::new(), Vec::new());
+                }
+            }
+        }
+    }
+
+    pub(super) fn input_came(&mut self, request: u64, answer: Answer) {
+        let Some(request) = self.inputs.remove(&request) else { return };
+        let Some(worker) = &self.worker else { return };
+        match answer {
+            Answer::Line(line) => worker.reply(request, Status::Ok, line.into_bytes(), Vec::new()),
+            Answer::EndOfFile => worker.reply(request, Status::Error, Vec::new(), Vec::new()),
+            Answer::Refused => {
+                worker.reply(request, Status::Error, Vec::new(), Vec::new());
+                self.remark("this frontend cannot ask for input: standard input is at its end");
+            }
+        }
+    }
+
+    fn local_done(&mut self, run: u64, outcome: Outcome) {
+        let job = self.job.as_mut().map(|job| std::mem::replace(&mut job.stage, Stage::Ready));
+        let delta = match job {
+            Some(Stage::Running { run: expected, delta }) if expected == run => delta,
+            Some(other) => return self.set_stage(other),
+            None => return,
+        };
+        self.inputs.clear();
+        match outcome {
+            Outcome::Ok { .. } => {
+                self.commit(&delta);
+                self.go_on();
+            }
+            Outcome::Error { failure, restored } => {
+                let mut fault = self.fault_of(&failure);
+                if restored {
+                    fault = fault.note(RESTORED);
+                }
+                self.fail(fault);
+            }
+            Outcome::Crashed { cause, restored, threads_lost } => {
+                let ename = if cause.starts_with("SIG") { cause.clone() } else { "Exit".to_owned() };
+                let evalue = match cause.as_str() {
+                    "SIGABRT" => "the cell aborted".to_owned(),
+                    "SIGSEGV" | "SIGBUS" => "the cell touched memory that is not its own, or ran out of stack".to_owned(),
+                    "SIGKILL" => "the cell was killed, perhaps because memory ran out".to_owned(),
+                    cause => format!("the cell ended its process ({cause})"),
+                };
+                let fault = Fault::new(&ename, evalue);
+                let fault = self.after_death(fault, restored, &threads_lost);
+                self.fail(fault);
+            }
+            Outcome::Interrupted { restored: false, .. } => {
+                self.fail(interrupted("variables keep what the cell did to them"));
+            }
+            Outcome::Interrupted { restored: true, threads_lost } => {
+                let fault = interrupted("all variables are as they were before the cell");
+                let fault = self.after_death(fault, true, &threads_lost);
+                self.fail(fault);
+            }
+        }
+    }
+
+    /// Says what is left after the process died, and forgets what is not.
+    fn after_death(&mut self, fault: Fault, restored: bool, threads_lost: &[String]) -> Fault {
+        if !restored {
+            self.namespace.variables.clear();
+            return fault.note("There was no snapshot: all variables are lost. Items and imports stay.");
+        }
+        let fault = if fault.ename == "Interrupted" { fault } else { fault.note(RESTORED) };
+        match threads(threads_lost) {
+            Some(threads) => fault.note(threads),
+            None => fault,
+        }
+    }
+
+    /// The worker died between cells, or went back on `%undo`.
+    fn worker_died(&mut self, cause: &str, restored: bool, threads_lost: &[String]) {
+        if matches!(self.job.as_ref().map(|job| &job.stage), Some(Stage::Worker)) {
+            match (restored, self.namespace_before()) {
+                (true, Some(before)) => {
+                    self.namespace = before;
+                    self.before = None;
+                    self.remark("the variables are as they were before the last cell");
+                    return self.go_on();
+                }
+                _ => {
+                    self.namespace.variables.clear();
+                    let why = "there was no snapshot to go back to: all variables are lost";
+                    return self.fail(Fault::new("UndoError", why));
+                }
+            }
+        }
+        let state = if restored {
+            if let Some(before) = self.before.take() {
+                self.namespace = before;
+            }
+            "the variables are as they were before the last cell"
+        } else {
+            self.namespace.variables.clear();
+            "all variables are lost"
+        };
+        self.remark(&format!("the worker ended between cells ({cause}); {state}"));
+        if let Some(threads) = threads(threads_lost) {
+            self.remark(&threads);
+        }
+    }
+}
+
+const RESTORED: &str = "All variables are as they were before the cell.";
+
+/// What a woken snapshot has lost.
+fn threads(lost: &[String]) -> Option<String> {
+    let count = lost.len();
+    let names = lost.join(", ");
+    (count > 0).then(|| {
+        format!(
+            "{count} thread(s) that ran before the cell are gone ({names}): pools such as rayon's or \
+             tokio's need %restart."
+        )
+    })
+}

@@ -1,0 +1,327 @@
+//! Magics that are performed here: what they ask, done at once or begun. Their text was read by
+//! `kernel::magics`.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use super::job::Stage;
+use super::tell::Fault;
+use super::{Event, Executor};
+use crate::cell::Namespace;
+use crate::cell::diagnostic::short;
+use crate::compile::DependencyError;
+use crate::kernel::magics::{self, Cluster, Env, Magic};
+
+/// What a magic's reply shows.
+type Performed = Result<(), Fault>;
+
+impl Executor {
+    pub(super) fn perform(&mut self, magic: Magic) -> Performed {
+        match magic {
+            Magic::Px { options, code } => self.start_px(options, code),
+            Magic::PxResult(options) => self.px_result(options),
+            Magic::PxConfig(options) => {
+                self.configure_px(options);
+                Ok(())
+            }
+            Magic::AutoPx => {
+                self.toggle_autopx();
+                Ok(())
+            }
+            Magic::PxCancel { submission } => self.cancel(submission),
+            Magic::PxRetry { submission } => self.retry(submission),
+            Magic::Cluster(cluster) => self.cluster_magic(cluster),
+            Magic::Dep { text, manifest } => self.add_dependencies(&text, manifest),
+            Magic::Vars { .. } => self.show(self.variables()),
+            Magic::Type { name } => self.show_type(&name),
+            Magic::Undo => self.undo(),
+            Magic::Snapshot(on) => self.set_snapshots(on),
+            Magic::Restart => self.restart_worker(),
+            Magic::Clear => self.clear(),
+            Magic::Time { code } => self.time_line(code),
+            Magic::Timeit { .. } => Err(not_yet("%timeit")),
+            Magic::Opt(level) => self.set_opt(level),
+            Magic::Fmt { .. } => Err(not_yet("%fmt")),
+            Magic::Env(env) => self.env(env),
+            Magic::LsMagic => self.show(magics::list()),
+            Magic::Help { topic } => self.help(topic.as_deref()),
+            Magic::QuickRef => self.show(magics::quick_reference()),
+            Magic::Shell { command } => self.start_shell(command),
+        }
+    }
+
+    fn show(&self, text: impl Into<String>) -> Performed {
+        self.show_text(self.latest_run, text.into());
+        Ok(())
+    }
+
+    fn help(&self, topic: Option<&str>) -> Performed {
+        match magics::help(topic) {
+            Ok(text) => self.show(text),
+            Err(why) => Err(Fault::new("UsageError", why)),
+        }
+    }
+
+    fn variables(&self) -> String {
+        let rows: Vec<[String; 3]> = self
+            .namespace
+            .variables
+            .iter()
+            .map(|(name, variable)| {
+                let name = if variable.mutable { format!("mut {name}") } else { name.clone() };
+                [name, short(&variable.type_text), variable.cell.clone()]
+            })
+            .collect();
+        if rows.is_empty() {
+            return "no variables".to_owned();
+        }
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+        let (first, second) = (width(0).unwrap_or(0), width(1).unwrap_or(0));
+        let line = |[name, type_text, cell]: &[String; 3]| {
+            format!("{name:first$}  {type_text:second$}  {cell}")
+        };
+        rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn show_type(&self, name: &str) -> Performed {
+        match self.namespace.variables.get(name.trim()) {
+            Some(variable) => self.show(variable.type_text.clone()),
+            None => Err(Fault::new("NameError", format!("there is no variable `{name}`"))),
+        }
+    }
+
+    fn undo(&mut self) -> Performed {
+        if self.namespace_before().is_none() {
+            return Err(Fault::new("UndoError", "there is nothing to undo: no snapshot is kept"));
+        }
+        self.set_stage(Stage::Worker);
+        if let Some(worker) = &self.worker {
+            worker.undo();
+        }
+        Ok(())
+    }
+
+    fn set_snapshots(&mut self, on: Option<bool>) -> Performed {
+        if let Some(on) = on {
+            self.snapshots = on;
+            if let Some(worker) = &self.worker {
+                worker.set_snapshots(on);
+            }
+        }
+        let state = if self.snapshots { "on" } else { "off" };
+        self.show(format!("snapshots are {state}"))
+    }
+
+    fn restart_worker(&mut self) -> Performed {
+        self.namespace.variables.clear();
+        self.before = None;
+        self.set_stage(Stage::Worker);
+        if let Some(worker) = &self.worker {
+            worker.restart();
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Performed {
+        self.namespace = Namespace { set: self.namespace.set.take(), ..Namespace::default() };
+        self.before = None;
+        if let Some(worker) = &self.worker {
+            worker.clear(Vec::new());
+        }
+        Ok(())
+    }
+
+    fn time_line(&mut self, code: String) -> Performed {
+        if let Some(job) = &mut self.job {
+            job.steps.push_front(super::job::Step::Time);
+            job.steps.push_front(super::job::Step::Local(code));
+        }
+        Ok(())
+    }
+
+    pub(super) fn say_time(&self) -> Performed {
+        let elapsed = self.job.as_ref().map_or(Duration::ZERO, |job| job.started.elapsed());
+        self.print(None, false, format!("Wall time: {elapsed:.3?} (compiling included)\n"));
+        Ok(())
+    }
+
+    pub(super) fn set_opt(&mut self, level: Option<u8>) -> Performed {
+        let Some(compiler) = &self.compiler else { return Err(not_yet("%opt")) };
+        if let Some(level) = level {
+            compiler.set_opt_level(level);
+        }
+        let (unit, leaf) = compiler.opt_levels();
+        self.show(format!("optimisation: {unit} for items, {leaf} for statements"))
+    }
+
+    fn env(&mut self, env: Env) -> Performed {
+        match env {
+            Env::All => {
+                let all: Vec<String> =
+                    std::env::vars().map(|(name, value)| format!("{name}={value}")).collect();
+                self.show(all.join("\n"))
+            }
+            Env::Show { name } => self.show(std::env::var(&name).unwrap_or_default()),
+            Env::Set { name, value } => {
+                let code = format!("unsafe {{ ::std::env::set_var({name:?}, {value:?}) }}");
+                if let Some(job) = &mut self.job {
+                    job.steps.push_front(super::job::Step::Local(code));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn cluster_magic(&mut self, cluster: Cluster) -> Performed {
+        match cluster {
+            Cluster::Status => self.show(self.cluster_status()),
+            Cluster::Start { detach: true, .. } => Err(not_yet("%cluster start --detach")),
+            Cluster::Start { n, .. } => {
+                self.start_cluster(n.map_or(self.settings.n_engines, |n| n as usize));
+                self.wait_for_engines()
+            }
+            Cluster::Stop => {
+                if let Some(stopping) = self.take_cluster() {
+                    tokio::spawn(stopping);
+                }
+                Ok(())
+            }
+            Cluster::Restart => {
+                if let Some(stopping) = self.take_cluster() {
+                    tokio::spawn(stopping);
+                }
+                self.start_cluster(self.settings.n_engines);
+                self.wait_for_engines()
+            }
+            Cluster::Attach { .. } | Cluster::Detach => Err(not_yet("%cluster attach")),
+        }
+    }
+
+    fn wait_for_engines(&mut self) -> Performed {
+        if self.cluster_ready() {
+            return self.show(self.cluster_status());
+        }
+        if let Some(job) = &mut self.job {
+            job.steps.push_front(super::job::Step::Magic(Magic::Cluster(Cluster::Status)));
+            job.stage = Stage::Cluster;
+        }
+        Ok(())
+    }
+
+    fn add_dependencies(&mut self, text: &str, manifest: bool) -> Performed {
+        let lines = if manifest { manifest_lines(text) } else { text.lines().map(str::to_owned).collect() };
+        let lines: Vec<String> =
+            lines.into_iter().filter(|line: &String| !line.trim().is_empty()).collect();
+        let (Some(compiler), Some(job)) = (self.compiler.clone(), &self.job) else {
+            return Err(not_yet(":dep"));
+        };
+        let (id, set) = (job.id, self.namespace.set.clone());
+        self.later(async move {
+            let set = compiler.add_dependencies(set.as_deref(), &lines).await;
+            Event::Dependencies { job: id, set }
+        });
+        self.set_stage(Stage::Building);
+        Ok(())
+    }
+
+    pub(super) fn dependencies_built(&mut self, id: u64, set: Result<String, DependencyError>) {
+        if self.job.as_ref().is_none_or(|job| job.id != id) {
+            return;
+        }
+        match set {
+            Ok(key) => {
+                self.namespace.set = Some(key.clone());
+                self.parallel.use_set(&key);
+                self.go_on();
+            }
+            Err(error) => self.fail(Fault::new("DependencyError", error.to_string())),
+        }
+    }
+
+    pub(super) fn write_file(&self, path: &str, append: bool, body: &str) -> Performed {
+        let path = self.settings.compile.cwd.join(path);
+        let mut options = std::fs::OpenOptions::new();
+        options.create(true).write(true).append(append).truncate(!append);
+        let written = options.open(&path).and_then(|mut file| file.write_all(body.as_bytes()));
+        written.map_err(|error| {
+            Fault::new("IOError", format!("cannot write {}: {error}", path.display()))
+        })?;
+        self.print(None, false, format!("Wrote {}\n", path.display()));
+        Ok(())
+    }
+
+    pub(super) fn start_shell(&mut self, command: String) -> Performed {
+        let Some(id) = self.job.as_ref().map(|job| job.id) else { return Ok(()) };
+        let cwd = self.settings.compile.cwd.clone();
+        let inbox = self.inbox.clone();
+        let task = self.later(async move {
+            let mut child = match Command::new("bash")
+                .args(["-c", &command])
+                .current_dir(cwd)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+            {
+                Ok(child) => child,
+                Err(error) => return Event::Shell { job: id, ended: Err(error.to_string()) },
+            };
+            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+            let pump = |stderr: bool| {
+                let inbox = inbox.clone();
+                move |text: String| {
+                    // The loop may have ended; then nobody reads.
+                    let _ = inbox.send(Event::ShellOutput { stderr, text });
+                }
+            };
+            tokio::join!(read_all(stdout, pump(false)), read_all(stderr, pump(true)));
+            let ended = child.wait().await.map(|status| status.success());
+            Event::Shell { job: id, ended: ended.map_err(|error| error.to_string()) }
+        });
+        self.set_stage(Stage::Shell(task));
+        Ok(())
+    }
+
+    pub(super) fn shell_ended(&mut self, id: u64, ended: Result<bool, String>) {
+        if self.job.as_ref().is_none_or(|job| job.id != id) {
+            return;
+        }
+        match ended {
+            Ok(true) => self.go_on(),
+            Ok(false) => self.fail(Fault::new("ShellError", "the command ended with an error")),
+            Err(why) => self.fail(Fault::new("ShellError", why)),
+        }
+    }
+}
+
+async fn read_all(from: Option<impl tokio::io::AsyncRead + Unpin>, give: impl Fn(String)) {
+    let Some(mut from) = from else { return };
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        give(String::from_utf8_lossy(&buffer[..count]).into_owned());
+    }
+}
+
+/// The `[dependencies]` lines of a cargo-script front matter.
+fn manifest_lines(text: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            inside = line == "[dependencies]";
+        } else if inside && !line.starts_with('#') {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
+}
+
+fn not_yet(what: &str) -> Fault {
+    Fault::new("NotYetSupported", format!("{what} is not there yet"))
+}

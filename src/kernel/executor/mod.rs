@@ -1,0 +1,238 @@
+//! The executor: everything behind the kernel's face. Runs cells in the local worker, has engines run them,
+//! performs magics, shows panels. Never reads a Jupyter message, never runs user code in this process.
+//!
+//! One loop over one closed [`Event`]; long work (rustc, cargo, a running cell, the start of a cluster) is a
+//! task that ends as another event. Reading order: `job` (a run, part by part), `local` (a plain cell),
+//! `parallel` (a `%%px` cell), `cluster` (controller, engines, client), `panels`, `magic` (the rest).
+
+mod cluster;
+mod job;
+mod local;
+mod magic;
+mod panels;
+mod parallel;
+mod tell;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use self::cluster::{Cluster, ClusterUp};
+use self::job::{Compilation, Job};
+use self::panels::Panels;
+use self::parallel::Parallel;
+use super::pool::PoolEvent;
+use super::seam::{Report, RunId, Work};
+use crate::cell::Namespace;
+use crate::client::ClientEvent;
+use crate::compile::{self, CompileError, Compiler, DependencyError};
+use crate::worker::{self, Worker, WorkerEvent};
+
+/// What the executor is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub compile: compile::Settings,
+    /// This program: what starts engines.
+    pub exe: PathBuf,
+    /// Makes the ids of comms and displays unique.
+    pub session: String,
+    /// Engines of the default cluster.
+    pub n_engines: usize,
+    /// The machine's cores, which engines share.
+    pub n_cores: usize,
+    /// Above this resident size, in bytes, cells get no snapshot.
+    pub snapshot_bytes_max: u64,
+}
+
+/// Everything that can set the executor in motion.
+enum Event {
+    Work(Work),
+    Opened(Result<Compiler, CompileError>),
+    Worker(WorkerEvent),
+    Compiled { job: u64, result: Compilation },
+    PxCompiled { tag: u64, results: Vec<parallel::GroupResult> },
+    Dependencies { job: u64, set: Result<String, DependencyError> },
+    Shell { job: u64, ended: Result<bool, String> },
+    ShellOutput { stderr: bool, text: String },
+    ClusterUp(Box<Result<ClusterUp, String>>),
+    EnginesLate { attempt: u64 },
+    Client(ClientEvent),
+    Pool(PoolEvent),
+    PanelDue { tag: u64 },
+}
+
+struct Executor {
+    settings: Settings,
+    reports: UnboundedSender<Report>,
+    inbox: UnboundedSender<Event>,
+    compiler: Option<Compiler>,
+    /// Why no cell can be run, in words.
+    broken: Option<String>,
+    worker: Option<Worker>,
+    namespace: Namespace,
+    /// The namespace before the last local cell, for `%undo`.
+    before: Option<Namespace>,
+    job: Option<Job>,
+    /// Numbers jobs, worker runs and parallel cells; never reused.
+    number: u64,
+    latest_run: RunId,
+    /// Cells that asked for input: request of the face to request of the worker.
+    inputs: BTreeMap<u64, u64>,
+    cluster: Cluster,
+    parallel: Parallel,
+    panels: Panels,
+    snapshots: bool,
+}
+
+/// Starts the executor on the current runtime. Its reports end when it has ended its processes.
+pub fn start(settings: Settings) -> (UnboundedSender<Work>, UnboundedReceiver<Report>) {
+    // Unbounded: the face sends one run at a time, reports are coalesced by the face as they come.
+    let (work, mut work_receiver) = unbounded_channel();
+    let (reports, report_receiver) = unbounded_channel();
+    let (inbox, events) = unbounded_channel();
+    let to_inbox = inbox.clone();
+    tokio::spawn(async move {
+        while let Some(work) = work_receiver.recv().await {
+            if to_inbox.send(Event::Work(work)).is_err() {
+                break;
+            }
+        }
+    });
+    let panels = Panels::new(settings.session.clone());
+    let executor = Executor {
+        settings,
+        reports,
+        inbox,
+        compiler: None,
+        broken: None,
+        worker: None,
+        namespace: Namespace::default(),
+        before: None,
+        job: None,
+        number: 0,
+        latest_run: 0,
+        inputs: BTreeMap::new(),
+        cluster: Cluster::default(),
+        parallel: Parallel::default(),
+        panels,
+        snapshots: true,
+    };
+    tokio::spawn(executor.run(events));
+    (work, report_receiver)
+}
+
+impl Executor {
+    async fn run(mut self, mut events: UnboundedReceiver<Event>) {
+        self.open();
+        while let Some(event) = events.recv().await {
+            if let Event::Work(Work::Shutdown { .. }) = event {
+                break;
+            }
+            self.handle(event);
+        }
+        self.end().await;
+    }
+
+    fn open(&self) {
+        let settings = self.settings.compile.clone();
+        self.later(async move { Event::Opened(Compiler::open(settings).await) });
+    }
+
+    /// Runs `work` beside the loop; it comes back as an event.
+    fn later(
+        &self,
+        work: impl Future<Output = Event> + Send + 'static,
+    ) -> tokio::task::AbortHandle {
+        let inbox = self.inbox.clone();
+        let task = tokio::spawn(async move {
+            // The loop may have ended meanwhile.
+            let _ = inbox.send(work.await);
+        });
+        task.abort_handle()
+    }
+
+    /// Hands a room's events on to the loop.
+    fn forward<T: Send + 'static>(
+        &self,
+        mut from: UnboundedReceiver<T>,
+        wrap: impl Fn(T) -> Event + Send + 'static,
+    ) {
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            while let Some(event) = from.recv().await {
+                if inbox.send(wrap(event)).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Work(work) => self.asked(work),
+            Event::Opened(opened) => self.opened(opened),
+            Event::Worker(event) => self.worker_said(event),
+            Event::Compiled { job, result } => self.compiled(job, result),
+            Event::PxCompiled { tag, results } => self.px_compiled(tag, results),
+            Event::Dependencies { job, set } => self.dependencies_built(job, set),
+            Event::Shell { job, ended } => self.shell_ended(job, ended),
+            Event::ShellOutput { stderr, text } => self.print(None, stderr, text),
+            Event::ClusterUp(result) => self.cluster_up(*result),
+            Event::EnginesLate { attempt } => self.engines_late(attempt),
+            Event::Client(event) => self.client_said(event),
+            Event::Pool(event) => self.pool_said(event),
+            Event::PanelDue { tag } => self.panel_due(tag),
+        }
+    }
+
+    fn asked(&mut self, work: Work) {
+        match work {
+            Work::Run(run) => self.start_job(run),
+            Work::Interrupt => self.interrupt(),
+            Work::Input { request, answer } => self.input_came(request, answer),
+            Work::Comm { comm_id, data, .. } => self.comm_said(&comm_id, data),
+            Work::CommClosed { comm_id } => self.panels.closed(&comm_id),
+            Work::Shutdown { .. } => (),
+        }
+    }
+
+    fn opened(&mut self, opened: Result<Compiler, CompileError>) {
+        match opened {
+            Err(error) => self.broken = Some(error.to_string()),
+            Ok(compiler) => {
+                let version = compiler.version().lines().next().unwrap_or_default();
+                let version = version.split(' ').nth(1).unwrap_or_default().to_owned();
+                self.report(Report::Toolchain { version });
+                let config = worker::Config {
+                    exe: compiler.worker().to_owned(),
+                    cwd: self.settings.compile.cwd.clone(),
+                    env: Vec::new(),
+                    snapshot_bytes_max: self.settings.snapshot_bytes_max,
+                };
+                match worker::start(config) {
+                    Ok((worker, events)) => {
+                        self.worker = Some(worker);
+                        self.forward(events, Event::Worker);
+                        self.compiler = Some(compiler);
+                    }
+                    Err(error) => self.broken = Some(format!("cannot start a worker: {error}")),
+                }
+            }
+        }
+        self.advance();
+    }
+
+    /// Ends every process of this kernel.
+    async fn end(mut self) {
+        if let Some(worker) = self.worker.take() {
+            worker.stop();
+        }
+        self.stop_cluster().await;
+    }
+}

@@ -1,0 +1,545 @@
+//! A `%%px` cell: targets, one compile per distinct namespace, one run per engine, live output, one outcome.
+//! Also `view.execute(source)` of a cell, which goes the same way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prust::{EngineId, RemoteError, Targets};
+use serde_json::{Value, json};
+
+use super::job::{Stage, interrupted};
+use super::tell::{Fault, red};
+use super::{Event, Executor};
+use crate::cell::plan::ENTRY;
+use crate::cell::{Delta, Namespace};
+use crate::client::{CellRun, CellWork, ClientEvent, Command, Output, Signal, SubmissionId};
+use crate::compile::{Cell, Compiled, Failed};
+use crate::kernel::magics::{GroupBy, PxOptions};
+use crate::kernel::seam::{Report, RunId};
+
+mod show;
+
+/// Blocking work shows its panel after this, unless `--progress-after` says otherwise.
+const PANEL_AFTER: Duration = Duration::from_millis(300);
+
+/// Tracebacks shown of one failed parallel cell; the rest is counted.
+const TRACEBACKS_MAX: usize = 4;
+
+/// Parallel cells remembered for `%pxresult` and late output.
+const CELLS_MAX: usize = 64;
+
+/// What compiling for engines of one namespace gave.
+pub(super) struct GroupResult {
+    engines: Vec<EngineId>,
+    namespace: String,
+    result: Result<Compiled, Failed>,
+}
+
+/// One parallel cell.
+struct PxCell {
+    run: RunId,
+    label: String,
+    code: String,
+    options: PxOptions,
+    /// The submission it answers, for a cell of `view.execute`.
+    answers: Option<SubmissionId>,
+    submission: Option<SubmissionId>,
+    deltas: BTreeMap<EngineId, Delta>,
+    outputs: Vec<(EngineId, Output)>,
+    output_bytes: usize,
+    /// Streams whose last piece did not end a line.
+    open_lines: BTreeMap<(EngineId, bool), ()>,
+    finished: Option<(u64, Vec<RemoteError>)>,
+}
+
+/// What is known of engines and parallel cells.
+#[derive(Default)]
+pub(super) struct Parallel {
+    pub(super) autopx: bool,
+    config: PxOptions,
+    /// What each engine's namespace was when it last told.
+    mirrors: BTreeMap<EngineId, Namespace>,
+    /// The notebook's dependency set, which parallel cells use as well.
+    set: Option<String>,
+    cells: BTreeMap<u64, PxCell>,
+    latest: Option<u64>,
+}
+
+impl Parallel {
+    pub(super) fn forget_engine(&mut self, id: EngineId) {
+        self.mirrors.remove(&id);
+    }
+
+    pub(super) fn forget_engines(&mut self) {
+        self.mirrors.clear();
+    }
+
+    /// Engines compile with the notebook's dependencies from now on.
+    pub(super) fn use_set(&mut self, key: &str) {
+        self.set = Some(key.to_owned());
+    }
+
+    fn by_submission(&mut self, submission: SubmissionId) -> Option<&mut PxCell> {
+        self.cells.values_mut().find(|cell| cell.submission == Some(submission))
+    }
+}
+
+/// `asked` where it says something, else what was configured.
+fn merged(asked: PxOptions, config: &PxOptions) -> PxOptions {
+    PxOptions {
+        targets: asked.targets.or_else(|| config.targets.clone()),
+        block: asked.block.or(config.block),
+        local: asked.local,
+        out: asked.out,
+        verbose: asked.verbose.or(config.verbose),
+        stream: asked.stream.or(config.stream),
+        group: asked.group.or(config.group),
+        progress_after: asked.progress_after.or(config.progress_after),
+        signal_on_interrupt: asked.signal_on_interrupt.or_else(|| config.signal_on_interrupt.clone()),
+    }
+}
+
+impl Executor {
+    /// Begins a parallel cell: waits for the cluster, finds the engines, has the cell compiled.
+    pub(super) fn start_px(&mut self, options: PxOptions, code: String) -> Result<(), Fault> {
+        let merged = merged(options.clone(), &self.parallel.config);
+        if !self.cluster_ready() {
+            if let Some(job) = &mut self.job {
+                job.steps.push_front(super::job::Step::Px { options, code });
+                job.stage = Stage::Cluster;
+            }
+            return Ok(());
+        }
+        let targets = merged.targets.as_deref().map_or(Targets::All, Targets::read);
+        let live: Vec<EngineId> = self.cluster.live.iter().map(|engine| engine.id).collect();
+        let engines = targets
+            .resolve(&live)
+            .map_err(|error| Fault::new(target_error_name(&error), error.to_string()))?;
+        let Some(job) = &self.job else { return Ok(()) };
+        let (run, label) = (job.run.run, job.run.label.clone());
+        let tag = self.new_cell(run, label, code, merged, None);
+        self.set_stage(Stage::Px { tag });
+        self.compile_px(tag, engines);
+        Ok(())
+    }
+
+    fn new_cell(
+        &mut self,
+        run: RunId,
+        label: String,
+        code: String,
+        options: PxOptions,
+        answers: Option<SubmissionId>,
+    ) -> u64 {
+        let tag = self.next_number();
+        let cell = PxCell {
+            run,
+            label,
+            code,
+            options,
+            answers,
+            submission: answers,
+            deltas: BTreeMap::new(),
+            outputs: Vec::new(),
+            output_bytes: 0,
+            open_lines: BTreeMap::new(),
+            finished: None,
+        };
+        self.parallel.cells.insert(tag, cell);
+        if answers.is_none() {
+            self.parallel.latest = Some(tag);
+        }
+        while self.parallel.cells.len() > CELLS_MAX {
+            self.parallel.cells.pop_first();
+        }
+        tag
+    }
+
+    /// One compile per distinct namespace among the engines.
+    fn compile_px(&mut self, tag: u64, engines: Vec<EngineId>) {
+        let (Some(compiler), Some(cell)) = (self.compiler.clone(), self.parallel.cells.get(&tag)) else {
+            return;
+        };
+        let mut groups: Vec<(String, Namespace, Vec<EngineId>)> = Vec::new();
+        for engine in engines {
+            let namespace = self.parallel.mirrors.entry(engine).or_default();
+            let hash = namespace.hash();
+            match groups.iter_mut().find(|(known, ..)| *known == hash) {
+                Some((.., members)) => members.push(engine),
+                None => groups.push((hash, namespace.clone(), vec![engine])),
+            }
+        }
+        let (code, label) = (cell.code.clone(), cell.label.clone());
+        let set = self.parallel.set.clone();
+        self.later(async move {
+            let mut results = Vec::new();
+            for (hash, mut namespace, engines) in groups {
+                let renewed = set.clone().filter(|_| namespace.set != set);
+                namespace.set = set.clone().or(namespace.set);
+                let cell = Cell { text: &code, label: &label };
+                let mut result = compiler.engine_cell(&namespace, cell).await;
+                if let Ok(compiled) = &mut result {
+                    compiled.delta.set = renewed;
+                }
+                results.push(GroupResult { engines, namespace: hash, result });
+            }
+            Event::PxCompiled { tag, results }
+        });
+    }
+
+    pub(super) fn px_compiled(&mut self, tag: u64, results: Vec<GroupResult>) {
+        let Some(cell) = self.parallel.cells.get_mut(&tag) else { return };
+        let mut runs = Vec::new();
+        let mut warnings = Vec::new();
+        let mut fault = None;
+        for GroupResult { engines, namespace, result } in results {
+            match result {
+                Ok(compiled) => {
+                    for engine in engines {
+                        cell.deltas.insert(engine, compiled.delta.clone());
+                        runs.push(CellRun { engine, prust: run_metadata(&compiled, &namespace) });
+                    }
+                    warnings = compiled.warnings;
+                }
+                Err(Failed::Errors(errors)) => {
+                    let on = engines.iter().map(EngineId::to_string).collect::<Vec<_>>().join(", ");
+                    fault = Some(Fault::of_diagnostics(&errors).note(format!("(on engines {on}; nothing was run)")));
+                }
+                Err(Failed::World(error)) => {
+                    fault = Some(Fault::new("ToolchainError", error.to_string()));
+                }
+            }
+        }
+        let answers = cell.submission;
+        let code = cell.code.clone();
+        if let Some(fault) = fault {
+            return self.px_not_compiled(tag, answers, fault);
+        }
+        runs.sort_by_key(|run| run.engine);
+        self.show_warnings(&warnings);
+        let work = CellWork { tag, submission: answers, runs, code, silent: false, label: None };
+        self.command(Command::Cell(work));
+    }
+
+    fn px_not_compiled(&mut self, tag: u64, answers: Option<SubmissionId>, fault: Fault) {
+        if let Some(submission) = answers {
+            let Fault { ename, evalue, traceback } = fault;
+            return self.command(Command::CellFailed { submission, ename, evalue, traceback });
+        }
+        if self.waits_for(tag) {
+            self.fail(fault);
+        }
+    }
+
+    fn waits_for(&self, tag: u64) -> bool {
+        matches!(self.job.as_ref().map(|job| &job.stage), Some(Stage::Px { tag: of }) if *of == tag)
+    }
+
+    pub(super) fn client_said(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Connected | ClientEvent::Closed | ClientEvent::Hub { .. } => (),
+            ClientEvent::Engines { live, lost } => self.engines_changed(live, lost),
+            ClientEvent::Answer { to, status, head, body } => {
+                if let Some(worker) = &self.worker {
+                    worker.reply(to, status, head, body);
+                }
+            }
+            ClientEvent::CellRequested { submission, engines, source } => {
+                let label = self.job.as_ref().map_or("execute", |job| job.run.label.as_str()).to_owned();
+                let run = self.latest_run;
+                let tag =
+                    self.new_cell(run, label, source, PxOptions::default(), Some(submission));
+                self.compile_px(tag, engines);
+            }
+            ClientEvent::CellStale { submission, engine, prust } => {
+                self.cell_stale(submission, engine, &prust);
+            }
+            ClientEvent::CellSubmitted { tag, submission } => self.px_submitted(tag, submission),
+            ClientEvent::Retried { submission, .. } => match submission {
+                Ok(submission) => self.show_panel(submission, self.latest_run),
+                Err(error) => self.remark(&format!("nothing was retried: {error}")),
+            },
+            ClientEvent::TaskFinished { submission, task, prust } => {
+                if let Some(engine) = task.engine_id {
+                    self.engine_finished(submission, engine, task.status == "ok", &prust);
+                }
+            }
+            ClientEvent::Output { submission, engine, output } => {
+                self.engine_output(submission, engine, output);
+            }
+            ClientEvent::Finished { submission, n_failed, failed, .. } => {
+                self.px_finished(submission, n_failed, failed);
+            }
+            ClientEvent::Progress { summary } => self.progressed(summary),
+            ClientEvent::Blocked { submission, .. } => self.show_panel(submission, self.latest_run),
+        }
+    }
+
+    /// An engine's namespace was not what the cell was compiled against: takes over its truth and compiles
+    /// for it again.
+    fn cell_stale(&mut self, submission: SubmissionId, engine: EngineId, prust: &Value) {
+        let full = prust.get("full").cloned().unwrap_or_default();
+        let namespace: Namespace = serde_json::from_value(full).unwrap_or_default();
+        if let Some(compiler) = &self.compiler {
+            compiler.learn(&namespace);
+        }
+        self.parallel.mirrors.insert(engine, namespace);
+        let tag = self
+            .parallel
+            .cells
+            .iter()
+            .find(|(_, cell)| cell.submission == Some(submission))
+            .map(|(tag, _)| *tag);
+        if let Some(tag) = tag {
+            self.compile_px(tag, vec![engine]);
+        }
+    }
+
+    fn px_submitted(&mut self, tag: u64, submission: SubmissionId) {
+        let Some(cell) = self.parallel.cells.get_mut(&tag) else { return };
+        if cell.submission.is_some() {
+            return;
+        }
+        cell.submission = Some(submission);
+        let (run, block) = (cell.run, cell.options.block.unwrap_or(true));
+        let panel_after = cell.options.progress_after.unwrap_or(PANEL_AFTER);
+        let out = cell.options.out.clone();
+        if !self.waits_for(tag) {
+            return;
+        }
+        if let Some(job) = &mut self.job
+            && let Some(name) = out
+        {
+            // The handle becomes a variable of the notebook.
+            let code = format!("let {name} = ::prust::AsyncMapResult::<::prust::CellReply>::attach(0, {submission});");
+            job.steps.push_front(super::job::Step::Local(code));
+        }
+        if block {
+            self.later(async move {
+                tokio::time::sleep(panel_after).await;
+                Event::PanelDue { tag }
+            });
+        } else {
+            self.show_panel(submission, run);
+            self.go_on();
+        }
+    }
+
+    pub(super) fn panel_due(&mut self, tag: u64) {
+        let cell = self.parallel.cells.get(&tag).filter(|cell| cell.finished.is_none());
+        let shown = cell.and_then(|cell| Some((cell.submission?, cell.run)));
+        if let Some((submission, run)) = shown.filter(|_| self.waits_for(tag)) {
+            self.show_panel(submission, run);
+        }
+    }
+
+    fn engine_finished(
+        &mut self,
+        submission: SubmissionId,
+        engine: EngineId,
+        ok: bool,
+        prust: &Value,
+    ) {
+        let delta =
+            self.parallel.by_submission(submission).and_then(|cell| cell.deltas.remove(&engine));
+        let mirror = self.parallel.mirrors.entry(engine).or_default();
+        if let Some(delta) = delta.filter(|_| ok) {
+            mirror.apply(&delta);
+        }
+        // The engine has the truth: a full namespace replaces what we think.
+        if let Some(full) = prust.get("full")
+            && let Ok(namespace) = serde_json::from_value(full.clone())
+        {
+            *mirror = namespace;
+        }
+    }
+
+    fn px_finished(&mut self, submission: SubmissionId, n_failed: u64, failed: Vec<RemoteError>) {
+        let Some((tag, cell)) =
+            self.parallel.cells.iter_mut().find(|(_, cell)| cell.submission == Some(submission))
+        else {
+            return;
+        };
+        let tag = *tag;
+        cell.finished = Some((n_failed, failed));
+        let (cell_run, block) = (cell.run, cell.options.block.unwrap_or(true));
+        if !self.waits_for(tag) || !block {
+            return;
+        }
+        self.end_lines(tag);
+        let streamed = self.parallel.cells.get(&tag).is_some_and(PxCell::streams);
+        if !streamed {
+            self.show_outputs(tag, cell_run, None);
+        }
+        let was_interrupted = self.job.as_ref().is_some_and(|job| job.interrupted);
+        match self.px_fault(tag) {
+            _ if was_interrupted => {
+                self.fail(interrupted("the engines were interrupted; their variables stay"));
+            }
+            Some(fault) => self.fail(fault),
+            None => self.go_on(),
+        }
+    }
+
+    /// All failures of a parallel cell as one.
+    fn px_fault(&self, tag: u64) -> Option<Fault> {
+        let (n_failed, failed) = self.parallel.cells.get(&tag)?.finished.as_ref()?;
+        if *n_failed == 0 {
+            return None;
+        }
+        let mut traceback = Vec::new();
+        for error in failed.iter().take(TRACEBACKS_MAX) {
+            let engine = error.engine_id.map_or("?".to_owned(), |id| id.to_string());
+            traceback.push(format!("[{engine}:execute]: {}: {}", red(&error.ename), error.evalue));
+            let lines = error.traceback.iter().filter(|line| !line.contains(&error.evalue));
+            traceback.extend(lines.map(|line| self.in_user_terms(line)));
+        }
+        let more = usize::try_from(*n_failed).unwrap_or(usize::MAX).saturating_sub(TRACEBACKS_MAX);
+        if more > 0 {
+            traceback.push(format!("... {more} more exceptions ..."));
+        }
+        let first = failed.first();
+        let only = first.filter(|_| *n_failed == 1);
+        let evalue = match (only, first) {
+            (Some(error), _) => {
+                format!("[{}] {}: {}", engine_text(error), error.ename, error.evalue)
+            }
+            (None, Some(error)) => format!(
+                "{n_failed} engines failed, the first: [{}] {}: {}",
+                engine_text(error),
+                error.ename,
+                error.evalue
+            ),
+            (None, None) => format!("{n_failed} engines failed"),
+        };
+        let ename = "CompositeError".to_owned();
+        Some(Fault { ename, evalue: self.in_user_terms(&evalue), traceback })
+    }
+
+    fn in_user_terms(&self, text: &str) -> String {
+        match &self.compiler {
+            Some(compiler) => compiler.in_user_terms(text),
+            None => text.to_owned(),
+        }
+    }
+
+    pub(super) fn interrupt_px(&mut self, tag: u64) {
+        let Some(cell) = self.parallel.cells.get(&tag) else { return };
+        match cell.submission {
+            Some(submission) => self.command(Command::Stop { submission, running: true }),
+            None => self.fail(interrupted("nothing was run")),
+        }
+    }
+
+    /// `%px_cancel`: the latest parallel work, or one by number.
+    pub(super) fn cancel(&mut self, submission: Option<u64>) -> Result<(), Fault> {
+        let submission = self.chosen(submission)?;
+        self.command(Command::Stop { submission, running: true });
+        Ok(())
+    }
+
+    pub(super) fn retry(&mut self, submission: Option<u64>) -> Result<(), Fault> {
+        let submission = self.chosen(submission)?;
+        let tag = self.next_number();
+        self.command(Command::Retry { tag, submission });
+        Ok(())
+    }
+
+    fn chosen(&self, submission: Option<u64>) -> Result<SubmissionId, Fault> {
+        submission.or_else(|| self.panels.newest()).ok_or_else(|| {
+            Fault::new("UsageError", "there is no parallel work yet")
+        })
+    }
+
+    pub(super) fn configure_px(&mut self, options: PxOptions) {
+        self.parallel.config = merged(options, &self.parallel.config);
+    }
+
+    pub(super) fn toggle_autopx(&mut self) {
+        self.parallel.autopx = !self.parallel.autopx;
+        let state = if self.parallel.autopx {
+            "%autopx enabled: cells run on the engines until the next %autopx"
+        } else {
+            "%autopx disabled"
+        };
+        self.print(None, false, format!("{state}\n"));
+    }
+
+    /// `%pxresult`: shows the latest parallel cell again; waits for it if it still runs.
+    pub(super) fn px_result(&mut self, options: PxOptions) -> Result<(), Fault> {
+        let tag = self.parallel.latest.ok_or_else(|| {
+            Fault::new("UsageError", "no parallel cell has run yet")
+        })?;
+        let group = options.group;
+        let Some(cell) = self.parallel.cells.get_mut(&tag) else {
+            return Err(Fault::new("UsageError", "the latest parallel cell is no longer remembered"));
+        };
+        if cell.finished.is_none() {
+            // `px_finished` shows all of it, under this cell.
+            cell.options.block = Some(true);
+            cell.options.stream = Some(false);
+            cell.options.group = group;
+            cell.run = self.latest_run;
+            self.set_stage(Stage::Px { tag });
+            return Ok(());
+        }
+        let run = self.latest_run;
+        self.show_outputs(tag, run, group);
+        match self.px_fault(tag) {
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn interrupt_engines(&self) {
+        self.command(Command::Signal { targets: Targets::All, signal: Signal::Interrupt });
+    }
+}
+
+fn engine_text(error: &RemoteError) -> String {
+    error.engine_id.map_or("?".to_owned(), |id| id.to_string())
+}
+
+fn target_error_name(error: &prust::targets::TargetError) -> &'static str {
+    match error {
+        prust::targets::TargetError::NoEngines => "NoEnginesRegistered",
+        _ => "InvalidTarget",
+    }
+}
+
+fn run_metadata(compiled: &Compiled, namespace: &str) -> Value {
+    json!({
+        "library": compiled.library,
+        "entry": ENTRY,
+        "needs": compiled.needs,
+        "namespace": namespace,
+        "delta": compiled.delta,
+    })
+}
+
+impl PxCell {
+    fn streams(&self) -> bool {
+        self.options.block.unwrap_or(true)
+            && self.options.stream.unwrap_or(true)
+            && matches!(self.options.group, None | Some(GroupBy::Type))
+    }
+}
+
+/// Reports of one engine's output, live; shared with `show`.
+fn stream_report(executor: &Executor, run: RunId, stderr: bool, text: String) {
+    executor.print(Some(run), stderr, text);
+}
+
+/// A display of an engine, with its number in front of the text.
+fn display_report(executor: &Executor, run: RunId, data: Value, metadata: Value) {
+    let object = |value| match value {
+        Value::Object(object) => object,
+        _ => serde_json::Map::new(),
+    };
+    executor.report(Report::Display {
+        run: Some(run),
+        id: None,
+        data: object(data),
+        metadata: object(metadata),
+    });
+}

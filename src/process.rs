@@ -1,0 +1,222 @@
+//! Child processes, signals and wake-up descriptors: the door to the parts of libc that the standard
+//! library lacks. Never decides who is to be signalled or when.
+#![expect(unsafe_code, reason = "the door to kill, setpgid, prctl and eventfd")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// A signal, as far as this program sends them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Interrupt,
+    Terminate,
+    Kill,
+    /// Any other one by its number, as ipyparallel's `signal_request` may ask for.
+    Number(i32),
+}
+
+impl Signal {
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Interrupt => libc::SIGINT,
+            Self::Terminate => libc::SIGTERM,
+            Self::Kill => libc::SIGKILL,
+            Self::Number(number) => number,
+        }
+    }
+
+    /// Reads `2`, `INT`, `SIGINT`, in any case.
+    pub fn read(text: &str) -> Option<Self> {
+        if let Ok(number) = text.parse::<i32>() {
+            return (1..=64).contains(&number).then_some(Self::Number(number));
+        }
+        let name = text.to_ascii_uppercase();
+        match name.strip_prefix("SIG").unwrap_or(&name) {
+            "INT" => Some(Self::Interrupt),
+            "TERM" => Some(Self::Terminate),
+            "KILL" => Some(Self::Kill),
+            "HUP" => Some(Self::Number(libc::SIGHUP)),
+            "QUIT" => Some(Self::Number(libc::SIGQUIT)),
+            "USR1" => Some(Self::Number(libc::SIGUSR1)),
+            "USR2" => Some(Self::Number(libc::SIGUSR2)),
+            "STOP" => Some(Self::Number(libc::SIGSTOP)),
+            "CONT" => Some(Self::Number(libc::SIGCONT)),
+            _ => None,
+        }
+    }
+}
+
+/// The name of a signal number, for messages to people.
+pub fn signal_name(number: i32) -> String {
+    let name = match number {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGSYS => "SIGSYS",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}
+
+/// Sends `signal` to one process. Not finding it is not an error: it has ended already.
+pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    kill(positive(pid)?, signal)
+}
+
+/// Sends `signal` to every process of the group that `leader` leads.
+pub fn signal_group(leader: u32, signal: Signal) -> io::Result<()> {
+    kill(-positive(leader)?, signal)
+}
+
+/// Whether a process of this id exists (a zombie counts until it is reaped).
+pub fn exists(pid: u32) -> bool {
+    let Ok(pid) = positive(pid) else { return false };
+    // SAFETY: signal 0 only asks; the call touches no memory of ours.
+    let code = unsafe { libc::kill(pid, 0) };
+    code == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Makes the child of `command` the leader of its own process group, so that a signal to the
+/// kernel's group (as Jupyter sends it) does not reach it.
+pub fn in_own_group(command: &mut Command) -> &mut Command {
+    command.process_group(0)
+}
+
+/// Makes orphaned descendants children of this process, so that it can reap them.
+pub fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: PR_SET_CHILD_SUBREAPER takes one integer and touches no memory of ours.
+    let code = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Waits until a child (born here or adopted) has ended, and collects it. Blocks the calling thread.
+pub fn reap(pid: u32) -> io::Result<std::process::ExitStatus> {
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the answer; waitpid touches nothing else of ours.
+    let code = unsafe { libc::waitpid(positive(pid)?, &raw mut status, 0) };
+    if code < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(std::os::unix::process::ExitStatusExt::from_raw(status))
+}
+
+/// The id of this process's parent now; it changes when the parent dies.
+pub fn parent() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
+/// This machine's name, as the kernel of the operating system knows it.
+pub fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
+/// A counter that can be waited for with `poll`: each write of a `u64` adds to it, a read takes the
+/// sum. Non-blocking, closed on exec.
+pub fn event_fd() -> io::Result<File> {
+    // SAFETY: eventfd takes two integers and returns a new descriptor or -1.
+    let descriptor: RawFd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and nothing else owns it.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+}
+
+/// A descriptor that becomes readable when the process ends; works for processes that are not our
+/// children.
+pub fn pid_fd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
+    let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, positive(pid)?, 0) };
+    let descriptor = RawFd::try_from(descriptor).unwrap_or(-1);
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Lets `descriptor` survive an exec, or not.
+pub fn set_inherited(descriptor: &impl AsRawFd, inherited: bool) -> io::Result<()> {
+    let flags = if inherited { 0 } else { libc::FD_CLOEXEC };
+    // SAFETY: F_SETFD takes one integer; the descriptor is open, its owner is borrowed.
+    let code = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFD, flags) };
+    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn kill(pid: i32, signal: Signal) -> io::Result<()> {
+    // SAFETY: kill takes two integers and touches no memory of ours; the id was checked not to be
+    // 0 or 1, which would mean our own group or everything.
+    if unsafe { libc::kill(pid, signal.number()) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
+}
+
+fn positive(pid: u32) -> io::Result<i32> {
+    match i32::try_from(pid) {
+        Ok(pid) if pid > 1 => Ok(pid),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{pid} is no process id"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn signals_are_read_by_number_and_by_name() {
+        assert_eq!(Signal::read("SIGINT"), Some(Signal::Interrupt));
+        assert_eq!(Signal::read("term"), Some(Signal::Terminate));
+        assert_eq!(Signal::read("9").map(Signal::number), Some(9));
+        assert_eq!(Signal::read("0"), None);
+        assert_eq!(Signal::read("SIGNAL"), None);
+    }
+
+    #[test]
+    fn an_event_fd_counts_and_does_not_block() {
+        let mut event = event_fd().expect("descriptors are left");
+        event.write_all(&2u64.to_ne_bytes()).expect("an eventfd takes eight bytes");
+        event.write_all(&3u64.to_ne_bytes()).expect("an eventfd takes eight bytes");
+        let mut sum = [0; 8];
+        event.read_exact(&mut sum).expect("it was written");
+        assert_eq!(u64::from_ne_bytes(sum), 5);
+        let error = event.read(&mut sum).expect_err("it is empty");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_signal_never_goes_to_everything() {
+        assert!(signal(0, Signal::Kill).is_err());
+        assert!(signal_group(1, Signal::Kill).is_err());
+        assert!(signal(u32::MAX, Signal::Kill).is_err());
+    }
+
+    #[test]
+    fn a_child_in_its_own_group_dies_by_its_group() {
+        let mut command = Command::new("sleep");
+        let mut child = in_own_group(command.arg("60")).spawn().expect("sleep exists");
+        assert!(exists(child.id()));
+        signal_group(child.id(), Signal::Kill).expect("the group is ours");
+        let status = child.wait().expect("it is our child");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL));
+    }
+}

@@ -1,0 +1,115 @@
+//! What a generated leaf calls around the user's statements: run the body, catch what it throws, turn a `?`
+//! error into a [`Failure`]. Knows nothing of hosts and sockets.
+
+use std::any::{Any, type_name};
+use std::error::Error;
+use std::panic::Location;
+
+use crate::frame::Failure;
+use crate::panics;
+
+/// What a leaf exports: its entry point.
+pub type Entry = fn() -> Result<(), Failure>;
+
+/// Any error that `?` meets at the top level of a cell. Not an `Error` itself, so that every error (boxed
+/// ones, strings, the user's own) converts into it.
+pub struct CellError(Failure);
+
+impl<E: std::fmt::Debug + 'static> From<E> for CellError {
+    #[track_caller]
+    fn from(error: E) -> Self {
+        let place = Location::caller();
+        Self(Failure {
+            ename: short_type_name(type_name::<E>()),
+            evalue: words(&error),
+            file: place.file().into(),
+            line: place.line(),
+            column: place.column(),
+            backtrace: Vec::new(),
+        })
+    }
+}
+
+/// The error in words: `Display` where the type is one of the everyday ones, `Debug` for the rest (a
+/// conversion for every error type cannot ask for `Display`).
+fn words<E: std::fmt::Debug + 'static>(error: &E) -> String {
+    let any: &dyn Any = error;
+    macro_rules! display {
+        ($($everyday:ty),* $(,)?) => {
+            $(if let Some(error) = any.downcast_ref::<$everyday>() { return error.to_string(); })*
+        };
+    }
+    display!(
+        String,
+        &'static str,
+        Box<dyn Error>,
+        Box<dyn Error + Send + Sync>,
+        std::io::Error,
+        std::fmt::Error,
+        std::num::ParseIntError,
+        std::num::ParseFloatError,
+        std::num::TryFromIntError,
+        std::str::Utf8Error,
+        std::str::ParseBoolError,
+        std::string::FromUtf8Error,
+        std::char::ParseCharError,
+        std::env::VarError,
+        std::net::AddrParseError,
+        std::time::SystemTimeError,
+        std::sync::mpsc::RecvError,
+        std::cell::BorrowError,
+        std::cell::BorrowMutError,
+    );
+    format!("{error:?}")
+}
+
+/// `alloc::boxed::Box<dyn core::error::Error>` reads `Box<dyn Error>`.
+pub fn short_type_name(full: &str) -> String {
+    let mut short = String::new();
+    let mut word = String::new();
+    for letter in full.chars() {
+        if letter.is_alphanumeric() || letter == '_' || letter == ':' {
+            word.push(letter);
+        } else {
+            short.push_str(word.rsplit("::").next().unwrap_or_default());
+            word.clear();
+            short.push(letter);
+        }
+    }
+    short.push_str(word.rsplit("::").next().unwrap_or_default());
+    short
+}
+
+/// Runs the user's statements. A panic or a `?` error is the cell's [`Failure`], never ours.
+///
+/// # Errors
+/// What the body threw.
+pub fn run(body: impl FnOnce() -> Result<(), CellError>) -> Result<(), Failure> {
+    match panics::catch(body) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(CellError(failure))) | Err(failure) => Err(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_mark_error_carries_name_words_and_place() {
+        let failure = run(|| {
+            "x".parse::<i32>()?;
+            Ok(())
+        })
+        .expect_err("x is no number");
+        assert_eq!(failure.ename, "ParseIntError");
+        assert_eq!(failure.evalue, "invalid digit found in string");
+        assert!(failure.file.ends_with("cell.rs") && failure.line > 0);
+    }
+
+    #[test]
+    fn type_names_lose_their_paths() {
+        assert_eq!(short_type_name("alloc::boxed::Box<dyn core::error::Error>"), "Box<dyn Error>");
+        assert_eq!(short_type_name("&str"), "&str");
+    }
+}

@@ -1,0 +1,152 @@
+//! The C library, as far as a worker needs it: loading libraries, fork, exit, flushing C's stdio.
+//! The only file of the runtime that names it; std only, so the declarations are here.
+#![expect(unsafe_code, reason = "the door to dlopen, fork and exit")]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+
+unsafe extern "C" {
+    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
+    fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
+    fn dlerror() -> *const c_char;
+    fn dlinfo(handle: *mut c_void, request: c_int, answer: *mut c_void) -> c_int;
+    fn dladdr(address: *const c_void, info: *mut DlInfo) -> c_int;
+    fn fflush(stream: *mut c_void) -> c_int;
+    fn _exit(code: c_int) -> !;
+    fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+    fn kill(pid: c_int, signal: c_int) -> c_int;
+    fn syscall(number: c_long, ...) -> c_long;
+    fn fork() -> c_int;
+    fn close(descriptor: c_int) -> c_int;
+}
+
+const RTLD_NOW: c_int = 2;
+const SIGKILL: c_int = 9;
+
+/// What `dladdr` tells: the library that holds an address, and where it is loaded.
+#[repr(C)]
+struct DlInfo {
+    file: *const c_char,
+    base: *mut c_void,
+    symbol: *const c_char,
+    symbol_address: *mut c_void,
+}
+
+/// A loaded library. Never unloaded: values, vtables and threads may point into it.
+#[derive(Clone, Copy)]
+pub struct Library(*mut c_void);
+
+// SAFETY: a dlopen handle is a process-wide token that any thread may use.
+unsafe impl Send for Library {}
+
+/// Loads a library, `RTLD_LOCAL`, all symbols resolved at once so that a missing one is an error here.
+///
+/// # Errors
+/// The dynamic loader's own message.
+pub fn load(path: &str) -> Result<Library, String> {
+    let path = CString::new(path).map_err(|_| "a path with a NUL byte".to_owned())?;
+    // SAFETY: `path` is a NUL-terminated string that outlives the call.
+    let handle = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
+    if handle.is_null() { Err(last_error()) } else { Ok(Library(handle)) }
+}
+
+/// The address of a symbol in one library.
+pub fn symbol(library: Library, name: &str) -> Result<*const (), String> {
+    let name = CString::new(name).map_err(|_| "a symbol with a NUL byte".to_owned())?;
+    // SAFETY: the handle came from `dlopen` and is never closed; `name` is NUL-terminated.
+    let address = unsafe { dlsym(library.0, name.as_ptr()) };
+    if address.is_null() { Err(last_error()) } else { Ok(address.cast()) }
+}
+
+fn last_error() -> String {
+    // SAFETY: no arguments; the result is null or a NUL-terminated string of this thread.
+    let text = unsafe { dlerror() };
+    if text.is_null() {
+        return "unknown loader error".to_owned();
+    }
+    // SAFETY: checked non-null above, valid until this thread's next dl call.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// The library file that holds `address`, and the address's offset in it.
+pub fn locate(address: *const ()) -> Option<(String, u64)> {
+    let mut info = DlInfo {
+        file: std::ptr::null(),
+        base: std::ptr::null_mut(),
+        symbol: std::ptr::null(),
+        symbol_address: std::ptr::null_mut(),
+    };
+    // SAFETY: `info` is a valid place for the answer; any address may be asked for.
+    let found = unsafe { dladdr(address.cast(), &raw mut info) };
+    if found == 0 || info.file.is_null() {
+        return None;
+    }
+    // SAFETY: dladdr gave a non-null, NUL-terminated file name that lives as long as the library.
+    let file = unsafe { CStr::from_ptr(info.file) }.to_string_lossy().into_owned();
+    Some((file, (address as u64).wrapping_sub(info.base as u64)))
+}
+
+/// Where a library is loaded: the address that offsets count from.
+pub fn base(library: Library) -> Result<u64, String> {
+    const RTLD_DI_LINKMAP: c_int = 2;
+    let mut map: *const u64 = std::ptr::null();
+    // SAFETY: the handle is live; the request writes one pointer to the library's link_map into `map`.
+    let failed = unsafe { dlinfo(library.0, RTLD_DI_LINKMAP, (&raw mut map).cast()) };
+    if failed != 0 || map.is_null() {
+        return Err(last_error());
+    }
+    // SAFETY: glibc documents `l_addr`, the load address, as link_map's first field.
+    Ok(unsafe { *map })
+}
+
+/// Writes out what C code printed through stdio and Rust's own buffered stdout.
+pub fn flush() {
+    use std::io::Write;
+    // A closed stdout loses output either way; there is nobody to tell.
+    let _ = std::io::stdout().flush();
+    // SAFETY: a null stream means "all output streams", by the C standard.
+    unsafe { fflush(std::ptr::null_mut()) };
+}
+
+/// Ends the process at once: no destructors of cell libraries, no atexit.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process; nothing after it can be observed.
+    unsafe { _exit(code) }
+}
+
+/// Which side of a fork we are on.
+pub enum Fork {
+    Child,
+    Parent { child: i32 },
+}
+
+/// Forks. Only the calling thread exists in the child.
+pub fn fork_here() -> std::io::Result<Fork> {
+    // SAFETY: the caller holds stdout's lock and no lock of ours; glibc's own atfork handlers guard malloc.
+    match unsafe { fork() } {
+        -1 => Err(std::io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        child => Ok(Fork::Parent { child }),
+    }
+}
+
+/// Ends a child of ours and collects it.
+pub fn end_child(pid: i32) {
+    // SAFETY: signalling a pid has no memory effects; the pid is a child we have not waited for.
+    unsafe { kill(pid, SIGKILL) };
+    let mut status = 0;
+    // SAFETY: `status` is a valid place; the pid is our own child.
+    unsafe { waitpid(pid, &raw mut status, 0) };
+}
+
+/// Closes a descriptor that no live object of this process owns.
+pub fn close_descriptor(descriptor: i32) {
+    // SAFETY: called in a fresh fork for the socket of the old door, whose owner is leaked.
+    unsafe { close(descriptor) };
+}
+
+/// The kernel's id of the calling thread.
+pub fn thread_id() -> i64 {
+    const GETTID: c_long = if cfg!(target_arch = "aarch64") { 178 } else { 186 };
+    // SAFETY: gettid takes no arguments and cannot fail.
+    unsafe { syscall(GETTID) }
+}

@@ -1,0 +1,101 @@
+//! Snapshots: before a cell runs the worker forks; the child connects to the host and sleeps as the state
+//! before the cell, the parent runs it. Woken, the child becomes the worker. Only the forking thread exists
+//! there: the other threads are named to the host.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc::Receiver;
+
+use crate::door;
+use crate::frame::{self, FromWorker, ToWorker};
+use crate::os::{self, Fork};
+
+/// The sleeping child, 0 when there is none.
+static SLEEPING: AtomicI32 = AtomicI32::new(0);
+
+/// The running worker is killed for memory before its snapshot is.
+const OOM_RUNNING: &str = "500";
+const OOM_SLEEPING: &str = "300";
+
+pub(crate) fn prefer_for_oom_kill(score: &str) {
+    // Without /proc there is no such preference to set.
+    let _ = std::fs::write("/proc/self/oom_score_adj", score);
+}
+
+/// Takes a snapshot for `run`, replacing the one before. In the worker it returns `None` at once; in a woken
+/// snapshot it returns, later, the commands of its new life.
+///
+/// # Errors
+/// When the process cannot fork.
+pub(crate) fn take(socket: &str, run: u64) -> io::Result<Option<Receiver<ToWorker>>> {
+    discard();
+    let threads = other_threads();
+    os::flush();
+    let stdout = std::io::stdout().lock();
+    let held = door::hold();
+    let fork = os::fork_here()?;
+    drop(held);
+    drop(stdout);
+    match fork {
+        Fork::Parent { child } => {
+            SLEEPING.store(child, Ordering::Relaxed);
+            Ok(None)
+        }
+        Fork::Child => {
+            door::abandon();
+            SLEEPING.store(0, Ordering::Relaxed);
+            Ok(Some(sleep_until_woken(socket, run, threads)))
+        }
+    }
+}
+
+/// Ends the sleeping snapshot, if there is one.
+pub(crate) fn discard() {
+    match SLEEPING.swap(0, Ordering::Relaxed) {
+        0 => (),
+        pid => os::end_child(pid),
+    }
+}
+
+fn sleep_until_woken(socket: &str, run: u64, threads: Vec<String>) -> Receiver<ToWorker> {
+    prefer_for_oom_kill(OOM_SLEEPING);
+    let woken = connect(socket, run, threads).and_then(|stream| {
+        let body = frame::receive(&stream)?;
+        match ToWorker::read(&body)? {
+            ToWorker::Wake => door::open(stream),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    });
+    match woken {
+        Ok(commands) => {
+            prefer_for_oom_kill(OOM_RUNNING);
+            commands
+        }
+        // The host is gone, or this snapshot is no longer wanted.
+        Err(_) => os::exit_now(0),
+    }
+}
+
+/// Connects to the host and says who we are.
+pub(crate) fn connect(socket: &str, run: u64, threads: Vec<String>) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(socket)?;
+    let hello = FromWorker::Hello { pid: std::process::id(), snapshot: run, threads };
+    frame::send(&stream, &hello.write())?;
+    Ok(stream)
+}
+
+/// Names of the process's threads other than this one and ours.
+fn other_threads() -> Vec<String> {
+    let own = os::thread_id().to_string();
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    tasks
+        .flatten()
+        .filter(|task| task.file_name().to_string_lossy() != own)
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+        .map(|name| name.trim_end().to_owned())
+        .filter(|name| name != door::THREAD_NAME)
+        .collect()
+}

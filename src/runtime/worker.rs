@@ -1,0 +1,86 @@
+//! The worker's main: connect to the host, then run what it sends, one thing at a time, on the main thread.
+//! Opens no network socket and reads no Jupyter message.
+
+use std::sync::mpsc::Receiver;
+
+use crate::frame::{Failure, FromWorker, ToWorker};
+use crate::{call, door, os, panics, slots, snapshot};
+
+/// Where the host listens; set for us, removed before user code runs.
+pub const SOCKET_VARIABLE: &str = "PRUST_WORKER_SOCKET";
+
+/// Runs until the host says so or is gone.
+pub fn main() -> ! {
+    let Some(socket) = std::env::var(SOCKET_VARIABLE).ok() else {
+        os::exit_now(2);
+    };
+    panics::install();
+    snapshot::prefer_for_oom_kill("500");
+    let commands = snapshot::connect(&socket, 0, Vec::new()).and_then(door::open);
+    match commands {
+        Ok(commands) => serve(&socket, commands),
+        Err(_) => os::exit_now(3),
+    }
+}
+
+fn serve(socket: &str, mut commands: Receiver<ToWorker>) -> ! {
+    loop {
+        let Ok(command) = commands.recv() else {
+            os::exit_now(0);
+        };
+        // A woken snapshot returns here, into the loop of its new life.
+        if let Some(woken) = handle(socket, command) {
+            commands = woken;
+        }
+    }
+}
+
+fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
+    match command {
+        ToWorker::Run { run, library, entry, snapshot } => {
+            if let Some(woken) = take_snapshot(socket, run, snapshot) {
+                return Some(woken);
+            }
+            slots::begin();
+            finish(run, leaf(&library, &entry).map(|()| Vec::new()));
+        }
+        ToWorker::Call { run, library, offset, snapshot, payload } => {
+            if let Some(woken) = take_snapshot(socket, run, snapshot) {
+                return Some(woken);
+            }
+            slots::begin();
+            finish(run, call::call(&library, offset, &payload));
+        }
+        ToWorker::Load { library } => {
+            // A failure shows when the library is used, with the loader's words.
+            let _ = call::load(&library);
+        }
+        ToWorker::Clear { names } => slots::clear(&names),
+        ToWorker::Reply { .. } | ToWorker::Wake | ToWorker::Exit => (),
+    }
+    None
+}
+
+fn take_snapshot(socket: &str, run: u64, wanted: bool) -> Option<Receiver<ToWorker>> {
+    if !wanted {
+        return None;
+    }
+    // Without a snapshot the cell still runs; the host sees that none connected.
+    snapshot::take(socket, run).unwrap_or(None)
+}
+
+fn leaf(library: &str, name: &str) -> Result<(), Failure> {
+    let entry = call::entry(library, name)
+        .map_err(|why| Failure { ename: "LoadError".into(), evalue: why, ..Failure::default() })?;
+    entry()
+}
+
+fn finish(run: u64, outcome: Result<Vec<u8>, Failure>) {
+    os::flush();
+    let lost = slots::lost();
+    let (value, failure) = match outcome {
+        Ok(value) => (value, None),
+        Err(failure) => (Vec::new(), Some(failure)),
+    };
+    door::tell(&FromWorker::Done { run, failure, lost, value });
+}

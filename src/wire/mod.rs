@@ -1,0 +1,10 @@
+//! What travels between processes: sockets, envelopes and signatures, Jupyter's message contents,
+//! connection files. Knows no notebook and no cluster; decides nothing.
+pub mod connection;
+mod date;
+pub mod envelope;
+pub mod jupyter;
+pub mod socket;
+
+pub use envelope::{Dropped, DroppedCounts, Header, Message, Reader, Writer};
+pub use socket::{Batch, Context, End, Frames, Kind, Opened, SocketError, Sockets, Spec};

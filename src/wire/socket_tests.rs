@@ -1,0 +1,144 @@
+//! Tests of the socket group: nothing is lost, echoes come back, addresses are resolved.
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Receives batches until `n` messages have come.
+async fn collect(incoming: &mut UnboundedReceiver<Batch>, n: usize) -> Batch {
+    let mut all = Batch::new();
+    while all.len() < n {
+        let batch = timeout(PATIENCE, incoming.recv()).await.expect("messages keep coming");
+        all.extend(batch.expect("the group is open"));
+    }
+    all
+}
+
+fn text(frames: &Frames) -> String {
+    frames.iter().map(|frame| String::from_utf8_lossy(frame)).collect::<Vec<_>>().join("|")
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_messages_arrive_in_order() {
+    const N: usize = 100_000;
+    let context = Context::new();
+    let specs = vec![Spec::bind(Kind::Router, "tcp://127.0.0.1:0")];
+    let mut server = open(&context, "server", specs).expect("a free port");
+    let endpoint = server.endpoints[0][0].clone();
+    assert!(port_of(&endpoint).is_some_and(|port| port > 0));
+    let specs = vec![Spec::connect(Kind::Dealer, endpoint).identity("me")];
+    let client = open(&context, "client", specs).expect("it connects");
+    for n in 0..N {
+        client.sockets.send(0, vec![n.to_string().into_bytes()]);
+    }
+    let all = collect(&mut server.incoming, N).await;
+    assert_eq!(all.len(), N);
+    for (n, (socket, frames)) in all.iter().enumerate() {
+        assert_eq!((*socket, text(frames)), (0, format!("me|{n}")));
+    }
+    client.sockets.close();
+    server.sockets.close();
+}
+
+#[tokio::test]
+async fn an_echo_returns_frames_untouched_and_tells_nobody() {
+    let context = Context::new();
+    let specs = vec![Spec::bind(Kind::Router, "tcp://127.0.0.1:0").echo()];
+    let mut server = open(&context, "heart", specs).expect("a free port");
+    let specs = vec![Spec::connect(Kind::Dealer, server.endpoints[0][0].clone())];
+    let mut client = open(&context, "client", specs).expect("it connects");
+    client.sockets.send(0, vec![b"ping".to_vec(), vec![0; 5000]]);
+    let all = collect(&mut client.incoming, 1).await;
+    assert_eq!(all[0].1, vec![b"ping".to_vec(), vec![0; 5000]]);
+    server.sockets.close();
+    assert!(server.incoming.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn both_ways_at_once_stall_nowhere() {
+    const N: usize = 20_000;
+    let context = Context::new();
+    let specs = vec![Spec::bind(Kind::Router, "inproc://both-ways")];
+    let mut server = open(&context, "server", specs).expect("inproc is free");
+    let specs = vec![Spec::connect(Kind::Dealer, "inproc://both-ways")];
+    let mut client = open(&context, "client", specs).expect("it connects");
+    let back = server.sockets.clone();
+    let answers = tokio::spawn(async move {
+        let mut n_seen = 0;
+        while n_seen < N {
+            let batch = server.incoming.recv().await.expect("the group is open");
+            n_seen += batch.len();
+            back.send_batch(batch);
+        }
+        server
+    });
+    for n in 0..N {
+        client.sockets.send(0, vec![n.to_string().into_bytes()]);
+        if n % 1000 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let all = collect(&mut client.incoming, N).await;
+    assert_eq!(text(&all[N - 1].1), (N - 1).to_string());
+    timeout(PATIENCE, answers).await.expect("all were answered").expect("no panic");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_an_error_that_names_it() {
+    let context = Context::new();
+    let specs = vec![Spec::bind(Kind::Router, "tcp://127.0.0.1:0")];
+    let server = open(&context, "first", specs).expect("a free port");
+    let endpoint = server.endpoints[0][0].clone();
+    let error = open(&context, "second", vec![Spec::bind(Kind::Router, endpoint.clone())])
+        .expect_err("the port is taken");
+    assert!(matches!(&error, SocketError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains(&endpoint), "{error}");
+}
+
+#[tokio::test]
+async fn an_ipc_address_in_use_is_not_taken_over() {
+    let context = Context::new();
+    let path = std::env::temp_dir().join(format!("prust-ipc-{}", std::process::id()));
+    let endpoint = format!("ipc://{}-1", path.display());
+    let server = open(&context, "first", vec![Spec::bind(Kind::Router, endpoint.clone())])
+        .expect("a free path");
+    let error = open(&context, "second", vec![Spec::bind(Kind::Router, endpoint)])
+        .expect_err("the path is taken");
+    assert!(matches!(error, SocketError::InUse { .. }), "{error}");
+    server.sockets.close();
+}
+
+#[tokio::test]
+async fn a_late_peer_gets_what_was_sent_before_it_came() {
+    let context = Context::new();
+    let specs = vec![Spec::bind(Kind::Dealer, "tcp://127.0.0.1:0")];
+    let early = open(&context, "early", specs).expect("a free port");
+    for n in 0..5 {
+        early.sockets.send(0, vec![n.to_string().into_bytes()]);
+    }
+    let specs = vec![Spec::connect(Kind::Dealer, early.endpoints[0][0].clone())];
+    let mut late = open(&context, "late", specs).expect("it connects");
+    let all = collect(&mut late.incoming, 5).await;
+    let texts: Vec<String> = all.iter().map(|(_, frames)| text(frames)).collect();
+    assert_eq!(texts, ["0", "1", "2", "3", "4"]);
+}
+
+#[tokio::test]
+async fn a_subscriber_announces_itself_and_gets_everything() {
+    let context = Context::new();
+    let specs = vec![Spec::bind(Kind::XPub, "tcp://127.0.0.1:0")];
+    let mut server = open(&context, "iopub", specs).expect("a free port");
+    for _ in 0..2 {
+        let specs = vec![Spec::connect(Kind::Sub, server.endpoints[0][0].clone())];
+        let mut client = open(&context, "client", specs).expect("it connects");
+        let subscriptions = collect(&mut server.incoming, 1).await;
+        assert_eq!(subscriptions[0].1, vec![vec![1]]);
+        server.sockets.send(0, vec![b"topic".to_vec(), b"body".to_vec()]);
+        let all = collect(&mut client.incoming, 1).await;
+        assert_eq!(text(&all[0].1), "topic|body");
+        client.sockets.close();
+    }
+}

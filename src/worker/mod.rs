@@ -1,0 +1,165 @@
+//! The host's side of a worker: start it, send it work, read its output as it comes, interrupt it, and wake
+//! its snapshot when it dies. Used alike by the kernel (local worker) and by an engine. Never runs user code
+//! in this process, never compiles.
+//!
+//! The room's loop is [`actor`]: one task owns the worker's socket, its pipes and its snapshot. A run ends
+//! exactly once, with [`WorkerEvent::Done`]; all output of a run is delivered before that.
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+mod actor;
+mod life;
+mod output;
+
+pub use prust_runtime::frame::{DisplayKind, Failure, Status};
+
+/// How to start a worker.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The worker executable that the user's rustc built.
+    pub exe: PathBuf,
+    /// The directory its cells see as current.
+    pub cwd: PathBuf,
+    /// Added to the environment.
+    pub env: Vec<(String, String)>,
+    /// Above this resident size, in bytes, no snapshot is taken.
+    pub snapshot_bytes_max: u64,
+}
+
+/// Which of the worker's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Std {
+    Out,
+    Err,
+}
+
+/// A function call: a trampoline by library and offset, and its encoded arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub library: PathBuf,
+    pub offset: u64,
+    pub payload: Vec<u8>,
+    /// The call changes variables (`push`): the next call gets a fresh snapshot.
+    pub mutates: bool,
+}
+
+/// How a run or call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// `value`: a call's encoded result; empty for a leaf.
+    Ok { value: Vec<u8> },
+    /// A panic or a `?` error. `restored`: a variable was lost in unwinding, so the snapshot took over.
+    Error { failure: Failure, restored: bool },
+    /// The process died. `cause` in words ("SIGSEGV", "exit code 3").
+    Crashed { cause: String, restored: bool, threads_lost: Vec<String> },
+    /// Ended on request. `restored` is false when the cell unwound by itself and needed no snapshot.
+    Interrupted { restored: bool, threads_lost: Vec<String> },
+}
+
+/// What a worker's host hears.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// Connected and waiting for work; also after a restart.
+    Ready { pid: u32 },
+    Output { stream: Std, text: String },
+    Display { kind: DisplayKind, id: String, data: Vec<(String, String)> },
+    /// A cell asks; answer with [`Worker::reply`]. `request` 0 expects no answer.
+    Request { request: u64, topic: String, head: Vec<u8>, body: Vec<u8> },
+    Done { run: u64, outcome: Outcome },
+    /// Died between runs. `restored` false: all variables are gone.
+    Died { cause: String, restored: bool, threads_lost: Vec<String> },
+    /// The executable cannot be started; no further event follows.
+    Failed { why: String },
+    /// No snapshot was taken for the run now starting, because the worker is larger than the limit.
+    Unprotected { resident_bytes: u64 },
+}
+
+enum Command {
+    Run { run: u64, library: PathBuf, entry: String },
+    Call { run: u64, call: Call },
+    Reply { request: u64, status: Status, head: Vec<u8>, body: Vec<u8> },
+    Clear { names: Vec<String> },
+    Load { library: PathBuf },
+    Snapshots { on: bool },
+    Interrupt,
+    Undo,
+    Restart,
+    Stop,
+}
+
+/// A handle to one worker; clones speak to the same one.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    commands: UnboundedSender<Command>,
+}
+
+/// Starts a worker. Returns at once; [`WorkerEvent::Ready`] follows.
+///
+/// # Errors
+/// When the directory for its socket or its pipes cannot be made.
+pub fn start(config: Config) -> std::io::Result<(Worker, UnboundedReceiver<WorkerEvent>)> {
+    let (commands, receiver) = unbounded_channel();
+    let (events, event_receiver) = unbounded_channel();
+    let actor = actor::Actor::new(config, events)?;
+    tokio::spawn(actor.run(receiver));
+    Ok((Worker { commands }, event_receiver))
+}
+
+impl Worker {
+    fn command(&self, command: Command) {
+        // A stopped worker has said so by its last event.
+        let _ = self.commands.send(command);
+    }
+
+    /// Runs a leaf, with a snapshot before it.
+    pub fn run(&self, run: u64, library: &Path, entry: &str) {
+        self.command(Command::Run { run, library: library.into(), entry: entry.into() });
+    }
+
+    /// Runs a call. Calls queue in order behind what runs.
+    pub fn call(&self, run: u64, call: Call) {
+        self.command(Command::Call { run, call });
+    }
+
+    /// Answers [`WorkerEvent::Request`]. An answer to a worker that died meanwhile is dropped.
+    pub fn reply(&self, request: u64, status: Status, head: Vec<u8>, body: Vec<u8>) {
+        self.command(Command::Reply { request, status, head, body });
+    }
+
+    /// Loads a library ahead of its use.
+    pub fn load(&self, library: &Path) {
+        self.command(Command::Load { library: library.into() });
+    }
+
+    /// Drops variables; all when `names` is empty.
+    pub fn clear(&self, names: Vec<String>) {
+        self.command(Command::Clear { names });
+    }
+
+    /// Ends what runs: as an error at the request it waits on, else by waking the snapshot.
+    pub fn interrupt(&self) {
+        self.command(Command::Interrupt);
+    }
+
+    /// Goes back to the state before the last cell: [`WorkerEvent::Died`] with `restored` says it worked.
+    pub fn undo(&self) {
+        self.command(Command::Undo);
+    }
+
+    /// Starts over with no variables; [`WorkerEvent::Ready`] follows.
+    pub fn restart(&self) {
+        self.command(Command::Restart);
+    }
+
+    /// Whether cells get snapshots at all.
+    pub fn set_snapshots(&self, on: bool) {
+        self.command(Command::Snapshots { on });
+    }
+
+    /// Ends the worker and its snapshot.
+    pub fn stop(&self) {
+        self.command(Command::Stop);
+    }
+}

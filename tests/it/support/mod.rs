@@ -1,0 +1,2 @@
+//! What the integration tests share. Never a test itself.
+pub mod frontend;
