@@ -1,5 +1,5 @@
-//! Child processes, signals and wake-up descriptors: the door to the parts of libc that the standard
-//! library lacks. Never decides who is to be signalled or when.
+//! Child processes, signals and wake-up descriptors: the door to the parts of libc that the
+//! standard library lacks. Never decides who is to be signalled or when.
 #![expect(unsafe_code, reason = "the door to kill, setpgid, prctl and eventfd")]
 
 use std::fs::File;
@@ -97,6 +97,15 @@ pub fn in_own_group(command: &mut Command) -> &mut Command {
     command.process_group(0)
 }
 
+/// Runs a program to its end; what it wrote to standard output, or why there is none.
+pub fn output_of(program: &str, args: &[&str]) -> io::Result<String> {
+    let output = Command::new(program).args(args).output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(format!("{program} ended with {}", output.status)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Makes orphaned descendants children of this process, so that it can reap them.
 pub fn adopt_orphans() -> io::Result<()> {
     // SAFETY: PR_SET_CHILD_SUBREAPER takes one integer and touches no memory of ours.
@@ -104,7 +113,7 @@ pub fn adopt_orphans() -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Waits until a child (born here or adopted) has ended, and collects it. Blocks the calling thread.
+/// Waits until a child (born here or adopted) has ended, and collects it. Blocks its thread.
 pub fn reap(pid: u32) -> io::Result<std::process::ExitStatus> {
     let mut status = 0;
     // SAFETY: `status` is a valid place for the answer; waitpid touches nothing else of ours.

@@ -31,6 +31,22 @@ pub struct Diagnostic {
     pub styled: String,
 }
 
+impl Diagnostic {
+    /// The words of `cause` at the place of this error.
+    pub fn with_words_of(self, cause: &Self) -> Self {
+        let words = cause.message.trim_start_matches("evaluation panicked: ").to_owned();
+        let replaced = |text: &str| text.replace(&self.message, &words);
+        Self {
+            severity: self.severity,
+            code: cause.code.clone(),
+            plain: replaced(&self.plain),
+            styled: replaced(&self.styled),
+            place: self.place.clone(),
+            message: words,
+        }
+    }
+}
+
 /// A generated source and the cell it came from.
 #[derive(Clone, Copy, Debug)]
 pub struct Book<'a> {
@@ -128,7 +144,16 @@ fn syntax_error(message: &Message, books: &[Book<'_>]) -> Diagnostic {
 
 /// Notes about generated names help nobody.
 fn speaks_of_us(text: &str) -> bool {
-    ["__prust", "prust_runtime", "prust_cell", "#[warn(", "on by default", "CellError"]
+    [
+        "__prust",
+        "prust_runtime",
+        "prust_cell",
+        "#[warn(",
+        "on by default",
+        "CellError",
+        "the full name for the type",
+        "consider using `--verbose`",
+    ]
         .iter()
         .any(|word| text.contains(word))
 }

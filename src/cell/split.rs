@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
@@ -30,6 +30,8 @@ pub struct Split {
     pub unparsed: bool,
     /// `.await` stands at the top level of a statement.
     pub awaits: bool,
+    /// Has a loop or a closure: worth optimising. Other code runs once, and compiles faster unoptimised.
+    pub hot: bool,
 }
 
 /// One item and the edits that make it reachable from other crates.
@@ -85,6 +87,7 @@ impl Split {
             }
         }
         let all = split.statements.iter().chain(&split.value);
+        split.hot = all.clone().any(|range| is_hot(&text[range.clone()]));
         split.awaits = all.clone().any(|range| text[range.clone()].contains(".await"));
         split
     }
@@ -102,6 +105,19 @@ fn parse(text: &str) -> syn::Result<(Vec<Attribute>, Vec<Stmt>)> {
         Ok((attributes, Block::parse_within(input)?))
     };
     parser.parse2(tokens)
+}
+
+/// By tokens, so that macro bodies count.
+fn is_hot(text: &str) -> bool {
+    fn hot(tokens: TokenStream) -> bool {
+        tokens.into_iter().any(|token| match token {
+            TokenTree::Group(group) => hot(group.stream()),
+            TokenTree::Ident(ident) => ["for", "while", "loop"].iter().any(|word| ident == word),
+            TokenTree::Punct(punct) => punct.as_char() == '|',
+            TokenTree::Literal(_) => false,
+        })
+    }
+    text.parse().is_ok_and(hot)
 }
 
 fn is_braced(mac: &syn::StmtMacro) -> bool {
@@ -283,6 +299,13 @@ mod tests {
                 "use std::ops::Add as _;"
             ]
         );
+    }
+
+    #[test]
+    fn loops_and_closures_are_hot() {
+        assert!(Split::read("for i in 0..9 { f(i) }").hot);
+        assert!(Split::read("lv.map(|x: u64| x, 0..9)").hot);
+        assert!(!Split::read("let v = vec![1]; f(v)").hot);
     }
 
     #[test]

@@ -221,7 +221,7 @@ fn a_lost_engine_fails_its_direct_work_at_once_and_names_the_cause() {
     let cause = Some("killed by SIGKILL".to_owned());
     lab.event(Event::Unregistered { id: 1, uuid: "uuid1".to_owned(), cause });
     assert_eq!(lab.told.len(), 3, "{:?}", lab.told);
-    assert_eq!(lab.told[0], "answer 2 [0+1 EngineError] next 2 complete true 30");
+    assert_eq!(lab.told[0], "answer 2 [0+1 EngineError] next 2 complete true 34");
     assert!(lab.told[1].contains("lost: [(1, \"killed by SIGKILL\")]"), "{}", lab.told[1]);
     assert_eq!(lab.told[2], "finished 1: 1 of 2 failed");
     let ClientEvent::Finished { failed, .. } = lab.last() else { panic!("not finished") };
@@ -273,14 +273,14 @@ fn values_can_be_had_one_by_one_in_order_or_as_they_arrive() {
     lab.ask(2, next(Want::Next, 0));
     lab.ask(3, next(Want::NextFinished, 0));
     lab.value(4, 1, &[2]);
-    lab.expect(&["answer 3 [2+1] next 1 complete false 30"]);
+    lab.expect(&["answer 3 [2+1] next 1 complete false 34"]);
     lab.value(2, 0, &[0]);
-    lab.expect(&["answer 2 [0+1] next 1 complete false 30"]);
+    lab.expect(&["answer 2 [0+1] next 1 complete false 34"]);
     lab.ask(4, next(Want::NextFinished, 1));
-    lab.expect(&["answer 4 [0+1] next 2 complete false 30"]);
+    lab.expect(&["answer 4 [0+1] next 2 complete false 34"]);
     lab.value(3, 0, &[1]);
     lab.ask(5, next(Want::Next, 1));
-    lab.expect(&["finished 1: 0 of 3 failed", "answer 5 [1+1 2+1] next 3 complete true 60"]);
+    lab.expect(&["finished 1: 0 of 3 failed", "answer 5 [1+1 2+1] next 3 complete true 68"]);
 }
 
 #[test]

@@ -20,9 +20,12 @@ use crate::cell::plan::{self, CratePlan, LeafSlots};
 use crate::cell::rustc_json::{self, Message};
 use crate::cell::{Delta, Namespace, Split, Unit, mir};
 
-/// Optimisation of units and of leaves, before the user chooses.
+/// Optimisation of units, before the user chooses.
 const OPT_LEVEL_UNIT: u8 = 2;
-const OPT_LEVEL_LEAF: u8 = 1;
+/// Of leaves with a loop or a closure, and of those without: level 1 makes generic code several times slower
+/// to compile, and code that runs once gains nothing from it.
+const OPT_LEVEL_HOT: u8 = 1;
+const OPT_LEVEL_ONCE: u8 = 0;
 
 /// A cell that drops variables one by one stops being compiled again after this many rounds.
 const ROUNDS_MAX: usize = 4;
@@ -75,8 +78,8 @@ pub(super) struct Shared {
     pub(super) base: Base,
     books: Books,
     cwd: PathBuf,
-    /// Optimisation of units and leaves.
-    opt_levels: Mutex<(u8, u8)>,
+    /// The optimisation that the user chose for everything.
+    opt_level: Mutex<Option<u8>>,
 }
 
 /// What is remembered beside a compiled library.
@@ -97,22 +100,26 @@ impl Compiler {
             let store = Store::open(&settings.cache, &base::key(&toolchain))?;
             let base = base::ready(&store, &toolchain)?;
             let cwd = settings.cwd;
-            let opt_levels = Mutex::new((OPT_LEVEL_UNIT, OPT_LEVEL_LEAF));
-            Ok(Shared { toolchain, store, base, books: Books::default(), cwd, opt_levels })
+            let opt_level = Mutex::new(None);
+            Ok(Shared { toolchain, store, base, books: Books::default(), cwd, opt_level })
         });
         let shared = opened.await.expect("opening neither panics nor is cancelled")?;
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Chooses the optimisation of what is compiled from now on.
+    /// Chooses the optimisation of everything that is compiled from now on.
     pub fn set_opt_level(&self, level: u8) {
-        let mut levels = self.shared.opt_levels.lock().unwrap_or_else(PoisonError::into_inner);
-        *levels = (level, level);
+        *self.shared.opt_level.lock().unwrap_or_else(PoisonError::into_inner) = Some(level);
     }
 
-    /// Optimisation of items and of statements.
-    pub fn opt_levels(&self) -> (u8, u8) {
-        *self.shared.opt_levels.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The user's choice; `None`: by what the code is.
+    pub fn opt_level(&self) -> Option<u8> {
+        *self.shared.opt_level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leaf_opt_level(&self, split: &Split) -> u8 {
+        let by_itself = if split.hot { OPT_LEVEL_HOT } else { OPT_LEVEL_ONCE };
+        self.opt_level().unwrap_or(by_itself)
     }
 
     /// The worker executable that matches the cells.
@@ -230,7 +237,14 @@ impl Compiler {
     ) -> Result<Vec<Diagnostic>, Failed> {
         self.remember(&unit.name, cell.label, cell.text, &plan.source.text, &plan.source.map);
         let set = self.set(namespace)?;
-        let call = self.call(&unit.name, CrateType::Dylib, plan, set.as_ref(), namespace);
+        let call = self.call(
+            &unit.name,
+            CrateType::Dylib,
+            plan,
+            set.as_ref(),
+            namespace,
+            self.opt_level().unwrap_or(OPT_LEVEL_UNIT),
+        );
         let (ended, _) = self.build(&unit.name, &call, plan).await?;
         let messages = rustc_json::read(&ended.stderr);
         self.verdict(namespace, cell, &call, plan, &messages, ended.success)
@@ -245,12 +259,20 @@ impl Compiler {
     ) -> Result<(PathBuf, Delta, Vec<Diagnostic>), Failed> {
         let slots = LeafSlots::of(namespace, cell.text, split);
         let set = self.set(namespace)?;
+        let opt_level = self.leaf_opt_level(split);
         let mut moved = BTreeSet::new();
         for round in 0.. {
             let plan = plan::leaf(namespace, cell.text, split, &slots, &moved);
-            let name = self.leaf_name(namespace, &plan);
+            let name = leaf_name(namespace, &plan, opt_level);
             self.remember(&name, cell.label, cell.text, &plan.source.text, &plan.source.map);
-            let call = self.call(&name, CrateType::Cdylib, &plan, set.as_ref(), namespace);
+            let call = self.call(
+                &name,
+                CrateType::Cdylib,
+                &plan,
+                set.as_ref(),
+                namespace,
+                opt_level,
+            );
             let (ended, types) = self.build(&name, &call, &plan).await?;
             let messages = rustc_json::read(&ended.stderr);
             if !ended.success && round < ROUNDS_MAX {
@@ -271,13 +293,6 @@ impl Compiler {
         unreachable!("the last round returns")
     }
 
-    fn leaf_name(&self, namespace: &Namespace, plan: &CratePlan) -> String {
-        let set = namespace.set.as_deref().unwrap_or_default();
-        let opt_level = self.opt_levels().1.to_string();
-        let parts = [plan.source.text.as_str(), set, &opt_level].into_iter();
-        format!("leaf_{}", store::hash(parts.chain(plan.units.iter().map(String::as_str))))
-    }
-
     fn set(&self, namespace: &Namespace) -> Result<Option<DependencySet>, CompileError> {
         namespace.set.as_deref().map(|key| dependencies::load(&self.shared.store, key)).transpose()
     }
@@ -289,6 +304,7 @@ impl Compiler {
         plan: &CratePlan,
         set: Option<&DependencySet>,
         namespace: &Namespace,
+        opt_level: u8,
     ) -> Call {
         let shared = &self.shared;
         let mut externs = vec![("prust_runtime".to_owned(), shared.base.runtime.clone())];
@@ -310,7 +326,7 @@ impl Compiler {
             output,
             externs,
             search: vec![shared.store.lib(), shared.store.deps()],
-            opt_level: if leaf { self.opt_levels().1 } else { self.opt_levels().0 },
+            opt_level,
             cwd: shared.cwd.clone(),
         }
     }
@@ -417,6 +433,16 @@ impl Compiler {
 fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
     let mut kept: Vec<Diagnostic> = Vec::new();
     for mut error in errors {
+        if error.message.starts_with("erroneous constant") {
+            continue;
+        }
+        // A check of ours that failed while the user's call was instantiated: its words, the user's place.
+        if error.message.starts_with("the above error was encountered while instantiating")
+            && let Some(cause) = kept.pop_if(|cause| cause.place.is_none())
+        {
+            kept.push(error.with_words_of(&cause));
+            continue;
+        }
         let known = |other: &Diagnostic| other.place == error.place && other.message == error.message;
         if kept.iter().any(known) {
             continue;
@@ -430,6 +456,13 @@ fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
         kept.push(error);
     }
     kept
+}
+
+fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {
+    let set = namespace.set.as_deref().unwrap_or_default();
+    let opt_level = opt_level.to_string();
+    let parts = [plan.source.text.as_str(), set, &opt_level].into_iter();
+    format!("leaf_{}", store::hash(parts.chain(plan.units.iter().map(String::as_str))))
 }
 
 /// Variables whose store line rustc refuses because the cell moved them away (E0382) or may not have set

@@ -99,8 +99,8 @@ async fn a_task_goes_to_an_engine_and_its_reply_comes_back_unchanged() {
     let mut engine = engine(&context, &controller).await;
     let inproc = controller.inproc_endpoints().unwrap();
     let file = controller.client_file();
-    for end in [inproc.task.clone(), file.endpoint(file.task)] {
-        let mut client = Peer::connect(&context, &file.key, "client", &[(Kind::Dealer, end)]);
+    for (name, end) in [("near", inproc.task.clone()), ("far", file.endpoint(file.task))] {
+        let mut client = Peer::connect(&context, &file.key, name, &[(Kind::Dealer, end)]);
         client.send(0, &[], "apply_request", &json!({"x": 1}));
         let request = engine.receive(1).await;
         assert_eq!(request.content::<Value>().unwrap(), json!({"x": 1}));

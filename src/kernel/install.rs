@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
 use super::arguments::{compile_settings, say};
 use crate::compile::Compiler;
+use crate::process::output_of;
 
 const HELP: &str = "\
 prust install: make the kernel known to Jupyter
@@ -147,12 +147,10 @@ fn data_directory(target: &Target) -> Result<PathBuf, String> {
 /// Where the Python on the path keeps its files.
 fn python_prefix() -> Result<PathBuf, String> {
     let hint = "activate the environment, or use --prefix";
-    let output = Command::new("python3")
-        .args(["-c", "import sys; print(sys.prefix)"])
-        .output()
+    let output = output_of("python3", &["-c", "import sys; print(sys.prefix)"])
         .map_err(|error| format!("cannot ask python3 for its prefix: {error}; {hint}"))?;
-    let prefix = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if !output.status.success() || prefix.is_empty() {
+    let prefix = output.trim();
+    if prefix.is_empty() {
         return Err(format!("python3 does not say what its prefix is; {hint}"));
     }
     Ok(prefix.into())

@@ -2,10 +2,10 @@
 //!
 //! The rules of the conversation:
 //! - The face sends one `Work::Run` at a time and the next one only after its `Report::Done`.
-//! - Every `Run` gets exactly one `Done`, also after `Work::Interrupt` or a death of the worker; all
-//!   output of the run is reported before it.
-//! - Every `Report::Input` gets exactly one `Work::Input` with its `request`, unless the run's `Done`
-//!   or a `Work::Interrupt` comes first: an interrupt takes back every open question.
+//! - Every `Run` gets exactly one `Done`, also after `Work::Interrupt` or a death of the worker;
+//!   all output of the run is reported before it.
+//! - Every `Report::Input` gets exactly one `Work::Input` with its `request`, unless the run's
+//!   `Done` or a `Work::Interrupt` comes first: an interrupt takes back every open question.
 //! - Reports about work that goes on after its cell (`run: Some(..)` of an earlier cell) may come
 //!   at any time; the face chooses the parent that frontends accept.
 //! - After `Work::Shutdown` the executor ends its processes and drops its sender of reports.

@@ -3,7 +3,9 @@
 
 use std::any::{Any, type_name};
 use std::error::Error;
+use std::fmt::Debug;
 use std::panic::Location;
+use std::sync::{Mutex, PoisonError};
 
 use crate::frame::Failure;
 use crate::panics;
@@ -18,22 +20,43 @@ pub struct CellError(Failure);
 impl<E: std::fmt::Debug + 'static> From<E> for CellError {
     #[track_caller]
     fn from(error: E) -> Self {
-        let place = Location::caller();
-        Self(Failure {
-            ename: short_type_name(type_name::<E>()),
-            evalue: words(&error),
-            file: place.file().into(),
-            line: place.line(),
-            column: place.column(),
-            backtrace: Vec::new(),
-        })
+        Self(described(&error, &error, type_name::<E>(), Location::caller()))
+    }
+}
+
+/// Knows how to name and word errors of one crate.
+pub type Describe = fn(&dyn Any) -> Option<(String, String)>;
+
+static DESCRIPTIONS: Mutex<Vec<Describe>> = Mutex::new(Vec::new());
+
+/// Has the errors that `describe` knows shown by the name and words it gives.
+pub fn describe_by(describe: Describe) {
+    let mut known = DESCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    if !known.iter().any(|other| std::ptr::fn_addr_eq(*other, describe)) {
+        known.push(describe);
+    }
+}
+
+/// Not generic: a cell that uses `?` compiles only the call.
+fn described(any: &dyn Any, debug: &dyn Debug, full_name: &str, place: &Location<'_>) -> Failure {
+    let known = DESCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (ename, evalue) = known
+        .iter()
+        .find_map(|describe| describe(any))
+        .unwrap_or_else(|| (short_type_name(full_name), words(any, debug)));
+    Failure {
+        ename,
+        evalue,
+        file: place.file().into(),
+        line: place.line(),
+        column: place.column(),
+        backtrace: Vec::new(),
     }
 }
 
 /// The error in words: `Display` where the type is one of the everyday ones, `Debug` for the rest (a
 /// conversion for every error type cannot ask for `Display`).
-fn words<E: std::fmt::Debug + 'static>(error: &E) -> String {
-    let any: &dyn Any = error;
+fn words(any: &dyn Any, debug: &dyn Debug) -> String {
     macro_rules! display {
         ($($everyday:ty),* $(,)?) => {
             $(if let Some(error) = any.downcast_ref::<$everyday>() { return error.to_string(); })*
@@ -60,7 +83,7 @@ fn words<E: std::fmt::Debug + 'static>(error: &E) -> String {
         std::cell::BorrowError,
         std::cell::BorrowMutError,
     );
-    format!("{error:?}")
+    format!("{debug:?}")
 }
 
 /// `alloc::boxed::Box<dyn core::error::Error>` reads `Box<dyn Error>`.

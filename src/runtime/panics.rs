@@ -57,19 +57,30 @@ fn message(payload: &(dyn Any + Send)) -> String {
 /// # Errors
 /// The panic.
 pub fn catch<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
-    CATCHING.set(CATCHING.get() + 1);
+    begin();
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    end();
+    outcome.map_err(failure)
+}
+
+fn begin() {
+    CATCHING.set(CATCHING.get() + 1);
+}
+
+fn end() {
     CATCHING.set(CATCHING.get() - 1);
-    outcome.map_err(|payload| {
-        if payload.is::<Interrupted>() {
-            return Failure {
-                ename: "Interrupted".into(),
-                evalue: "interrupted while it waited; variables keep what the cell did to them".into(),
-                ..Failure::default()
-            };
-        }
-        let (file, line, column) = PLACE.with(RefCell::take).unwrap_or_default();
-        let evalue = message(&*payload);
-        Failure { ename: "panic".into(), evalue, file, line, column, backtrace: Vec::new() }
-    })
+}
+
+/// Not generic: what a cell compiles of `catch` is only the call around its own code.
+fn failure(payload: Box<dyn Any + Send>) -> Failure {
+    if payload.is::<Interrupted>() {
+        return Failure {
+            ename: "Interrupted".into(),
+            evalue: "interrupted while it waited; variables keep what the cell did to them".into(),
+            ..Failure::default()
+        };
+    }
+    let (file, line, column) = PLACE.with(RefCell::take).unwrap_or_default();
+    let evalue = message(&*payload);
+    Failure { ename: "panic".into(), evalue, file, line, column, backtrace: Vec::new() }
 }

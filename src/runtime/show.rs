@@ -3,6 +3,7 @@
 //! `(&&&Shown(&value)).prust_show()` and the most specific trait that fits is found first.
 
 use std::any::type_name;
+use std::fmt::Debug;
 use std::sync::Mutex;
 
 use crate::door;
@@ -32,12 +33,16 @@ pub trait ShowNothing {
 
 impl<T: ?Sized> ShowNothing for Shown<'_, T> {
     fn prust_show(&self) {
-        let name = crate::cell::short_type_name(type_name::<T>());
-        result(&format!(
-            "<{name}> has no way to be shown: add #[derive(Debug)] to it, or implement prust::Display, \
-             or end the line with a semicolon"
-        ));
+        show_nothing(type_name::<T>());
     }
+}
+
+fn show_nothing(type_name: &str) {
+    let name = crate::cell::short_type_name(type_name);
+    result(&format!(
+        "<{name}> has no way to be shown: add #[derive(Debug)] to it, or implement prust::Display, or \
+         end the line with a semicolon"
+    ));
 }
 
 /// Second choice: `Debug`.
@@ -45,14 +50,18 @@ pub trait ShowDebug {
     fn prust_show(&self);
 }
 
-impl<T: std::fmt::Debug + ?Sized> ShowDebug for &Shown<'_, T> {
+impl<T: Debug + ?Sized> ShowDebug for &Shown<'_, T> {
     fn prust_show(&self) {
-        if type_name::<T>() == "()" {
-            return;
+        if type_name::<T>() != "()" {
+            show_debug(&self.0);
         }
-        let pretty = *PRETTY.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        result(&if pretty { format!("{:#?}", self.0) } else { format!("{:?}", self.0) });
     }
+}
+
+/// Not generic: the cell compiles only the value's own `Debug`.
+fn show_debug(value: &dyn Debug) {
+    let pretty = *PRETTY.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    result(&if pretty { format!("{value:#?}") } else { format!("{value:?}") });
 }
 
 /// First choice: [`Display`].
@@ -62,11 +71,14 @@ pub trait ShowDisplay {
 
 impl<T: Display + ?Sized> ShowDisplay for &&Shown<'_, T> {
     fn prust_show(&self) {
-        let bundle = self.0.bundle();
-        let data: Vec<(&str, &str)> =
-            bundle.iter().map(|(mime, text)| (mime.as_str(), text.as_str())).collect();
-        door::display(DisplayKind::Result, "", &data);
+        show_bundle(&self.0.bundle());
     }
+}
+
+fn show_bundle(bundle: &[(String, String)]) {
+    let data: Vec<(&str, &str)> =
+        bundle.iter().map(|(mime, text)| (mime.as_str(), text.as_str())).collect();
+    door::display(DisplayKind::Result, "", &data);
 }
 
 fn result(text: &str) {

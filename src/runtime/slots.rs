@@ -59,23 +59,43 @@ fn with_slots<R>(work: impl FnOnce(&mut Slots) -> R) -> R {
     work(guard.get_or_insert_default())
 }
 
+/// A type as slots compare and name it. What is generic stays this thin: every leaf compiles it anew.
+#[derive(Clone, Copy)]
+struct Type {
+    id: TypeId,
+    name: &'static str,
+}
+
+impl Type {
+    fn of<T: 'static>() -> Self {
+        Self { id: TypeId::of::<T>(), name: type_name::<T>() }
+    }
+}
+
 /// Refuses a slot that is missing or of another type. A leaf checks all it needs before it takes any.
 ///
 /// # Errors
 /// [`SlotError`] as a [`Failure`].
 pub fn check<T: 'static>(name: &str) -> Result<(), Failure> {
-    with_slots(|slots| match slots.live.get(name) {
-        None => Err(SlotError::Missing { name: name.into() }.into()),
-        Some(slot) => wrong_type::<T>(name, slot).map_or(Ok(()), |error| Err(error.into())),
-    })
+    check_type(name, Type::of::<T>())
 }
 
-fn wrong_type<T: 'static>(name: &str, slot: &Slot) -> Option<SlotError> {
-    ((*slot.value).type_id() != TypeId::of::<T>()).then(|| SlotError::WrongType {
-        name: name.into(),
-        is: slot.type_name,
-        wanted: type_name::<T>(),
-    })
+fn check_type(name: &str, wanted: Type) -> Result<(), Failure> {
+    with_slots(|slots| slots.expect(name, wanted)).map_err(Failure::from)
+}
+
+impl Slots {
+    fn expect(&self, name: &str, wanted: Type) -> Result<(), SlotError> {
+        match self.live.get(name) {
+            None => Err(SlotError::Missing { name: name.into() }),
+            Some(slot) if (*slot.value).type_id() == wanted.id => Ok(()),
+            Some(slot) => Err(SlotError::WrongType {
+                name: name.into(),
+                is: slot.type_name,
+                wanted: wanted.name,
+            }),
+        }
+    }
 }
 
 /// Moves a variable out of its slot; [`check`] was called before.
@@ -83,39 +103,46 @@ fn wrong_type<T: 'static>(name: &str, slot: &Slot) -> Option<SlotError> {
 /// # Errors
 /// As [`check`].
 pub fn take<T: 'static>(name: &str) -> Result<T, Failure> {
-    check::<T>(name)?;
-    let slot = with_slots(|slots| {
+    match take_box(name, Type::of::<T>())?.downcast::<T>() {
+        Ok(value) => Ok(*value),
+        Err(_) => unreachable!("the types were compared"),
+    }
+}
+
+fn take_box(name: &str, wanted: Type) -> Result<Box<dyn Any>, Failure> {
+    with_slots(|slots| {
+        slots.expect(name, wanted)?;
         slots.taken.insert(name.into());
-        slots.live.remove(name)
-    });
-    let slot = slot.expect("check found the slot");
-    Ok(*slot.value.downcast::<T>().expect("check compared the types"))
+        Ok(slots.live.remove(name).expect("it was found above").value)
+    })
 }
 
 /// Puts a variable into its slot, dropping what was there. `N` ties the call to its place in the leaf, so
 /// that the compiler's MIR names each variable's type in order.
 #[inline(never)]
 pub fn put<const N: usize, T: 'static>(name: &str, value: T) {
-    insert(name, value);
+    insert(name, Box::new(value), type_name::<T>(), size_of::<T>());
 }
 
 /// Puts a variable back that the leaf took and still owns.
 pub fn put_back<T: 'static>(name: &str, value: T) {
-    let replaced = with_slots(|slots| !slots.taken.contains(name));
-    // The body stored a new variable of the same name: the newer one stays, the taken one ends here.
-    if !replaced {
-        insert(name, value);
+    // If the body stored a new variable of the same name, the newer one stays and the taken one ends here.
+    if is_taken(name) {
+        insert(name, Box::new(value), type_name::<T>(), size_of::<T>());
     }
+}
+
+fn is_taken(name: &str) -> bool {
+    with_slots(|slots| slots.taken.contains(name))
 }
 
 /// [`put`] for names known only at run time (`push`).
 pub fn put_dynamic<T: 'static>(name: &str, value: T) {
-    insert(name, value);
+    insert(name, Box::new(value), type_name::<T>(), size_of::<T>());
 }
 
-fn insert<T: 'static>(name: &str, value: T) {
-    let bytes = size_of::<T>();
-    let slot = Slot { value: Box::new(value), type_name: type_name::<T>(), bytes };
+fn insert(name: &str, value: Box<dyn Any>, type_name: &'static str, bytes: usize) {
+    let slot = Slot { value, type_name, bytes };
     let old = with_slots(|slots| {
         slots.taken.remove(name);
         slots.live.insert(name.into(), slot)
@@ -129,27 +156,36 @@ fn insert<T: 'static>(name: &str, value: T) {
 /// # Errors
 /// [`SlotError`] when it is missing or of another type.
 pub fn with<T: 'static, R>(name: &str, work: impl FnOnce(&T) -> R) -> Result<R, SlotError> {
-    let slot = with_slots(|slots| match slots.live.get(name) {
-        None => Err(SlotError::Missing { name: name.into() }),
-        Some(slot) => match wrong_type::<T>(name, slot) {
-            Some(error) => Err(error),
-            None => Ok(slots.live.remove(name).expect("the slot was found above")),
-        },
-    })?;
-    // Out of its slot while lent, so that `work` may use other slots; back even when it unwinds.
-    struct Lent(Option<(String, Slot)>);
-    impl Drop for Lent {
-        fn drop(&mut self) {
-            if let Some((name, slot)) = self.0.take() {
-                with_slots(|slots| {
-                    slots.live.entry(name).or_insert(slot);
-                });
-            }
+    let lent = lend(name, Type::of::<T>())?;
+    let value = lent.value().downcast_ref::<T>();
+    Ok(work(value.expect("the types were compared")))
+}
+
+/// A variable out of its slot while it is lent, so that other slots can be used; back even in unwinding.
+struct Lent(Option<(String, Slot)>);
+
+impl Lent {
+    fn value(&self) -> &dyn Any {
+        &*self.0.as_ref().expect("only drop takes it").1.value
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some((name, slot)) = self.0.take() {
+            with_slots(|slots| {
+                slots.live.entry(name).or_insert(slot);
+            });
         }
     }
-    let lent = Lent(Some((name.into(), slot)));
-    let (_, slot) = lent.0.as_ref().expect("filled on the line above");
-    Ok(work(slot.value.downcast_ref::<T>().expect("the types were compared above")))
+}
+
+fn lend(name: &str, wanted: Type) -> Result<Lent, SlotError> {
+    with_slots(|slots| {
+        slots.expect(name, wanted)?;
+        let slot = slots.live.remove(name).expect("it was found above");
+        Ok(Lent(Some((name.into(), slot))))
+    })
 }
 
 /// Name, type and size in bytes (of the value itself, not its heap) of every variable.

@@ -39,7 +39,8 @@ impl fmt::Display for FileError {
             }
             Self::Scheme { path, scheme } => write!(
                 f,
-                "use connection file {}: it asks for signatures by {scheme}, only {SIGNATURE_SCHEME} is known",
+                "use connection file {}: it asks for signatures by {scheme}, only \
+                 {SIGNATURE_SCHEME} is known",
                 path.display()
             ),
             Self::Packer { path, pack } => write!(

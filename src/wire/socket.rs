@@ -1,9 +1,8 @@
 //! The one door of the zmq crate: a group of sockets owned by one thread, which hands what arrives
 //! to a channel and sends what it is given. Never reads a message, never blocks its callers.
 //!
-//! `ZMQ_FD` is edge-triggered and loses wake-ups when it is mixed with sends, so no socket is ever
-//! registered with tokio: the thread waits in `zmq_poll` on its sockets and on one eventfd, which
-//! a sender writes only when the queue was empty, once per burst.
+//! `ZMQ_FD` is edge-triggered and loses wake-ups, so no socket is ever registered with tokio: the
+//! thread waits in `zmq_poll` on its sockets and an eventfd, written once per burst of sends.
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
@@ -31,7 +30,7 @@ const READS_PER_TURN_MAX: usize = 256;
 const OVERFLOW_MESSAGES_MAX: usize = 1_000_000;
 /// Frames up to this size are copied into libzmq's own small messages; larger ones are handed over.
 const COPIED_BYTES_MAX: usize = 1024;
-/// How long the last messages may take to leave after a socket has been closed.
+/// How long the last messages may take to leave once a socket is closed.
 const LINGER_MS: i32 = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,7 +298,7 @@ impl Owner {
     /// Takes everything queued; true when the group is to be closed.
     fn take_queue(&self, backlog: &mut VecDeque<(usize, Frames)>) -> bool {
         let mut count = [0; 8];
-        // Reading an empty counter is an error that says so; the queue is looked at in any case.
+        // An empty counter is an error that says so; the queue is looked at in any case.
         let _ = (&self.shared.wake).read(&mut count);
         let mut queue = self.shared.lock();
         if backlog.is_empty() {
@@ -451,7 +450,8 @@ fn configured(context: &Context, spec: &Spec) -> Result<zmq::Socket, zmq::Error>
     // Limits of our own (and of the protocols above) replace those of libzmq, which drop silently.
     socket.set_sndhwm(0)?;
     socket.set_rcvhwm(0)?;
-    socket.set_linger(LINGER_MS)?;
+    // A subscriber has only subscriptions to send, and would wait for a peer that is gone.
+    socket.set_linger(if spec.kind == Kind::Sub { 0 } else { LINGER_MS })?;
     if let Some(identity) = &spec.identity {
         socket.set_identity(identity)?;
     }

@@ -1,3 +1,5 @@
 //! The integration tests, in one binary.
 
+mod face;
+mod support;
 mod tidy;

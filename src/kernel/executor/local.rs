@@ -86,6 +86,16 @@ impl Executor {
         if let Some(submission) = submission {
             return self.show_panel(submission, run);
         }
+        let data: Vec<(String, String)> = match &self.compiler {
+            Some(compiler) => {
+                let words = |mime: &str, text: &str| match mime {
+                    "text/plain" => compiler.in_user_terms(text),
+                    _ => text.to_owned(),
+                };
+                data.iter().map(|(mime, text)| (mime.clone(), words(mime, text))).collect()
+            }
+            None => data.to_vec(),
+        };
         let data = bundle(data.iter().map(|(mime, text)| (mime.as_str(), text.as_str())));
         let metadata = Object::new();
         self.report(match kind {

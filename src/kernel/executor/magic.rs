@@ -154,8 +154,13 @@ impl Executor {
         if let Some(level) = level {
             compiler.set_opt_level(level);
         }
-        let (unit, leaf) = compiler.opt_levels();
-        self.show(format!("optimisation: {unit} for items, {leaf} for statements"))
+        match (level, compiler.opt_level()) {
+            (Some(_), _) => Ok(()),
+            (None, Some(chosen)) => self.show(format!("optimisation level {chosen} for everything")),
+            (None, None) => self.show(
+                "optimisation level 2 for items, 1 for statements with a loop or a closure, else 0",
+            ),
+        }
     }
 
     fn env(&mut self, env: Env) -> Performed {

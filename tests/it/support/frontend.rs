@@ -23,7 +23,6 @@ const KEY: &str = "a-key-for-tests";
 pub struct Frontend {
     runtime: Runtime,
     pub directory: PathBuf,
-    pub file: KernelFile,
     writer: Writer,
     reader: Reader,
     sockets: Sockets,
@@ -72,7 +71,6 @@ impl Frontend {
         let mut frontend = Self {
             runtime,
             directory,
-            file,
             writer: Writer::new(KEY, "frontend".to_owned(), "tester"),
             reader: Reader::new(KEY),
             sockets,
