@@ -1,23 +1,37 @@
 //! The api's one way to the kernel's cluster client: encodes a request, waits at the runtime's door, decodes
 //! the answer. An interrupt unwinds the cell from here.
 
-use crate::Error;
 use crate::codec;
 use crate::request::{Answer, Asked, Fault, Request, TOPIC};
+use crate::{CompositeError, Error, RemoteError};
 use prust_runtime::door::{self, Refusal};
+use std::any::Any;
 
 /// Asks and waits; the answer's head and body.
 pub(crate) fn ask(cluster: u32, request: Request, body: &[u8]) -> Result<(Answer, Vec<u8>), Error> {
+    prust_runtime::cell::describe_by(describe);
     let head = codec::to_bytes(&Asked { cluster, request })
         .map_err(|error| Error::not_serializable("the request", &error))?;
     match door::request(TOPIC, &head, body) {
         Ok((head, body)) => match codec::from_bytes(&head) {
             Ok(answer) => Ok((answer, body)),
-            Err(error) => Err(Error::not_deserializable::<Answer>(&error)),
+            Err(error) => Err(Error::NotDeserializable { reason: error.to_string() }),
         },
         Err(Refusal::Error(head)) => Err(fault(&head)),
         Err(Refusal::Interrupted) => door::interrupted(),
     }
+}
+
+/// Our errors by ipyparallel's names when `?` ends a cell with one.
+fn describe(error: &dyn Any) -> Option<(String, String)> {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return Some((error.ename().to_owned(), error.to_string()));
+    }
+    if let Some(error) = error.downcast_ref::<RemoteError>() {
+        return Some(("RemoteError".to_owned(), error.to_string()));
+    }
+    let error = error.downcast_ref::<CompositeError>()?;
+    Some(("CompositeError".to_owned(), error.to_string()))
 }
 
 /// Tells without waiting; for what matters little when nobody listens.

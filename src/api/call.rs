@@ -5,8 +5,8 @@
 
 use crate::codec::{self, CodecError};
 use crate::error::Error;
-use crate::items::{self, Items, ItemsWriter};
-use crate::outcome::{self, Failure, Payload, Prefix};
+use crate::items::{self, Items};
+use crate::outcome::{self, Failure, OutcomesWriter, Payload, Prefix};
 use crate::reference;
 use prust_runtime::call::{self, Trampoline};
 use prust_runtime::{door, frame, panics, slots};
@@ -51,19 +51,31 @@ impl Place {
         trampoline: Trampoline,
         f: &F,
     ) -> Result<Self, Error> {
-        let unlocated = |why: String| Error::NotCallable { what: format!("this function ({why})") };
-        let function = if size_of::<F>() == 0 {
-            None
+        let address = if size_of::<F>() == 0 {
+            Ok(None)
         } else if TypeId::of::<F>() == TypeId::of::<P>() {
             // SAFETY: `F` is the function pointer type `P` (the line above), which is one address.
-            let address = unsafe { std::mem::transmute_copy::<F, *const ()>(f) };
-            Some(call::locate(address).map_err(unlocated)?)
+            Ok(Some(unsafe { std::mem::transmute_copy::<F, *const ()>(f) }))
         } else {
-            let what = format!("a closure that captures something ({})", type_name::<F>());
+            Err(())
+        };
+        Self::find(trampoline, address, type_name::<F>())
+    }
+
+    #[inline(never)]
+    fn find(
+        trampoline: Trampoline,
+        address: Result<Option<*const ()>, ()>,
+        name: &'static str,
+    ) -> Result<Self, Error> {
+        let unlocated = |why: String| Error::NotCallable { what: format!("this function ({why})") };
+        let Ok(address) = address else {
+            let what = format!("a closure that captures something ({name})");
             return Err(Error::NotCallable { what });
         };
+        let function = address.map(call::locate).transpose().map_err(unlocated)?;
         let (library, offset) = call::locate(trampoline as *const ()).map_err(unlocated)?;
-        Ok(Self { library, offset, function, name: short_name(type_name::<F>()) })
+        Ok(Self { library, offset, function, name: short_name(name) })
     }
 
     /// A helper of this crate, which has no function of the user's.
@@ -101,20 +113,27 @@ fn function<F: Copy + 'static>(prefix: &Prefix) -> Result<F, Failure> {
         // side held one, and copied it (`F: Copy`).
         return Ok(unsafe { std::mem::MaybeUninit::<F>::uninit().assume_init() });
     }
-    let lost =
-        |why: String| Failure::new("EngineError", format!("the function is not here: {why}"));
-    let (library, offset) =
-        prefix.function.as_ref().ok_or_else(|| lost("no address came with the call".to_owned()))?;
-    let address = call::at(library, *offset).map_err(lost)?;
+    let address = address(prefix)?;
     // SAFETY: `Place::of` refused every `F` with a size that is not a function pointer, and located the
     // pointer by content-addressed library and offset, so `address` is that same function here.
     Ok(unsafe { std::mem::transmute_copy::<*const (), F>(&address) })
 }
 
-/// Runs a call: failures of its frame (not of items) come back as the worker's own failure type.
+#[inline(never)]
+fn address(prefix: &Prefix) -> Result<*const (), Failure> {
+    let lost =
+        |why: String| Failure::new("EngineError", format!("the function is not here: {why}"));
+    let (library, offset) =
+        prefix.function.as_ref().ok_or_else(|| lost("no address came with the call".to_owned()))?;
+    call::at(library, *offset).map_err(lost)
+}
+
+/// Runs a call: failures of its frame (not of items) come back as the worker's own failure type. Takes the
+/// work as `dyn`, so that nothing of this is compiled again in cells.
+#[inline(never)]
 fn run(
     payload: &[u8],
-    work: impl FnOnce(Payload<'_>) -> Result<Vec<u8>, Failure>,
+    work: &mut dyn FnMut(Payload<'_>) -> Result<Vec<u8>, Failure>,
 ) -> Result<Vec<u8>, frame::Failure> {
     let _call = reference::enter();
     let outcome = match outcome::read_payload(payload) {
@@ -129,6 +148,14 @@ fn run(
     })
 }
 
+fn checked<T>(read: Result<T, CodecError>) -> Result<T, Failure> {
+    match read {
+        Ok(value) => Ok(value),
+        Err(error) => Err(malformed(&error)),
+    }
+}
+
+#[inline(never)]
 fn malformed(error: &CodecError) -> Failure {
     // A Reference that found nothing says more than the decoder that met it.
     reference::failure().unwrap_or_else(|| {
@@ -138,49 +165,33 @@ fn malformed(error: &CodecError) -> Failure {
 
 /// One item: a panic is its outcome, an interrupt ends the call.
 fn guarded<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
-    panics::catch(work).map_err(|failure| {
-        if failure.ename == "Interrupted" {
-            door::interrupted();
-        }
-        failure.into()
-    })
+    match panics::catch(work) {
+        Ok(value) => Ok(value),
+        Err(failure) => Err(panicked(failure)),
+    }
 }
 
-/// Encodes what became of every item.
-fn encode<R: Value>(outcomes: Vec<Result<R, Failure>>) -> Vec<u8> {
-    let n = outcomes.len() as u64;
-    let mut values = Vec::with_capacity(outcomes.len());
-    let mut places = Vec::with_capacity(outcomes.len());
-    let mut failed = Vec::new();
-    for (idx, outcome) in outcomes.into_iter().enumerate() {
-        match outcome {
-            Ok(value) => {
-                values.push(value);
-                places.push(idx as u64);
-            }
-            Err(failure) => failed.push((idx as u64, failure)),
-        }
+#[inline(never)]
+fn panicked(failure: frame::Failure) -> Failure {
+    if failure.ename == "Interrupted" {
+        door::interrupted();
     }
-    let items = items::write_items(&values).unwrap_or_else(|_| {
-        let (items, refused) = encode_each(&values, &places);
-        failed.extend(refused);
-        failed.sort_by_key(|(idx, _)| *idx);
-        items
-    });
-    outcome::write_outcomes(n, failed, items)
+    failure.into()
 }
 
-/// Encodes values one by one, setting those aside that cannot be written.
-fn encode_each<R: Value>(values: &[R], places: &[u64]) -> (Items, Vec<(u64, Failure)>) {
-    let mut writer = ItemsWriter::default();
-    let mut refused = Vec::new();
-    for (value, place) in values.iter().zip(places) {
-        if let Err(error) = writer.push(value) {
-            let text = format!("the result, a {}, cannot be sent: {error}", type_name::<R>());
-            refused.push((*place, Failure::new("NotSerializable", text)));
-        }
+/// Runs one item and notes what became of it.
+fn note<R: Value>(outcomes: &mut OutcomesWriter, work: impl FnOnce() -> R) {
+    match guarded(work) {
+        Ok(value) => outcomes.value(&value),
+        Err(failure) => outcomes.fail(failure),
     }
-    (writer.finish(), refused)
+}
+
+/// The value of a call that has one result and cannot fail any more.
+fn unit() -> Vec<u8> {
+    let mut outcomes = OutcomesWriter::default();
+    outcomes.value(&());
+    outcomes.finish()
 }
 
 pub(crate) fn apply<F, R>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure>
@@ -188,9 +199,11 @@ where
     F: Fn() -> R + Copy + 'static,
     R: Value,
 {
-    run(payload, |payload| {
+    run(payload, &mut |payload| {
         let f = function::<F>(&payload.prefix)?;
-        Ok(encode(vec![guarded(f)]))
+        let mut outcomes = OutcomesWriter::default();
+        note(&mut outcomes, f);
+        Ok(outcomes.finish())
     })
 }
 
@@ -200,11 +213,13 @@ where
     A: Value,
     R: Value,
 {
-    run(payload, |payload| {
+    run(payload, &mut |payload| {
         let f = function::<F>(&payload.prefix)?;
         let args: A =
             items::read_value(&payload.prefix.shared).map_err(|error| malformed(&error))?;
-        Ok(encode(vec![guarded(|| f(args))]))
+        let mut outcomes = OutcomesWriter::default();
+        note(&mut outcomes, || f(args));
+        Ok(outcomes.finish())
     })
 }
 
@@ -214,11 +229,15 @@ where
     T: Value,
     R: Value,
 {
-    run(payload, |payload| {
+    run(payload, &mut |payload| {
         let f = function::<F>(&payload.prefix)?;
-        let items: Vec<T> = items::read_items(&payload.lengths, payload.bytes)
-            .map_err(|error| malformed(&error))?;
-        Ok(encode(items.into_iter().map(|item| guarded(|| f(item))).collect()))
+        let mut items = Vec::<T>::new();
+        checked(items::read_items(&mut items, &payload.lengths, payload.bytes))?;
+        let mut outcomes = OutcomesWriter::default();
+        for item in items {
+            note(&mut outcomes, || f(item));
+        }
+        Ok(outcomes.finish())
     })
 }
 
@@ -229,51 +248,61 @@ where
     T: Value,
     R: Value,
 {
-    run(payload, |payload| {
+    run(payload, &mut |payload| {
         let f = function::<F>(&payload.prefix)?;
-        let shared: S =
-            items::read_value(&payload.prefix.shared).map_err(|error| malformed(&error))?;
-        let items: Vec<T> = items::read_items(&payload.lengths, payload.bytes)
-            .map_err(|error| malformed(&error))?;
-        Ok(encode(items.into_iter().map(|item| guarded(|| f(&shared, item))).collect()))
+        let shared: S = checked(items::read_value(&payload.prefix.shared))?;
+        let mut items = Vec::<T>::new();
+        checked(items::read_items(&mut items, &payload.lengths, payload.bytes))?;
+        let mut outcomes = OutcomesWriter::default();
+        for item in items {
+            note(&mut outcomes, || f(&shared, item));
+        }
+        Ok(outcomes.finish())
     })
 }
 
 /// `push`: the shared bytes are the name, the one item is the value.
 pub(crate) fn push<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> {
-    run(payload, |payload| {
-        let value: T = items::read_value(payload.bytes).map_err(|error| malformed(&error))?;
+    run(payload, &mut |payload| {
+        let value: T = checked(items::read_value(payload.bytes))?;
         slots::put_dynamic(&name(&payload.prefix)?, value);
-        Ok(encode(vec![Ok(())]))
+        Ok(unit())
     })
 }
 
 /// `scatter`: the items become one vector.
 pub(crate) fn scatter<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> {
-    run(payload, |payload| {
-        let values: Vec<T> = items::read_items(&payload.lengths, payload.bytes)
-            .map_err(|error| malformed(&error))?;
+    run(payload, &mut |payload| {
+        let mut values = Vec::<T>::new();
+        checked(items::read_items(&mut values, &payload.lengths, payload.bytes))?;
         slots::put_dynamic(&name(&payload.prefix)?, values);
-        Ok(encode(vec![Ok(())]))
+        Ok(unit())
     })
 }
 
 /// `pull`: the value of a variable, encoded where it lies.
 pub(crate) fn pull<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> {
-    run(payload, |payload| {
+    run(payload, &mut |payload| {
         let name = name(&payload.prefix)?;
-        let bytes = slots::with::<T, _>(&name, items::write_value)
-            .map_err(|error| reference::slot_failure(&error))?
-            .map_err(|error| {
-                let text = format!("`{name}`, a {}, cannot be sent: {error}", type_name::<T>());
-                Failure::new("NotSerializable", text)
-            })?;
-        let size = u32::try_from(bytes.len()).map_err(|_| {
-            Failure::new("NotSerializable", format!("`{name}` takes 4 GiB or more"))
-        })?;
-        let lengths = items::Lengths::Fixed { n: 1, size };
-        Ok(outcome::write_outcomes(1, Vec::new(), Items { lengths, bytes }))
+        let written = slots::with::<T, _>(&name, items::write_value);
+        pulled(&name, type_name::<T>(), written)
     })
+}
+
+#[inline(never)]
+fn pulled(
+    name: &str,
+    ty: &str,
+    written: Result<Result<Vec<u8>, CodecError>, slots::SlotError>,
+) -> Result<Vec<u8>, Failure> {
+    let refused = |text: String| Failure::new("NotSerializable", text);
+    let bytes = written
+        .map_err(|error| reference::slot_failure(&error))?
+        .map_err(|error| refused(format!("`{name}`, a {ty}, cannot be sent: {error}")))?;
+    let size =
+        u32::try_from(bytes.len()).map_err(|_| refused(format!("`{name}` takes 4 GiB or more")))?;
+    let lengths = items::Lengths::Fixed { n: 1, size };
+    Ok(outcome::write_outcomes(1, Vec::new(), Items { lengths, bytes }))
 }
 
 fn name(prefix: &Prefix) -> Result<String, Failure> {
@@ -283,7 +312,7 @@ fn name(prefix: &Prefix) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{read_outcomes, write_payload};
+    use crate::outcome::{Part, read_outcomes, write_payload};
 
     fn double(n: u64) -> u64 {
         n.checked_mul(2).expect("too large")
@@ -291,7 +320,20 @@ mod tests {
 
     fn outcomes<R: Value>(value: &[u8]) -> Vec<Result<R, Failure>> {
         let (outcomes, bytes) = read_outcomes(value).unwrap();
-        outcomes.unfold(bytes).unwrap()
+        let mut out = Vec::new();
+        let mut each = |part: Part<'_>| {
+            match part {
+                Part::Values { lengths, bytes } => {
+                    let mut values = Vec::<R>::new();
+                    items::read_items(&mut values, &lengths, bytes)?;
+                    out.extend(values.into_iter().map(Ok));
+                }
+                Part::Failed { failure, .. } => out.push(Err(failure)),
+            }
+            Ok::<(), CodecError>(())
+        };
+        outcomes.parts(bytes, &mut each).unwrap();
+        out
     }
 
     fn map_on<F: Fn(u64) -> u64 + Copy + 'static>(

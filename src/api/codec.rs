@@ -133,10 +133,10 @@ pub(crate) mod raw {
     }
 }
 
-/// The bytes that stand before a sequence of `n` elements.
-pub(crate) fn length_prefix(n: u64) -> Vec<u8> {
+/// Appends what stands before a sequence of `n` elements.
+pub(crate) fn append_length(bytes: &mut Vec<u8>, n: u64) {
     let (length, size) = write::varint(n);
-    length[..size].to_vec()
+    bytes.extend_from_slice(&length[..size]);
 }
 
 /// Splits a sequence into its number of elements and the rest.

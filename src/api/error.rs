@@ -4,6 +4,7 @@
 use crate::targets::TargetError;
 use crate::{EngineId, codec::CodecError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 
@@ -44,7 +45,6 @@ pub enum Error {
     },
     /// The value came back, but not as the type that was asked for.
     NotDeserializable {
-        wanted: String,
         reason: String,
     },
     /// A function that is no function item, no closure without captures and no function pointer.
@@ -119,11 +119,6 @@ impl Error {
     pub(crate) fn not_serializable(what: impl Into<String>, error: &CodecError) -> Self {
         Self::NotSerializable { what: what.into(), reason: error.to_string() }
     }
-
-    pub(crate) fn not_deserializable<T>(error: &CodecError) -> Self {
-        let wanted = std::any::type_name::<T>().to_owned();
-        Self::NotDeserializable { wanted, reason: error.to_string() }
-    }
 }
 
 impl From<TargetError> for Error {
@@ -153,8 +148,8 @@ impl fmt::Display for Error {
             Self::NotSerializable { what, reason } => {
                 write!(formatter, "{what} cannot be sent: {reason}")
             }
-            Self::NotDeserializable { wanted, reason } => {
-                write!(formatter, "the value that came back is not a {wanted}: {reason}")
+            Self::NotDeserializable { reason } => {
+                write!(formatter, "the value that came back is of another type: {reason}")
             }
             Self::NotCallable { what } => write!(
                 formatter,
@@ -327,6 +322,15 @@ pub(crate) fn collect(total: u64, mut errors: Vec<RemoteError>) -> Error {
     }
     let failed = errors.len() as u64;
     Error::CompositeError(CompositeError { total, failed, errors })
+}
+
+/// Refuses a list with an engine in it twice.
+pub(crate) fn once_each(engines: &[Option<EngineId>]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    match engines.iter().flatten().find(|engine| !seen.insert(**engine)) {
+        Some(engine) => Err(Error::ManyPerEngine { engine: *engine }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -91,9 +91,15 @@ impl ItemsWriter {
     ///
     /// # Errors
     /// The value cannot be written, or takes 4 GiB or more; the items so far are unchanged.
-    pub fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+    pub fn push<T: Serialize + 'static>(&mut self, value: &T) -> Result<(), CodecError> {
         let before = self.bytes.len();
-        codec::append(&mut self.bytes, value)?;
+        append_value(&mut self.bytes, value)?;
+        self.count_from(before)
+    }
+
+    /// Counts what was appended behind `before` as one item.
+    #[inline(never)]
+    fn count_from(&mut self, before: usize) -> Result<(), CodecError> {
         let Ok(length) = u32::try_from(self.bytes.len() - before) else {
             self.bytes.truncate(before);
             return Err(CodecError::Custom("one item of 4 GiB or more".to_owned()));
@@ -118,6 +124,7 @@ impl ItemsWriter {
         self.n += 1;
     }
 
+    #[inline(never)]
     pub fn finish(self) -> Items {
         let lengths = match self.each {
             Some(each) => Lengths::Each(each),
@@ -136,50 +143,64 @@ pub fn write_items<T: Serialize + 'static>(values: &Vec<T>) -> Result<Items, (u6
         return Ok(items);
     }
     let mut writer = ItemsWriter::default();
-    for (idx, value) in values.iter().enumerate() {
-        writer.push(value).map_err(|error| (idx as u64, error))?;
+    for value in values {
+        if let Err(error) = writer.push(value) {
+            return Err((writer.n, error));
+        }
     }
     Ok(writer.finish())
 }
 
-/// Decodes items that fill `bytes` exactly.
+/// Decodes items that fill `bytes` exactly, and appends them to `out`.
 ///
 /// # Errors
 /// A table that does not fit the bytes, or the first malformed item.
 pub fn read_items<T: DeserializeOwned + 'static>(
+    out: &mut Vec<T>,
     lengths: &Lengths,
     bytes: &[u8],
-) -> Result<Vec<T>, CodecError> {
-    if lengths.n_bytes() != Some(bytes.len()) {
-        return Err(CodecError::Malformed { at: 0, what: "table of lengths" });
+) -> Result<(), CodecError> {
+    if read_numbers(out, lengths, bytes)? {
+        return Ok(());
     }
-    if let Some(values) = read_numbers(lengths, bytes) {
-        return Ok(values);
+    let mut cuts = Cuts::new(lengths, bytes);
+    while let Some(item) = cuts.next() {
+        out.push(codec::from_bytes(item)?);
     }
-    match lengths {
-        Lengths::Fixed { n, size: 0 } => (0..*n).map(|_| codec::from_bytes(&[])).collect(),
-        Lengths::Fixed { size, .. } => {
-            bytes.chunks_exact(*size as usize).map(codec::from_bytes).collect()
-        }
-        Lengths::Each(each) => {
-            let mut rest = bytes;
-            each.iter()
-                .map(|length| {
-                    let (item, after) = rest.split_at(*length as usize);
-                    rest = after;
-                    codec::from_bytes(item)
-                })
-                .collect()
-        }
+    Ok(())
+}
+
+/// The items of a table one by one. Not an `Iterator`, so that nothing of it is compiled again in cells.
+struct Cuts<'a> {
+    lengths: &'a Lengths,
+    rest: &'a [u8],
+    at: u64,
+}
+
+impl<'a> Cuts<'a> {
+    fn new(lengths: &'a Lengths, bytes: &'a [u8]) -> Self {
+        Self { lengths, rest: bytes, at: 0 }
+    }
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let length = match self.lengths {
+            Lengths::Fixed { n, size } => (self.at < *n).then_some(*size)?,
+            Lengths::Each(each) => *each.get(self.at as usize)?,
+        };
+        self.at += 1;
+        let (item, rest) = self.rest.split_at_checked(length as usize)?;
+        self.rest = rest;
+        Some(item)
     }
 }
 
 macro_rules! numbers {
     ($($type:ty),*) => {
-        /// The whole vector at once when it holds plain numbers. Not generic inside, so it is optimised
-        /// with this crate and not with the user's cell.
-        fn write_numbers<T: 'static>(values: &Vec<T>) -> Option<Items> {
-            let values: &dyn Any = values;
+        /// The whole vector at once when it holds plain numbers. Works on `dyn Any` so that it is compiled
+        /// and optimised once, with this crate, and not in every cell.
+        #[inline(never)]
+        fn write_numbers(values: &dyn Any) -> Option<Items> {
             $(if let Some(values) = values.downcast_ref::<Vec<$type>>() {
                 let size = size_of::<$type>();
                 let mut bytes = Vec::with_capacity(values.len() * size);
@@ -192,44 +213,86 @@ macro_rules! numbers {
             None
         }
 
-        fn read_numbers<T: 'static>(lengths: &Lengths, bytes: &[u8]) -> Option<Vec<T>> {
-            let Lengths::Fixed { size, .. } = lengths else { return None };
-            let mut out: Vec<T> = Vec::new();
-            let values: &mut dyn Any = &mut out;
-            $(if let Some(values) = values.downcast_mut::<Vec<$type>>() {
+        /// Whether `out` is a vector of plain numbers of the table's size, and has been filled.
+        ///
+        /// # Errors
+        /// The table does not fit the bytes.
+        #[inline(never)]
+        fn read_numbers(
+            out: &mut dyn Any,
+            lengths: &Lengths,
+            bytes: &[u8],
+        ) -> Result<bool, CodecError> {
+            if lengths.n_bytes() != Some(bytes.len()) {
+                return Err(CodecError::Malformed { at: 0, what: "table of lengths" });
+            }
+            let Lengths::Fixed { size, .. } = lengths else { return Ok(false) };
+            $(if let Some(values) = out.downcast_mut::<Vec<$type>>() {
                 const SIZE: usize = size_of::<$type>();
                 if *size as usize != SIZE {
-                    return None;
+                    return Ok(false);
                 }
                 values.extend(bytes.chunks_exact(SIZE).map(|chunk| {
                     <$type>::from_le_bytes(chunk.try_into().expect("chunks_exact gives SIZE bytes"))
                 }));
-                return Some(out);
+                return Ok(true);
             })*
-            None
+            Ok(false)
+        }
+
+        /// A vector of plain numbers as one value; `None` for everything else.
+        #[inline(never)]
+        fn write_whole(value: &dyn Any, bytes: &mut Vec<u8>) -> bool {
+            $(if let Some(values) = value.downcast_ref::<Vec<$type>>() {
+                codec::append_length(bytes, values.len() as u64);
+                bytes.reserve(values.len() * size_of::<$type>());
+                for value in values {
+                    bytes.extend_from_slice(&value.to_le_bytes());
+                }
+                return true;
+            })*
+            false
+        }
+
+        /// Fills `out` (an `Option<Vec<number>>`) from one value; leaves everything else alone.
+        #[inline(never)]
+        fn read_whole(out: &mut dyn Any, bytes: &[u8]) -> Result<(), CodecError> {
+            $(if let Some(slot) = out.downcast_mut::<Option<Vec<$type>>>() {
+                const SIZE: usize = size_of::<$type>();
+                let (n, rest) = codec::split_length(bytes)?;
+                if n.checked_mul(SIZE as u64) == Some(rest.len() as u64) {
+                    let lengths = Lengths::Fixed { n, size: SIZE as u32 };
+                    read_numbers(slot.insert(Vec::new()), &lengths, rest)?;
+                }
+                return Ok(());
+            })*
+            Ok(())
         }
     };
 }
 
 numbers!(u8, i8, u16, i16, u32, i32, u64, i64, u128, i128, f32, f64);
 
-/// Writes one value, copying vectors of plain numbers as a whole. The bytes are the same either way.
+/// Writes one value at the end of `bytes`, copying vectors of plain numbers as a whole. The bytes are the
+/// same either way.
 ///
 /// # Errors
-/// As [`codec::to_bytes`].
+/// As [`codec::append`].
+pub fn append_value<T: Serialize + 'static>(
+    bytes: &mut Vec<u8>,
+    value: &T,
+) -> Result<(), CodecError> {
+    if write_whole(value, bytes) { Ok(()) } else { codec::append(bytes, value) }
+}
+
+/// As [`append_value`], into a vector of its own.
+///
+/// # Errors
+/// As [`codec::append`].
 pub fn write_value<T: Serialize + 'static>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let any: &dyn Any = value;
-    macro_rules! whole {
-        ($($type:ty),*) => {
-            $(if let Some(values) = any.downcast_ref::<Vec<$type>>() {
-                let mut bytes = codec::length_prefix(values.len() as u64);
-                bytes.extend_from_slice(&write_numbers(values).expect("a vector of numbers").bytes);
-                return Ok(bytes);
-            })*
-        };
-    }
-    whole!(u8, u16, u32, i32, u64, i64, f32, f64);
-    codec::to_bytes(value)
+    let mut bytes = Vec::new();
+    append_value(&mut bytes, value)?;
+    Ok(bytes)
 }
 
 /// Reads one value that fills `bytes`.
@@ -238,20 +301,7 @@ pub fn write_value<T: Serialize + 'static>(value: &T) -> Result<Vec<u8>, CodecEr
 /// As [`codec::from_bytes`].
 pub fn read_value<T: DeserializeOwned + 'static>(bytes: &[u8]) -> Result<T, CodecError> {
     let mut out: Option<T> = None;
-    let any: &mut dyn Any = &mut out;
-    macro_rules! whole {
-        ($($type:ty),*) => {
-            $(if let Some(slot) = any.downcast_mut::<Option<Vec<$type>>>() {
-                const SIZE: usize = size_of::<$type>();
-                let (n, rest) = codec::split_length(bytes)?;
-                if n.checked_mul(SIZE as u64) == Some(rest.len() as u64) {
-                    let lengths = Lengths::Fixed { n, size: SIZE as u32 };
-                    *slot = read_numbers(&lengths, rest);
-                }
-            })*
-        };
-    }
-    whole!(u8, u16, u32, i32, u64, i64, f32, f64);
+    read_whole(&mut out, bytes)?;
     match out {
         Some(value) => Ok(value),
         None => codec::from_bytes(bytes),
@@ -269,13 +319,17 @@ mod tests {
     {
         let items = write_items(&values).unwrap();
         assert_eq!(matches!(items.lengths, Lengths::Fixed { .. }), fixed);
-        assert_eq!(read_items::<T>(&items.lengths, &items.bytes).unwrap(), values);
+        let read = |lengths: &Lengths, bytes: &[u8]| {
+            let mut out = Vec::<T>::new();
+            read_items(&mut out, lengths, bytes).map(|()| out)
+        };
+        assert_eq!(read(&items.lengths, &items.bytes).unwrap(), values);
         let ends = items.lengths.ends();
         let n = values.len() as u64;
         for (start, end) in [(0, n), (0, n / 2), (n / 2, n), (n / 3, n / 3)] {
             let lengths = items.lengths.cut(start..end);
             let bytes = &items.bytes[items.lengths.span(&ends, start..end)];
-            let part = read_items::<T>(&lengths, bytes).unwrap();
+            let part = read(&lengths, bytes).unwrap();
             assert_eq!(part, values[start as usize..end as usize]);
         }
         let whole = write_value(&values).unwrap();
@@ -303,10 +357,12 @@ mod tests {
             Lengths::Each(vec![3, 3]),
             Lengths::Each(vec![u32::MAX; 3]),
         ] {
-            assert!(read_items::<u32>(&lengths, &bytes).is_err());
-            assert!(read_items::<String>(&lengths, &bytes).is_err());
+            assert!(read_items(&mut Vec::<u32>::new(), &lengths, &bytes).is_err());
+            assert!(read_items(&mut Vec::<String>::new(), &lengths, &bytes).is_err());
         }
         assert!(read_value::<Vec<f64>>(&[200, 1, 2]).is_err());
-        assert!(read_items::<()>(&Lengths::Fixed { n: 3, size: 0 }, &[]).is_ok());
+        let mut units: Vec<()> = Vec::new();
+        assert!(read_items(&mut units, &Lengths::Fixed { n: 3, size: 0 }, &[]).is_ok());
+        assert_eq!(units.len(), 3);
     }
 }

@@ -18,6 +18,7 @@ pub mod request;
 mod results;
 mod show;
 mod submission;
+mod submitter;
 pub mod targets;
 mod views;
 
@@ -52,6 +53,10 @@ pub mod prelude {
 /// A type as a cell can write it: `std::any::type_name` with the private paths of std replaced by public
 /// ones.
 pub(crate) fn type_text<T: ?Sized>() -> String {
+    public_paths(std::any::type_name::<T>())
+}
+
+fn public_paths(name: &str) -> String {
     const PUBLIC: [(&str, &str); 16] = [
         ("alloc::collections::btree::map::", "std::collections::"),
         ("alloc::collections::btree::set::", "std::collections::"),
@@ -70,7 +75,7 @@ pub(crate) fn type_text<T: ?Sized>() -> String {
         ("alloc::", "std::"),
         ("core::", "std::"),
     ];
-    let mut text = std::any::type_name::<T>().to_owned();
+    let mut text = name.to_owned();
     for (private, public) in PUBLIC {
         text = replace_path(&text, private, public);
     }

@@ -2,9 +2,9 @@
 //! items). The client cuts payloads together and counts outcomes; only trampolines know the types.
 
 use crate::codec::{self, CodecError};
-use crate::items::{Items, Lengths};
+use crate::items::{Items, ItemsWriter, Lengths};
 use prust_runtime::frame;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Failures of one task that keep their traceback; the rest keep name and text.
@@ -99,28 +99,78 @@ pub struct Outcomes {
     pub lengths: Lengths,
 }
 
+/// A stretch of one task's items: values that came back, or one failure.
+pub enum Part<'a> {
+    Values { lengths: Lengths, bytes: &'a [u8] },
+    Failed { idx: u64, failure: Failure },
+}
+
 impl Outcomes {
-    /// All items of one task, each as it turned out.
+    /// All items of one task in order. Gives the error of `each`, if it has one.
     ///
     /// # Errors
-    /// The values do not have the type `R`.
-    pub fn unfold<R: DeserializeOwned + 'static>(
+    /// Those of `each`.
+    pub fn parts<E>(
         self,
         bytes: &[u8],
-    ) -> Result<Vec<Result<R, Failure>>, CodecError> {
-        let values = crate::items::read_items::<R>(&self.lengths, bytes)?;
-        let mut values = values.into_iter().map(Ok);
+        each: &mut dyn FnMut(Part<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.failed.is_empty() {
-            return Ok(values.collect());
+            return each(Part::Values { lengths: self.lengths, bytes });
         }
-        let mut out = Vec::with_capacity(values.len() + self.failed.len());
-        for (idx, failure) in self.failed {
-            let before = (idx as usize).saturating_sub(out.len());
-            out.extend(values.by_ref().take(before));
-            out.push(Err(failure));
+        let ends = self.lengths.ends();
+        let n_values = self.lengths.n_items();
+        let mut at = 0;
+        for (n_failed, (idx, failure)) in (0..).zip(self.failed) {
+            let values = at..(idx - n_failed).min(n_values);
+            if !values.is_empty() {
+                at = values.end;
+                let bytes = &bytes[self.lengths.span(&ends, values.clone())];
+                each(Part::Values { lengths: self.lengths.cut(values), bytes })?;
+            }
+            each(Part::Failed { idx, failure })?;
         }
-        out.extend(values);
-        Ok(out)
+        if at < n_values {
+            let bytes = &bytes[self.lengths.span(&ends, at..n_values)];
+            each(Part::Values { lengths: self.lengths.cut(at..n_values), bytes })?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects what becomes of the items of one task, on the engine.
+#[derive(Default)]
+pub struct OutcomesWriter {
+    n: u64,
+    failed: Vec<(u64, Failure)>,
+    values: ItemsWriter,
+}
+
+impl OutcomesWriter {
+    /// The next item's value; a failure when it cannot be written.
+    pub fn value<R: Serialize + 'static>(&mut self, value: &R) {
+        match self.values.push(value) {
+            Ok(()) => self.n += 1,
+            Err(error) => self.refused(std::any::type_name::<R>(), &error),
+        }
+    }
+
+    #[inline(never)]
+    fn refused(&mut self, ty: &str, error: &CodecError) {
+        let text = format!("the result, a {ty}, cannot be sent: {error}");
+        self.fail(Failure::new("NotSerializable", text));
+    }
+
+    /// The next item's failure.
+    #[inline(never)]
+    pub fn fail(&mut self, failure: Failure) {
+        self.failed.push((self.n, failure));
+        self.n += 1;
+    }
+
+    #[inline(never)]
+    pub fn finish(self) -> Vec<u8> {
+        write_outcomes(self.n, self.failed, self.values.finish())
     }
 }
 
@@ -185,7 +235,9 @@ mod tests {
         let payload = cut_payload(&encoded, &items.lengths, &ends, &items.bytes, 1..3);
         let read = read_payload(&payload).unwrap();
         assert_eq!(read.prefix, prefix);
-        assert_eq!(read_items::<String>(&read.lengths, read.bytes).unwrap(), ["bcd", ""]);
+        let mut values = Vec::<String>::new();
+        read_items(&mut values, &read.lengths, read.bytes).unwrap();
+        assert_eq!(values, ["bcd", ""]);
         for end in 0..payload.len() {
             assert!(read_payload(&payload[..end]).is_err());
         }
@@ -197,11 +249,19 @@ mod tests {
         let failed = vec![(1, Failure::new("E", "one")), (4, Failure::new("E", "four"))];
         let bytes = write_outcomes(5, failed, values);
         let (outcomes, rest) = read_outcomes(&bytes).unwrap();
-        let unfolded = outcomes.unfold::<u32>(rest).unwrap();
-        let texts: Vec<String> = unfolded
-            .into_iter()
-            .map(|item| item.map_or_else(|failure| failure.evalue, |value| value.to_string()))
-            .collect();
+        let mut texts = Vec::new();
+        let mut each = |part: Part<'_>| {
+            match part {
+                Part::Values { lengths, bytes } => {
+                    let mut values = Vec::<u32>::new();
+                    read_items(&mut values, &lengths, bytes)?;
+                    texts.extend(values.iter().map(u32::to_string));
+                }
+                Part::Failed { failure, .. } => texts.push(failure.evalue),
+            }
+            Ok::<(), CodecError>(())
+        };
+        outcomes.parts(rest, &mut each).unwrap();
         assert_eq!(texts, ["10", "one", "11", "12", "four"]);
     }
 

@@ -3,9 +3,11 @@
 
 use crate::EngineId;
 use crate::call::Value;
+use crate::codec::CodecError;
 use crate::error::{self, Error, RemoteError, Result};
+use crate::items;
 use crate::request::{Stopped, TaskMetadata, Until, Want};
-use crate::submission::{Moment, Submission};
+use crate::submission::{Moment, Submission, TaskPart};
 use prust_runtime::show::Display;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,37 +51,35 @@ macro_rules! shared_members {
 
             /// Waits for the end, however it turns out. Never raises the tasks' errors.
             pub fn wait(&self) -> &Self {
-                let _told_by_get = self.submission.wait(Until::Finished, None);
+                self.submission.wait_quietly(Until::Finished);
                 self
             }
 
             /// As [`Self::wait`], for a while; `false` when the work is still running.
             pub fn wait_timeout(&self, timeout: Duration) -> bool {
-                self.submission.wait(Until::Finished, Some(timeout)).unwrap_or(true)
+                self.submission.wait_or_fail(Until::Finished, timeout)
             }
 
             /// Waits for the first failure, or for the end if there is none.
             pub fn wait_first_error(&self) -> &Self {
-                let _told_by_get = self.submission.wait(Until::FirstError, None);
+                self.submission.wait_quietly(Until::FirstError);
                 self
             }
 
             /// Waits until what the engines printed and displayed has arrived as well.
             pub fn wait_for_output(&self, timeout: Duration) -> bool {
-                self.submission.wait(Until::Settled, Some(timeout)).unwrap_or(true)
+                self.submission.wait_or_fail(Until::Settled, timeout)
             }
 
             /// Waits with the live panel.
             pub fn wait_interactive(&self) -> &Self {
-                if self.submission.interactive().is_ok() {
-                    self.wait();
-                }
+                self.submission.wait_interactive();
                 self
             }
 
             /// Whether the work has ended, however it turned out.
             pub fn ready(&self) -> bool {
-                self.submission.status().map_or(true, |status| status.finished)
+                self.submission.ready()
             }
 
             /// Whether everything went well.
@@ -87,17 +87,12 @@ macro_rules! shared_members {
             /// # Errors
             /// The work is still running.
             pub fn successful(&self) -> Result<bool> {
-                if self.submission.id().is_err() {
-                    return Ok(false);
-                }
-                let status = self.submission.finished_status("successful()")?;
-                Ok(status.failed == 0 && status.cancelled == 0)
+                self.submission.successful()
             }
 
             /// Items (or engines) that have ended.
             pub fn progress(&self) -> u64 {
-                let ended = self.submission.status();
-                ended.map_or(0, |status| status.done + status.failed + status.cancelled)
+                self.submission.progress()
             }
 
             /// Items (or engines) in all.
@@ -111,7 +106,7 @@ macro_rules! shared_members {
 
             /// Time since submission; stops at the last result.
             pub fn elapsed(&self) -> Duration {
-                self.submission.status().map_or(Duration::ZERO, |status| status.elapsed)
+                self.submission.elapsed()
             }
 
             /// The engines' busy time, all together: what one engine would have taken.
@@ -119,7 +114,7 @@ macro_rules! shared_members {
             /// # Errors
             /// The work is still running.
             pub fn serial_time(&self) -> Result<Duration> {
-                Ok(self.submission.finished_status("serial_time()")?.serial)
+                self.submission.serial_time()
             }
 
             /// From submission to the last result.
@@ -135,9 +130,7 @@ macro_rules! shared_members {
             /// # Errors
             /// The work is still running.
             pub fn speedup(&self) -> Result<f64> {
-                let wall = self.wall_time()?.as_secs_f64();
-                let serial = self.serial_time()?.as_secs_f64();
-                Ok(if wall > 0.0 { serial / wall } else { 0.0 })
+                self.submission.speedup()
             }
 
             /// From the earliest `from` to the latest `to` of all tasks.
@@ -158,29 +151,26 @@ macro_rules! shared_members {
 
             /// What each task printed.
             pub fn stdout(&self) -> Vec<String> {
-                self.settled(|task| task.stdout)
+                self.submission.printed(|task| task.stdout)
             }
 
             /// What each task printed to standard error.
             pub fn stderr(&self) -> Vec<String> {
-                self.settled(|task| task.stderr)
+                self.submission.printed(|task| task.stderr)
             }
 
             /// What each task published, by key.
             pub fn data(&self) -> Vec<BTreeMap<String, String>> {
-                let tasks = self.submission.metadata(false).unwrap_or_default();
-                tasks.into_iter().map(|task| task.data).collect()
+                self.submission.data()
             }
 
             /// The engine of each task; `None` where none has taken it yet.
             pub fn engine_ids(&self) -> Vec<Option<EngineId>> {
-                let tasks = self.submission.metadata(false).unwrap_or_default();
-                tasks.into_iter().map(|task| task.engine_id).collect()
+                self.submission.engine_ids()
             }
 
             pub fn msg_ids(&self) -> Vec<String> {
-                let tasks = self.submission.metadata(false).unwrap_or_default();
-                tasks.into_iter().map(|task| task.msg_id).collect()
+                self.submission.msg_ids()
             }
 
             /// Drops what has not started.
@@ -197,11 +187,6 @@ macro_rules! shared_members {
             /// As [`Self::abort`].
             pub fn cancel(&self) -> Result<Stopped> {
                 self.submission.stop(true)
-            }
-
-            fn settled<V>(&self, of: impl Fn(TaskMetadata) -> V) -> Vec<V> {
-                let tasks = self.submission.metadata(true).unwrap_or_default();
-                tasks.into_iter().map(of).collect()
             }
         }
 
@@ -304,7 +289,7 @@ impl<R: Value> AsyncMapResult<R> {
     /// Whatever kept the work from being submitted.
     pub fn results(&self) -> Result<Vec<Result<R, RemoteError>>> {
         let mut out = Vec::new();
-        self.submission.all(None, |batch| out.extend(batch.values))?;
+        self.submission.parts(None, &mut |part| unfold(&mut out, part))?;
         Ok(out)
     }
 
@@ -313,29 +298,15 @@ impl<R: Value> AsyncMapResult<R> {
     /// # Errors
     /// Those of `get`, and [`Error::ManyPerEngine`] when an engine ran more than one task.
     pub fn get_dict(&self) -> Result<BTreeMap<EngineId, R>> {
-        let mut dict = BTreeMap::new();
-        let mut errors = Vec::new();
-        let mut twice = None;
-        let mut total = 0;
-        self.submission.all(None, |batch| {
-            for value in batch.values {
-                total += 1;
-                match (value, batch.engine_id) {
-                    (Ok(value), Some(engine)) => {
-                        if dict.insert(engine, value).is_some() {
-                            twice = Some(engine);
-                        }
-                    }
-                    (Ok(_), None) => (),
-                    (Err(error), _) => errors.push(error),
-                }
-            }
+        let mut values = Vec::new();
+        let mut engines: Vec<Option<EngineId>> = Vec::new();
+        self.submission.values(None, &mut |engine, lengths, bytes| {
+            items::read_items(&mut values, lengths, bytes)?;
+            engines.resize(values.len(), engine);
+            Ok(())
         })?;
-        match twice {
-            _ if !errors.is_empty() => Err(error::collect(total, errors)),
-            Some(engine) => Err(Error::ManyPerEngine { engine }),
-            None => Ok(dict),
-        }
+        error::once_each(&engines)?;
+        Ok(engines.into_iter().flatten().zip(values).collect())
     }
 
     /// Values and failures as they are wanted, while the rest still runs: in order, or as they arrive when
@@ -391,13 +362,13 @@ impl<R: Value> Iterator for Iter<R> {
                 return None;
             }
             let want = if self.result.unordered { Want::NextFinished } else { Want::Next };
-            match self.result.submission.batches(self.from, want, None) {
-                Ok((batches, next, complete)) => {
+            let mut out = Vec::new();
+            let submission = &self.result.submission;
+            match submission.some_parts(self.from, want, None, &mut |part| unfold(&mut out, part)) {
+                Ok((next, complete)) => {
                     self.from = next;
                     self.complete = complete;
-                    let values: Vec<_> =
-                        batches.into_iter().flat_map(|batch| batch.values).collect();
-                    self.ready = values.into_iter();
+                    self.ready = out.into_iter();
                 }
                 Err(error) => std::panic::panic_any(format!("{error:?}")),
             }
@@ -405,20 +376,27 @@ impl<R: Value> Iterator for Iter<R> {
     }
 }
 
+/// Decodes one part behind what is there.
+fn unfold<R: Value>(
+    out: &mut Vec<Result<R, RemoteError>>,
+    part: TaskPart<'_>,
+) -> Result<(), CodecError> {
+    match part {
+        TaskPart::Values { lengths, bytes, .. } => {
+            let mut values = Vec::new();
+            items::read_items(&mut values, &lengths, bytes)?;
+            out.extend(values.into_iter().map(Ok));
+        }
+        TaskPart::Failed(error) => out.push(Err(error)),
+    }
+    Ok(())
+}
+
 fn values<R: Value>(submission: &Submission, timeout: Option<Duration>) -> Result<Vec<R>> {
     let mut out = Vec::new();
-    let mut errors = Vec::new();
-    let mut total = 0;
-    submission.all(timeout, |batch| {
-        for value in batch.values {
-            total += 1;
-            match value {
-                Ok(value) => out.push(value),
-                Err(error) => errors.push(error),
-            }
-        }
-    })?;
-    if errors.is_empty() { Ok(out) } else { Err(error::collect(total, errors)) }
+    submission
+        .values(timeout, &mut |_, lengths, bytes| items::read_items(&mut out, lengths, bytes))?;
+    Ok(out)
 }
 
 fn only_value<T: Value>(submission: &Submission, timeout: Option<Duration>) -> Result<T> {

@@ -3,12 +3,14 @@
 
 use crate::EngineId;
 use crate::ask::{ask, tell, unexpected};
-use crate::call::Value;
-use crate::error::{Error, RemoteError, RemoteFailure, Result};
-use crate::outcome::{self, Failure};
+use crate::codec::CodecError;
+use crate::error::{self, Error, RemoteError, RemoteFailure, Result};
+use crate::items::Lengths;
+use crate::outcome::{self, Failure, Part};
 use crate::request::{
     Answer, Request, Status, Stopped, Submit, TaskEnd, TaskMetadata, TaskResult, Until, Want,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -35,10 +37,10 @@ impl Drop for Inner {
     }
 }
 
-/// A task's values, decoded.
-pub(crate) struct Batch<R> {
-    pub(crate) engine_id: Option<EngineId>,
-    pub(crate) values: Vec<Result<R, RemoteError>>,
+/// A stretch of one task's results.
+pub(crate) enum TaskPart<'a> {
+    Values { engine_id: Option<EngineId>, lengths: Lengths, bytes: &'a [u8] },
+    Failed(RemoteError),
 }
 
 impl Submission {
@@ -108,10 +110,6 @@ impl Submission {
         }
     }
 
-    pub(crate) fn interactive(&self) -> Result<()> {
-        self.ask(|submission| Request::Interactive { submission }).map(|_| ())
-    }
-
     pub(crate) fn metadata(&self, settled: bool) -> Result<Vec<TaskMetadata>> {
         match self.ask(|submission| Request::Metadata { submission, settled })?.0 {
             Answer::Metadata(tasks) => Ok(tasks),
@@ -133,48 +131,61 @@ impl Submission {
         }
     }
 
-    /// Decoded tasks from the `from`th on; where to go on, and whether that was all.
-    pub(crate) fn batches<R: Value>(
+    /// Tasks from the `from`th on, part by part; where to go on, and whether that was all.
+    pub(crate) fn some_parts(
         &self,
         from: u64,
         want: Want,
         timeout: Option<Duration>,
-    ) -> Result<(Vec<Batch<R>>, u64, bool)> {
+        each: &mut dyn FnMut(TaskPart<'_>) -> Result<(), CodecError>,
+    ) -> Result<(u64, bool)> {
         let results = |submission| Request::Results { submission, from, want, timeout };
         let (answer, body) = self.ask(results)?;
         let Answer::Results { tasks, next, complete } = answer else {
             return Err(unexpected(&answer));
         };
         let mut rest = body.as_slice();
-        let mut batches = Vec::with_capacity(tasks.len());
         for task in tasks {
-            let engine_id = task.engine_id;
-            batches.push(Batch { engine_id, values: decode(task, &mut rest)? });
+            parts(task, &mut rest, each)?;
         }
-        Ok((batches, next, complete))
+        Ok((next, complete))
     }
 
-    /// Every task, in order, each with its values; waits until all have finished.
-    pub(crate) fn all<R: Value>(
+    /// Every task in order, part by part; waits until all have finished.
+    pub(crate) fn parts(
         &self,
         timeout: Option<Duration>,
-        mut each: impl FnMut(Batch<R>),
+        each: &mut dyn FnMut(TaskPart<'_>) -> Result<(), CodecError>,
     ) -> Result<()> {
         let mut from = 0;
         loop {
-            let (batches, next, complete) = self.batches(from, Want::All, timeout)?;
-            batches.into_iter().for_each(&mut each);
-            if complete {
-                return Ok(());
+            match self.some_parts(from, Want::All, timeout, each)? {
+                (_, true) => return Ok(()),
+                (next, false) => from = next,
             }
-            from = next;
         }
     }
 
-    /// Wall time: from the first submission to the last result.
+    /// The encoded values of all tasks in order; the one error of many if any failed.
+    pub(crate) fn values(
+        &self,
+        timeout: Option<Duration>,
+        each: &mut dyn FnMut(Option<EngineId>, &Lengths, &[u8]) -> Result<(), CodecError>,
+    ) -> Result<()> {
+        let mut errors = Vec::new();
+        self.parts(timeout, &mut |part| match part {
+            TaskPart::Values { engine_id, lengths, bytes } => each(engine_id, &lengths, bytes),
+            TaskPart::Failed(error) => {
+                errors.push(error);
+                Ok(())
+            }
+        })?;
+        if errors.is_empty() { Ok(()) } else { Err(error::collect(self.n_values(), errors)) }
+    }
+
+    /// From the first submission to the last result.
     pub(crate) fn wall_time(&self) -> Result<Duration> {
-        let status = self.finished_status("wall_time()")?;
-        Ok(status.elapsed)
+        Ok(self.finished_status("wall_time()")?.elapsed)
     }
 
     pub(crate) fn finished_status(&self, question: &str) -> Result<Status> {
@@ -194,6 +205,72 @@ impl Submission {
         let all = tasks.iter().map(|task| to.of(task)).collect::<Option<Vec<_>>>();
         let end = all.and_then(|ends| ends.into_iter().max()).ok_or_else(not_ready)?;
         Ok(end.duration_since(start).unwrap_or_default())
+    }
+
+    /// Waits and tells nothing: `get` will.
+    pub(crate) fn wait_quietly(&self, until: Until) {
+        let _told_by_get = self.wait(until, None);
+    }
+
+    /// Whether it has ended, or never began.
+    pub(crate) fn wait_or_fail(&self, until: Until, timeout: Duration) -> bool {
+        self.wait(until, Some(timeout)).unwrap_or(true)
+    }
+
+    pub(crate) fn wait_interactive(&self) {
+        if self.ask(|submission| Request::Interactive { submission }).is_ok() {
+            self.wait_quietly(Until::Finished);
+        }
+    }
+
+    pub(crate) fn ready(&self) -> bool {
+        self.status().map_or(true, |status| status.finished)
+    }
+
+    pub(crate) fn successful(&self) -> Result<bool> {
+        if self.id().is_err() {
+            return Ok(false);
+        }
+        let status = self.finished_status("successful()")?;
+        Ok(status.failed == 0 && status.cancelled == 0)
+    }
+
+    pub(crate) fn progress(&self) -> u64 {
+        self.status().map_or(0, |status| status.done + status.failed + status.cancelled)
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.status().map_or(Duration::ZERO, |status| status.elapsed)
+    }
+
+    pub(crate) fn serial_time(&self) -> Result<Duration> {
+        Ok(self.finished_status("serial_time()")?.serial)
+    }
+
+    pub(crate) fn speedup(&self) -> Result<f64> {
+        let status = self.finished_status("speedup()")?;
+        let wall = status.elapsed.as_secs_f64();
+        Ok(if wall > 0.0 { status.serial.as_secs_f64() / wall } else { 0.0 })
+    }
+
+    /// One text of every task, when all output has arrived.
+    pub(crate) fn printed(&self, of: fn(TaskMetadata) -> String) -> Vec<String> {
+        self.metadata(true).unwrap_or_default().into_iter().map(of).collect()
+    }
+
+    pub(crate) fn data(&self) -> Vec<BTreeMap<String, String>> {
+        let tasks = self.metadata(false).unwrap_or_default();
+        tasks.into_iter().map(|task| task.data).collect()
+    }
+
+    pub(crate) fn engine_ids(&self) -> Vec<Option<EngineId>> {
+        let tasks = self.metadata(false).unwrap_or_default();
+        tasks.into_iter().map(|task| task.engine_id).collect()
+    }
+
+    pub(crate) fn msg_ids(&self) -> Vec<String> {
+        let tasks = self.metadata(false).unwrap_or_default();
+        tasks.into_iter().map(|task| task.msg_id).collect()
     }
 
     /// `<AsyncMapResult(is_prime): 12 of 400 done>`.
@@ -251,30 +328,26 @@ impl Moment {
     }
 }
 
-/// The values of one task, taken from the front of `rest`.
-fn decode<R: Value>(
+/// The parts of one task, whose value is at the front of `rest`.
+fn parts(
     task: TaskResult,
     rest: &mut &[u8],
-) -> Result<Vec<Result<R, RemoteError>>, Error> {
+    each: &mut dyn FnMut(TaskPart<'_>) -> Result<(), CodecError>,
+) -> Result<()> {
     let TaskResult { first_item, n, engine_id, msg_id, method, end } = task;
     let of_map = method == "map";
     let remote = |idx: u64, failure: Failure| {
         let Failure { ename, evalue, traceback } = failure;
         let item = of_map.then_some(first_item + idx);
         let (method, msg_id) = (method.clone(), msg_id.clone());
-        RemoteError::new(RemoteFailure {
-            ename,
-            evalue,
-            traceback,
-            engine_id,
-            method,
-            msg_id,
-            item,
-        })
+        let failure = RemoteFailure { ename, evalue, traceback, engine_id, method, msg_id, item };
+        TaskPart::Failed(RemoteError::new(failure))
     };
+    let wrong_type = |error: CodecError| Error::NotDeserializable { reason: error.to_string() };
     let bytes = match end {
         TaskEnd::Failed(failure) => {
-            return Ok((0..n).map(|idx| Err(remote(idx, failure.clone()))).collect());
+            let mut failed = (0..n).map(|idx| each(remote(idx, failure.clone())));
+            return failed.try_for_each(|outcome| outcome).map_err(wrong_type);
         }
         TaskEnd::Value { bytes } => bytes as usize,
     };
@@ -283,10 +356,10 @@ fn decode<R: Value>(
         return Err(Error::Disconnected { reason });
     };
     *rest = after;
-    let (outcomes, values) =
-        outcome::read_outcomes(value).map_err(|error| Error::not_deserializable::<R>(&error))?;
-    let items =
-        outcomes.unfold::<R>(values).map_err(|error| Error::not_deserializable::<R>(&error))?;
-    let items = items.into_iter().zip(0..);
-    Ok(items.map(|(item, idx)| item.map_err(|failure| remote(idx, failure))).collect())
+    let (outcomes, values) = outcome::read_outcomes(value).map_err(wrong_type)?;
+    let mut told = |part: Part<'_>| match part {
+        Part::Values { lengths, bytes } => each(TaskPart::Values { engine_id, lengths, bytes }),
+        Part::Failed { idx, failure } => each(remote(idx, failure)),
+    };
+    outcomes.parts(values, &mut told).map_err(wrong_type)
 }

@@ -3,12 +3,11 @@
 
 use crate::call::{self, Place, Value, assert_callable};
 use crate::cells::CellReply;
-use crate::codec;
-use crate::error::{Error, Result};
-use crate::items::{self, Items, Lengths};
-use crate::request::{Call, Options, Submit, Work};
+use crate::items;
+use crate::request::{Options, Work};
 use crate::results::{AsyncMapResult, AsyncResult};
 use crate::submission::Submission;
+use crate::submitter::{Submitter, args, encoded, no_items, pushed, read_cell, written};
 use crate::targets::{IntoTargets, Targets};
 use prust_runtime::call::Trampoline;
 use serde::Serialize;
@@ -35,94 +34,6 @@ pub struct LoadBalancedView {
     pub(crate) cluster: u32,
     pub(crate) targets: Targets,
     pub(crate) options: Options,
-}
-
-/// What all views do with a call once it has been checked.
-struct Submitter<'a> {
-    cluster: u32,
-    targets: &'a Targets,
-    balanced: bool,
-    options: &'a Options,
-}
-
-impl Submitter<'_> {
-    fn submit(&self, work: Result<(Work, Vec<u8>)>) -> Submission {
-        match work {
-            Ok((work, body)) => {
-                let (targets, options) = (self.targets.clone(), self.options.clone());
-                let submit = Submit { work, targets, balanced: self.balanced, options };
-                Submission::submit(self.cluster, submit, &body)
-            }
-            Err(error) => Submission::refused(self.cluster, error),
-        }
-    }
-
-    fn apply(&self, place: Result<Place>, shared: Result<Vec<u8>>) -> Submission {
-        self.submit(place.and_then(|place| {
-            let body = place.prefix(shared?);
-            let (prefix, lengths) = (body.len() as u64, NO_ITEMS);
-            Ok((Work::Apply { call: named(place, "apply", false), prefix, lengths }, body))
-        }))
-    }
-
-    fn map<T: Value>(
-        &self,
-        place: Result<Place>,
-        shared: Result<Vec<u8>>,
-        items: impl IntoIterator<Item = T>,
-    ) -> Submission {
-        let items: Vec<T> = items.into_iter().collect();
-        self.submit(place.and_then(|place| {
-            let mut body = place.prefix(shared?);
-            let prefix = body.len() as u64;
-            let Items { lengths, bytes } = items::write_items(&items)
-                .map_err(|(idx, error)| Error::not_serializable(format!("item {idx}"), &error))?;
-            body.extend_from_slice(&bytes);
-            Ok((Work::Map { call: named(place, "map", false), prefix, lengths }, body))
-        }))
-    }
-
-    /// A helper of this crate, given a variable's name, and items in the case of `scatter` and `push`.
-    fn helper(
-        &self,
-        (trampoline, method): (Trampoline, &str),
-        name: &str,
-        defines: Option<&str>,
-        items: Result<Items>,
-    ) -> Submission {
-        let work = || {
-            let place = Place::of_helper(trampoline, &format!("{method}({name:?})"))?;
-            let shared = codec::to_bytes(name)
-                .map_err(|error| Error::not_serializable("the name", &error))?;
-            let mut body = place.prefix(shared);
-            let prefix = body.len() as u64;
-            let mut call = named(place, method, true);
-            call.defines = defines.map(|ty| (name.to_owned(), ty.to_owned())).into_iter().collect();
-            let Items { lengths, bytes } = items?;
-            body.extend_from_slice(&bytes);
-            let work = match method {
-                "scatter" => Work::Map { call, prefix, lengths },
-                _ => Work::Apply { call, prefix, lengths },
-            };
-            Ok((work, body))
-        };
-        self.submit(work())
-    }
-}
-
-const NO_ITEMS: Lengths = Lengths::Fixed { n: 0, size: 0 };
-
-fn no_items() -> Result<Items> {
-    Ok(Items { lengths: NO_ITEMS, bytes: Vec::new() })
-}
-
-fn named(place: Place, method: &str, per_task: bool) -> Call {
-    let Place { library, offset, name, .. } = place;
-    Call { library, offset, name, method: method.to_owned(), defines: Vec::new(), per_task }
-}
-
-fn args<A: Value>(args: &A) -> Result<Vec<u8>> {
-    items::write_value(args).map_err(|error| Error::not_serializable("the argument", &error))
 }
 
 impl DirectView {
@@ -171,7 +82,7 @@ impl DirectView {
     {
         assert_callable!(F);
         let place = Place::of::<F, fn(T) -> R>(call::map::<F, T, R>, &f);
-        self.many(self.submitter().map(place, Ok(Vec::new()), items))
+        self.many(self.submitter().map(place, Ok(Vec::new()), encoded(items)))
     }
 
     /// As [`Self::map`]; `shared` travels once per engine.
@@ -189,7 +100,7 @@ impl DirectView {
     {
         assert_callable!(F);
         let place = Place::of::<F, fn(&S, T) -> R>(call::map_with::<F, S, T, R>, &f);
-        self.many(self.submitter().map(place, args(&shared), items))
+        self.many(self.submitter().map(place, args(&shared), encoded(items)))
     }
 
     /// Runs a cell from text on every engine.
@@ -209,15 +120,7 @@ impl DirectView {
         T: Serialize + ToOwned + ?Sized,
         T::Owned: Value,
     {
-        let bytes = items::write_value(&value.to_owned())
-            .map_err(|error| Error::not_serializable(format!("`{name}`"), &error));
-        let items = bytes.and_then(|bytes| {
-            let size = u32::try_from(bytes.len()).map_err(|_| Error::NotSerializable {
-                what: format!("`{name}`"),
-                reason: "it takes 4 GiB or more".to_owned(),
-            })?;
-            Ok(Items { lengths: Lengths::Fixed { n: 1, size }, bytes })
-        });
+        let items = pushed(name, items::write_value(&value.to_owned()));
         let ty = crate::type_text::<T::Owned>();
         let trampoline: (Trampoline, &str) = (call::push::<T::Owned>, "push");
         self.many(self.submitter().helper(trampoline, name, Some(&ty), items))
@@ -230,8 +133,7 @@ impl DirectView {
 
     /// Cuts `values` into one `Vec<T>` per engine, each the variable `name` there.
     pub fn scatter<T: Value + Clone>(&self, name: &str, values: &[T]) -> AsyncMapResult<()> {
-        let items = items::write_items(&values.to_vec())
-            .map_err(|(idx, error)| Error::not_serializable(format!("item {idx}"), &error));
+        let items = written(items::write_items(&values.to_vec()));
         let ty = crate::type_text::<Vec<T>>();
         let trampoline: (Trampoline, &str) = (call::scatter::<T>, "scatter");
         self.many(self.submitter().helper(trampoline, name, Some(&ty), items))
@@ -394,7 +296,7 @@ impl LoadBalancedView {
     {
         assert_callable!(F);
         let place = Place::of::<F, fn(T) -> R>(call::map::<F, T, R>, &f);
-        self.many(self.submitter().map(place, Ok(Vec::new()), items))
+        self.many(self.submitter().map(place, Ok(Vec::new()), encoded(items)))
     }
 
     /// As [`Self::map`], with a value shared by all calls.
@@ -412,7 +314,7 @@ impl LoadBalancedView {
     {
         assert_callable!(F);
         let place = Place::of::<F, fn(&S, T) -> R>(call::map_with::<F, S, T, R>, &f);
-        self.many(self.submitter().map(place, args(&shared), items))
+        self.many(self.submitter().map(place, args(&shared), encoded(items)))
     }
 
     /// Runs a cell from text on one engine.
@@ -486,12 +388,4 @@ impl<R> Submitted for AsyncMapResult<R> {
     fn submission_ids(&self) -> Vec<u64> {
         self.submission().id().into_iter().collect()
     }
-}
-
-fn read_cell(path: &Path) -> Result<(Work, Vec<u8>)> {
-    let source = std::fs::read_to_string(path).map_err(|error| Error::NotSerializable {
-        what: format!("the file {}", path.display()),
-        reason: error.to_string(),
-    })?;
-    Ok((Work::Execute { source }, Vec::new()))
 }

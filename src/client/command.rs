@@ -1,6 +1,7 @@
 //! What the kernel says to the cluster client and what it hears back: the two closed enums of this room.
 
 use super::summary::Summary;
+use crate::cell::namespace::Delta;
 use prust::request::TaskMetadata;
 use prust::{EngineId, Error, RemoteError, Targets};
 use prust_runtime::frame::Status;
@@ -134,6 +135,11 @@ pub enum ClientEvent {
         submission: SubmissionId,
         task: Box<TaskMetadata>,
         prust: Value,
+    },
+    /// A call (`push`, `scatter`) has made variables on an engine: its namespace has changed by this.
+    Defined {
+        engine: EngineId,
+        delta: Box<Delta>,
     },
     /// What an engine printed or showed in a cell, live and in order.
     Output {

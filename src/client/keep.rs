@@ -132,6 +132,7 @@ impl CallWork {
             ends: lengths.ends(),
             lengths,
             replicate: false,
+            delta: self.delta.clone(),
             metadata: self.metadata.clone(),
             content: self.content.clone(),
         }

@@ -4,6 +4,7 @@
 use super::command::{ClientEvent, Output, SubmissionId};
 use super::event::{Now, Number, Published, Reply, Verdict};
 use super::state::{Engine, State};
+use super::submission::Work;
 use super::task::{
     DATA_KEYS_MAX, DISPLAYS_MAX, End, STREAM_BYTES_MAX, Stage, TaskOutput, append_bounded,
 };
@@ -76,6 +77,12 @@ impl State {
             }
             end => end,
         };
+        let delta = match (&submission.work, &end, task.engine) {
+            (Work::Call(call), End::Value(_), Some(engine)) => {
+                call.delta.clone().map(|delta| (engine, delta))
+            }
+            _ => None,
+        };
         let held = submission.bytes_held;
         submission.end_task(idx, end, now);
         self.bytes_held += submission.bytes_held - held;
@@ -86,6 +93,10 @@ impl State {
             metadata.engine_uuid = metadata.engine_id.and_then(|engine| self.uuid_of(engine));
             let task = Box::new(metadata);
             self.emit(ClientEvent::TaskFinished { submission: id, task, prust });
+        }
+        // Told before the answer, so that the cell's next step sees the variables.
+        if let Some((engine, delta)) = delta {
+            self.emit(ClientEvent::Defined { engine, delta: delta.into() });
         }
         self.refresh_hint(id);
         self.end_waits(id, now);

@@ -5,6 +5,7 @@ use super::event::{Now, Number};
 use super::summary::{Counts, Row, State, Summary};
 use super::tally::{Ended, Tally};
 use super::task::{End, Stage, Task};
+use crate::cell::namespace::Delta;
 use prust::items::Lengths;
 use prust::outcome::{self, Failure};
 use prust::request::{Status, TaskEnd, TaskMetadata, TaskResult};
@@ -73,6 +74,8 @@ pub(super) struct CallWork {
     pub(super) ends: Vec<u64>,
     /// Every task gets all items.
     pub(super) replicate: bool,
+    /// What a success adds to the engine's namespace.
+    pub(super) delta: Option<Delta>,
     /// The request's metadata without `items`, which differs from task to task.
     pub(super) metadata: serde_json::Value,
     pub(super) content: Arc<RawValue>,

@@ -90,8 +90,13 @@ impl State {
         };
         let mut metadata = json!({
             "label": options.label.as_deref().unwrap_or(&given.call.name),
-            "prust": prust_metadata(cell, &given.call),
+            "prust": {"library": given.call.library, "offset": given.call.offset},
         });
+        let delta = delta(cell, &given.call);
+        if let Some(delta) = &delta {
+            metadata["prust"]["delta"] = serde_json::to_value(delta).unwrap_or_default();
+            metadata["prust"]["mutates"] = true.into();
+        }
         if balanced {
             metadata["targets"] = self.target_uuids(targets, &engines);
             metadata["retries"] = options.retries.into();
@@ -102,7 +107,7 @@ impl State {
         }
         let label = options.label.clone().unwrap_or_else(|| given.call.name.clone());
         let method = method_name(&given.call.method);
-        let work = Work::Call(Arc::new(given.into_work(metadata, self.empty.clone())?));
+        let work = Work::Call(Arc::new(given.into_work(delta, metadata, self.empty.clone())?));
         Ok(self.start(Plan { label, method, work, balanced, tasks, after, follow }, now))
     }
 
@@ -234,7 +239,12 @@ struct Given {
 }
 
 impl Given {
-    fn into_work(self, metadata: Value, content: Arc<RawValue>) -> Result<CallWork, Error> {
+    fn into_work(
+        self,
+        delta: Option<Delta>,
+        metadata: Value,
+        content: Arc<RawValue>,
+    ) -> Result<CallWork, Error> {
         let Self { call, prefix, lengths, body, replicate } = self;
         let items = usize::try_from(prefix).ok().and_then(|prefix| body.len().checked_sub(prefix));
         if items.is_none() || items != lengths.n_bytes() {
@@ -243,25 +253,22 @@ impl Given {
         }
         let ends = lengths.ends();
         let prefix = prefix as usize;
-        Ok(CallWork { call, body, prefix, lengths, ends, replicate, metadata, content })
+        Ok(CallWork { call, body, prefix, lengths, ends, replicate, delta, metadata, content })
     }
 }
 
-/// What the engine needs to run a call, apart from the number of items.
-fn prust_metadata(cell: &str, call: &Call) -> Value {
-    let mut prust = json!({"library": call.library, "offset": call.offset});
-    if !call.defines.is_empty() {
-        let variable = |type_text: &String| Variable {
-            type_text: type_text.clone(),
-            mutable: true,
-            cell: cell.to_owned(),
-        };
-        let put = call.defines.iter().map(|(name, ty)| (name.clone(), variable(ty))).collect();
-        let delta = Delta { cell: cell.to_owned(), put, ..Delta::default() };
-        prust["delta"] = serde_json::to_value(delta).unwrap_or_default();
-        prust["mutates"] = true.into();
+/// What the call adds to an engine's namespace.
+fn delta(cell: &str, call: &Call) -> Option<Delta> {
+    if call.defines.is_empty() {
+        return None;
     }
-    prust
+    let variable = |type_text: &String| Variable {
+        type_text: type_text.clone(),
+        mutable: true,
+        cell: cell.to_owned(),
+    };
+    let put = call.defines.iter().map(|(name, ty)| (name.clone(), variable(ty))).collect();
+    Some(Delta { cell: cell.to_owned(), put, ..Delta::default() })
 }
 
 fn method_name(method: &str) -> &'static str {

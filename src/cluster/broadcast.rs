@@ -1,5 +1,5 @@
-//! Broadcast work: one message for many engines, at depth 0: one root that is the only leaf. Replies
-//! come back one by one, or coalesced into one.
+//! Broadcast work: one message for many engines, at depth 0: one root that is the only leaf.
+//! Replies come back one by one, or coalesced into one.
 
 use std::collections::BTreeMap;
 
@@ -154,8 +154,8 @@ impl Cluster {
         self.end_broadcast_if_complete(key);
     }
 
-    /// Answers one copy with an error of ours; a coalescing broadcast is answered once, when the other
-    /// copies have come back.
+    /// Answers one copy with an error of ours; a coalescing broadcast is answered once, when the
+    /// other copies have come back.
     fn fail_child(&mut self, key: Key, uuid: &str, failure: &Failure, now: Millis) {
         let broadcast = self.broadcasts.get_mut(&key).expect("the caller holds an open broadcast");
         let metadata = json!({

@@ -48,8 +48,8 @@ impl Cluster {
         }
     }
 
-    /// Every open task is in exactly the place its state says, and no engine idles beside a task it may
-    /// run: `assign` left nothing undone.
+    /// Every open task is in exactly the place its state says, and no engine idles beside a task it
+    /// may run: `assign` left nothing undone.
     fn check_tasks(&self) {
         let scheduler = &self.scheduler;
         let mut queued: BTreeSet<Key> = BTreeSet::new();

@@ -10,8 +10,8 @@ use crate::record::{Moment, Queue, Record};
 use crate::{Channel, Cluster, Effect, Failure, Head, Key, Message, Millis, TASKS_OPEN_MAX, iso};
 
 impl Cluster {
-    /// `[client, engine, ..]` from a client: passed on as `[engine, client, ..]`, and remembered if it
-    /// is a request, so that it gets its one reply whatever becomes of the engine.
+    /// `[client, engine, ..]` from a client: passed on as `[engine, client, ..]`, and remembered if
+    /// it is a request, so that it gets its one reply whatever becomes of the engine.
     pub(crate) fn direct_request(
         &mut self,
         mut message: Message,

@@ -212,7 +212,8 @@ impl Cluster {
         self.assign(now);
     }
 
-    /// Ends an engine: what runs on it fails at once, what only waited there moves on, clients are told.
+    /// Ends an engine: what runs on it fails at once, what only waited there moves on, clients are
+    /// told.
     pub(crate) fn lose(&mut self, id: EngineId, cause: &str, now: Millis) {
         let Some(engine) = self.engines.remove(&id) else { return };
         self.by_uuid.remove(engine.uuid.as_bytes());

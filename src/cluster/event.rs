@@ -55,8 +55,10 @@ impl Channel {
 
 /// What a cluster is told.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is nearly every event")]
 pub enum Event {
-    /// A message came in. The caller has checked its signature, and that its parts are JSON objects.
+    /// A message came in. The caller has checked its signature, and that its parts are JSON
+    /// objects.
     Received { channel: Channel, head: Head, message: Message },
     /// Frames came in on [`Channel::Pong`].
     Echo { frames: Frames },

@@ -1,5 +1,5 @@
-//! The errors a controller makes itself, in the form clients expect: as ipyparallel's `wrap_exception`
-//! writes them.
+//! The errors a controller makes itself, in the form clients expect: as ipyparallel's
+//! `wrap_exception` writes them.
 
 use serde_json::{Value, json};
 
@@ -48,8 +48,8 @@ impl Failure {
         Self::Query { ename: "ValueError", evalue: evalue.into() }
     }
 
-    /// Returns the content of the error reply. `engine_info` is empty: with it a client would wait for
-    /// output of the engine.
+    /// Returns the content of the error reply. `engine_info` is empty: with it a client would wait
+    /// for output of the engine.
     pub fn content(&self) -> Value {
         if *self == Self::Aborted {
             return json!({"status": "aborted"});

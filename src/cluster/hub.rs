@@ -1,5 +1,5 @@
-//! The registration port: engines come and go, clients ask. Every known request gets one reply; what
-//! cannot be answered gets an error in ipyparallel's form.
+//! The registration port: engines come and go, clients ask. Every known request gets one reply;
+//! what cannot be answered gets an error in ipyparallel's form.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

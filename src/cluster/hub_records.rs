@@ -138,8 +138,8 @@ impl Cluster {
         Ok((json!({"status": "ok"}), Vec::new()))
     }
 
-    /// Submits recorded tasks again, under new message ids. Nobody is sent the replies; they are in the
-    /// records. As in ipyparallel the targets and retries of the first time are not kept.
+    /// Submits recorded tasks again, under new message ids. Nobody is sent the replies; they are in
+    /// the records. As in ipyparallel the targets and retries of the first time are not kept.
     pub(crate) fn resubmit(&mut self, content: &Value, now: Millis) -> Answer {
         let msg_ids = texts(content, "msg_ids")?;
         let keys: Vec<_> = msg_ids.iter().map(|msg_id| self.records.key_of(msg_id)).collect();

@@ -1,12 +1,13 @@
-//! The controller's state machine: events in, effects out. It opens no socket, reads no clock, signs
-//! nothing and prints nothing; the same events give the same effects.
+//! The controller's state machine: events in, effects out. It opens no socket, reads no clock,
+//! signs nothing and prints nothing; the same events give the same effects.
 //!
-//! It decides what ipyparallel's hub and schedulers decide: who is registered, where a task runs, who
-//! is told what, and which record is kept of it. The wire protocol it speaks is ipyparallel's, frame by
-//! frame, so that stock clients and stock engines can be at either end.
+//! It decides what ipyparallel's hub and schedulers decide: who is registered, where a task runs,
+//! who is told what, and which record is kept of it. The wire protocol it speaks is ipyparallel's,
+//! frame by frame, so that stock clients and stock engines can be at either end.
 //!
-//! The caller owns the sockets: it checks signatures, hands every message to [`Cluster::handle`] with
-//! the time, carries out the effects, and comes back with [`Event::Tick`] at [`Cluster::next_deadline`].
+//! The caller owns the sockets: it checks signatures, hands every message to [`Cluster::handle`]
+//! with the time, carries out the effects, and comes back with [`Event::Tick`] at
+//! [`Cluster::next_deadline`].
 
 mod broadcast;
 mod check;
@@ -49,7 +50,8 @@ pub type EngineId = u32;
 /// The position of a task, or of a record, in the order of submission.
 pub(crate) type Key = u64;
 
-/// How many tasks, in all queues together, may be open. The next one is refused with an error reply.
+/// How many tasks, in all queues together, may be open. The next one is refused with an error
+/// reply.
 pub const TASKS_OPEN_MAX: usize = 1 << 20;
 
 /// How long the notice of a lost engine waits after the error replies for its work. A stock client
@@ -141,8 +143,8 @@ impl Cluster {
         }
     }
 
-    /// Takes one event in and returns what has to be done, in order. `now` is milliseconds since the
-    /// Unix epoch and must never go back. Call [`Cluster::next_deadline`] again afterwards.
+    /// Takes one event in and returns what has to be done, in order. `now` is milliseconds since
+    /// the Unix epoch and must never go back. Call [`Cluster::next_deadline`] again afterwards.
     pub fn handle(&mut self, event: Event, now: Millis) -> Vec<Effect> {
         match event {
             Event::Received { channel, head, message } => {
@@ -164,7 +166,8 @@ impl Cluster {
         due.into_iter().flatten().min().expect("there is always a next beat")
     }
 
-    /// Returns what happened to a task or a direct request, oldest first, as far as it is remembered.
+    /// Returns what happened to a task or a direct request, oldest first, as far as it is
+    /// remembered.
     pub fn story(&self, msg_id: &str) -> Option<&[(Millis, Moment)]> {
         self.records.by_id(msg_id).map(|record| record.story.as_slice())
     }
@@ -178,6 +181,11 @@ impl Cluster {
     pub fn engines(&self) -> Vec<(EngineId, String)> {
         let announced = self.engines.values().filter(|engine| engine.announced);
         announced.map(|engine| (engine.id, engine.uuid.clone())).collect()
+    }
+
+    /// Returns how many engines are announced.
+    pub fn n_engines(&self) -> usize {
+        self.engines.values().filter(|engine| engine.announced).count()
     }
 
     fn received(&mut self, channel: Channel, head: Head, message: Message, now: Millis) {

@@ -1,5 +1,5 @@
-//! A message as the controller needs it: its frames told apart, and the few fields it decides by. The
-//! frames themselves are passed on untouched.
+//! A message as the controller needs it: its frames told apart, and the few fields it decides by.
+//! The frames themselves are passed on untouched.
 
 use serde::Deserialize;
 
@@ -20,7 +20,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// Tells the frames of a message apart; `None` if there is no delimiter or too little behind it.
+    /// Tells the frames of a message apart; `None` if there is no delimiter or too little behind
+    /// it.
     pub fn split(mut frames: Frames) -> Option<Self> {
         let at = frames.iter().position(|frame| frame == DELIMITER)?;
         if frames.len() < at + 6 {
@@ -90,7 +91,8 @@ pub(crate) struct ReplyMetadata {
 }
 
 impl ReplyMetadata {
-    /// Reads the metadata of a reply; the status is taken from the content if the metadata has none.
+    /// Reads the metadata of a reply; the status is taken from the content if the metadata has
+    /// none.
     pub(crate) fn read(message: &Message) -> Option<Self> {
         #[derive(Deserialize)]
         struct Content {

@@ -1,5 +1,5 @@
-//! Queries over task records in the style of MongoDB, as `db_query` takes them: equality of fields, and
-//! the `$` operators of ipyparallel's in-memory database.
+//! Queries over task records in the style of MongoDB, as `db_query` takes them: equality of fields,
+//! and the `$` operators of ipyparallel's in-memory database.
 
 use std::cmp::Ordering;
 
@@ -147,7 +147,8 @@ fn is_modulo(value: &Value, operand: &Value) -> bool {
     value.checked_rem_euclid(divisor) == Some(rest)
 }
 
-/// Matches a shell pattern: `*`, `?`, `[abc]`, `[!a-z]`. Linear in the text for each `*` but the last.
+/// Matches a shell pattern: `*`, `?`, `[abc]`, `[!a-z]`. Linear in the text for each `*` but the
+/// last.
 fn glob_matches(mut glob: &[char], mut text: &[char]) -> bool {
     let mut retry: Option<(&[char], &[char])> = None;
     loop {
@@ -177,7 +178,8 @@ fn glob_matches(mut glob: &[char], mut text: &[char]) -> bool {
     }
 }
 
-/// Reads a class behind its `[`; returns whether the character is in it, and the length of the class.
+/// Reads a class behind its `[`; returns whether the character is in it, and the length of the
+/// class.
 fn class(glob: &[char], found: char) -> Option<(bool, usize)> {
     let is_negated = glob.first() == Some(&'!');
     let start = usize::from(is_negated);

@@ -1,4 +1,5 @@
-//! The queues of the task scheduler: which tasks wait, for what, and which engine gets the next one.
+//! The queues of the task scheduler: which tasks wait, for what, and which engine gets the next
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -187,7 +188,8 @@ impl Scheduler {
         self.waiting().count()
     }
 
-    /// Whether the engine may run tasks of this place. A task that follows others runs where they ran.
+    /// Whether the engine may run tasks of this place. A task that follows others runs where they
+    /// ran.
     pub(crate) fn allows(&self, place: &Place, engine: &Engine) -> bool {
         (place.targets.is_empty() || place.targets.contains(&engine.uuid))
             && !place.avoid.contains(&engine.id)
@@ -203,7 +205,8 @@ impl Scheduler {
 }
 
 impl Cluster {
-    /// Says why no engine can ever run a task of this place; `None` as long as one can, or may come.
+    /// Says why no engine can ever run a task of this place; `None` as long as one can, or may
+    /// come.
     pub(crate) fn why_impossible(&self, place: &Place) -> Option<String> {
         let scheduler = &self.scheduler;
         let live = || self.engines.values().filter(|engine| engine.announced);
@@ -236,7 +239,8 @@ impl Cluster {
         none_left.then(|| "every engine it may run on is gone or has failed it".to_owned())
     }
 
-    /// Gives waiting tasks to engines with room: the least loaded engine first, the oldest task first.
+    /// Gives waiting tasks to engines with room: the least loaded engine first, the oldest task
+    /// first.
     pub(crate) fn assign(&mut self, now: Millis) {
         self.settle(now);
         while !self.scheduler.queues.is_empty() {
@@ -316,8 +320,9 @@ impl Cluster {
     }
 }
 
-/// The first time a task is sent its frames go out as they came. The same frames must never reach an
-/// engine twice (it would take them for a replay), so later attempts carry a longer metadata frame.
+/// The first time a task is sent its frames go out as they came. The same frames must never reach
+/// an engine twice (it would take them for a replay), so later attempts carry a longer metadata
+/// frame.
 fn task_effect(record: &Record, engine: &Engine, n_sent: usize) -> Effect {
     let mut message = record.request.clone();
     message.ids.insert(0, engine.ident());

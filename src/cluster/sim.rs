@@ -1,5 +1,5 @@
-//! A seeded simulation: clients, engines that fail, die, hang and answer twice, and a clock. After every
-//! event all invariants are checked; at the end every submission has exactly one reply.
+//! A seeded simulation: clients, engines that fail, die, hang and answer twice, and a clock. After
+//! every event all invariants are checked; at the end every submission has exactly one reply.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;

@@ -1,4 +1,5 @@
-//! Load-balanced work: a task comes in, runs somewhere, perhaps again somewhere else, and ends once.
+//! Load-balanced work: a task comes in, runs somewhere, perhaps again somewhere else, and ends
+//! once.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -176,8 +177,8 @@ impl Cluster {
         }
     }
 
-    /// Takes the tasks of a lost engine back. The oldest was running: it has failed. The others only
-    /// waited there, and move on.
+    /// Takes the tasks of a lost engine back. The oldest was running: it has failed. The others
+    /// only waited there, and move on.
     pub(crate) fn take_back(&mut self, engine: &Engine, cause: &str, now: Millis) {
         for (position, (key, _)) in engine.in_flight.iter().enumerate() {
             let record = self.records.open_mut(*key);
@@ -244,8 +245,9 @@ impl Cluster {
         !reply.is_ok() && !reply.is_aborted() && self.scheduler.tasks[&key].retries > 0
     }
 
-    /// Queues a task again after it failed, or could not run, on an engine. It goes to another one; if
-    /// all have failed it and it has no timeout to wait for, to any: nobody should wait for ever.
+    /// Queues a task again after it failed, or could not run, on an engine. It goes to another one;
+    /// if all have failed it and it has no timeout to wait for, to any: nobody should wait for
+    /// ever.
     fn retry(&mut self, key: Key, engine: EngineId, could_run: bool, now: Millis) {
         let live = self.live_engines();
         let task = self.scheduler.tasks.get_mut(&key).expect("it was in flight just now");

@@ -20,7 +20,8 @@ impl Sub for Millis {
     }
 }
 
-/// Returns a time as ISO 8601 in UTC, with six fraction digits and `Z`, as Jupyter messages have it.
+/// Returns a time as ISO 8601 in UTC, with six fraction digits and `Z`, as Jupyter messages have
+/// it.
 pub fn iso(time: Millis) -> String {
     let (days, rest) = (time.0 / 86_400_000, time.0 % 86_400_000);
     let (year, month, day) = civil(i64::try_from(days).expect("u64 / 86_400_000 fits"));
@@ -70,7 +71,8 @@ fn zone_seconds(zone: &str) -> Option<i64> {
     Some(sign * (hours * 3600 + minutes * 60))
 }
 
-/// Days since the epoch to a date of the Gregorian calendar, after Howard Hinnant's `civil_from_days`.
+/// Days since the epoch to a date of the Gregorian calendar, after Howard Hinnant's
+/// `civil_from_days`.
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

@@ -1,4 +1,5 @@
-//! `prust controller`: the command line of ipyparallel's `ipcontroller`, as far as it has a meaning here.
+//! `prust controller`: the command line of ipyparallel's `ipcontroller`, as far as it has a meaning
+//! here.
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;

@@ -129,8 +129,8 @@ pub(super) fn remove(settings: &Settings, key: &str) {
     }
 }
 
-/// Refuses to go on if the controller that wrote the file answers. A file whose controller is gone is
-/// in nobody's way.
+/// Refuses to go on if the controller that wrote the file answers. A file whose controller is gone
+/// is in nobody's way.
 pub(super) fn refuse_if_alive(path: &Path) -> Result<(), ControllerError> {
     let Ok(file) = ClientFile::read(path) else { return Ok(()) };
     let endpoint = file.endpoint(file.registration);

@@ -1,8 +1,9 @@
-//! The controller: sockets around [`prust_cluster`]. It checks signatures, hands messages over, carries
-//! effects out, writes the two connection files. It never decides, compiles or runs user code.
+//! The controller: sockets around [`prust_cluster`]. It checks signatures, hands messages over,
+//! carries effects out, writes the two connection files. It never decides, compiles or runs user
+//! code.
 //!
-//! The same code is a thread in the kernel ([`start`]) and a process ([`run`], `prust controller`), and
-//! speaks ipyparallel's protocol to stock clients and stock engines.
+//! The same code is a thread in the kernel ([`start`]) and a process ([`run`], `prust controller`),
+//! and speaks ipyparallel's protocol to stock clients and stock engines.
 mod arguments;
 mod files;
 mod serve;
@@ -181,24 +182,31 @@ impl Controller {
         &self.engine_file
     }
 
-    /// Returns the addresses for clients in this process; `None` unless the settings asked for them.
+    /// Returns the addresses for clients in this process; `None` unless the settings asked for
+    /// them.
     pub fn inproc_endpoints(&self) -> Option<&InprocEndpoints> {
         self.inproc.as_ref()
     }
 
-    /// Returns what the controller has seen so far, at most a fraction of a second old.
+    /// Returns what the controller has seen so far.
     pub fn status(&self) -> Status {
         *self.status.borrow()
     }
 
-    /// Waits until the controller has ended, for example because a client asked for it.
-    pub async fn ended(&self) {
+    /// Waits until the status is as wanted, or the controller's thread is gone.
+    pub async fn changed(&self, is_enough: impl FnMut(&Status) -> bool) {
         let mut status = self.status.clone();
-        // An error means that the thread is gone, which is an end as well.
-        let _ = status.wait_for(|status| status.ended).await;
+        // An error means that the thread is gone; the status says so.
+        let _ = status.wait_for(is_enough).await;
     }
 
-    /// Stops the controller, waits for its thread and removes its files (unless they are to be reused).
+    /// Waits until the controller has ended, for example because a client asked for it.
+    pub async fn ended(&self) {
+        self.changed(|status| status.ended).await;
+    }
+
+    /// Stops the controller, waits for its thread and removes its files (unless they are to be
+    /// reused).
     pub fn stop(self) {
         drop(self);
     }

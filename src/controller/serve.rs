@@ -1,5 +1,5 @@
-//! The controller's loop: messages in, signatures checked, effects out, in batches. The only place of
-//! this room that sends or reads the clock.
+//! The controller's loop: messages in, signatures checked, effects out, in batches. The only place
+//! of this room that sends or reads the clock.
 use std::time::{Duration, Instant, SystemTime};
 
 use prust_cluster::{Channel, Cluster, Effect, Event, Head, Hwm, Message, Millis, Settings};
@@ -7,9 +7,6 @@ use tokio::sync::watch;
 
 use super::Status;
 use crate::wire::{Batch, Frames, Opened, Reader, Writer};
-
-/// How often the status is renewed while messages come in.
-const STATUS_PERIOD: Millis = Millis(100);
 
 /// How many bursts are taken together before answers are sent.
 const BURSTS_MAX: usize = 16;
@@ -30,7 +27,6 @@ pub(super) async fn serve(
 ) {
     let Opened { sockets, mut incoming, .. } = served.opened;
     let mut server = Server::new(&served.key, served.ping, served.hwm, served.connection_info);
-    let mut status_at = Millis(0);
     loop {
         let wait = server.cluster.next_deadline() - server.clock.now();
         let mut outgoing = Batch::new();
@@ -61,14 +57,11 @@ pub(super) async fn serve(
             }
         };
         sockets.send_batch(outgoing);
-        let now = server.clock.now();
         if !is_running || server.has_stopped {
             break;
         }
-        if now >= status_at {
-            status_at = now + STATUS_PERIOD;
-            status.send_replace(server.status(false));
-        }
+        let new = server.status(false);
+        status.send_if_modified(|status| std::mem::replace(status, new) != new);
     }
     sockets.close();
     status.send_replace(server.status(true));
@@ -147,7 +140,7 @@ impl Server {
 
     fn status(&self, ended: bool) -> Status {
         Status {
-            n_engines: self.cluster.engines().len(),
+            n_engines: self.cluster.n_engines(),
             dropped: self.reader.dropped(),
             unused: self.cluster.counts(),
             ended,

@@ -81,10 +81,12 @@ async fn engine(context: &wire::Context, controller: &Controller) -> Peer {
     let reply: Value = reply.content().unwrap();
     assert_eq!(reply["status"], "ok");
     assert_eq!(reply["connection_info"]["hb_ping"], json!(file.hb_ping));
-    while controller.status().n_engines == 0 {
-        for (socket, frames) in
-            timeout(WITHIN, engine.opened.incoming.recv()).await.unwrap().unwrap()
-        {
+    loop {
+        let batch = tokio::select! {
+            () = controller.changed(|status| status.n_engines == 1) => break,
+            batch = timeout(WITHIN, engine.opened.incoming.recv()) => batch.unwrap().unwrap(),
+        };
+        for (socket, frames) in batch {
             assert_eq!(socket, 3, "only beats come before the engine is announced");
             engine.opened.sockets.send(2, frames);
         }
@@ -151,16 +153,13 @@ async fn bad_messages_on_every_socket_are_dropped_and_counted() {
     peer.opened.sockets.send(0, query.clone());
     peer.opened.sockets.send(0, query);
     peer.receive(0).await;
-    // Nine DEALERs bring six each; what the PUB sends before it is heard is lost, so it is not counted.
-    let is_counted =
-        |status: super::Status| status.dropped.total() >= 9 * 6 + 1 && status.dropped.replayed >= 1;
-    let all = async {
-        while !is_counted(controller.status()) {
-            peer.send(0, &[], "connection_request", &none);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    // Nine DEALERs bring six each; what the PUB sends before it is heard is lost, so it is not
+    // counted.
+    let is_counted = |status: &super::Status| {
+        status.dropped.total() >= 9 * 6 + 1 && status.dropped.replayed >= 1
     };
-    assert!(timeout(WITHIN, all).await.is_ok(), "{:?}", controller.status());
+    let all = timeout(WITHIN, controller.changed(is_counted)).await;
+    assert!(all.is_ok(), "{:?}", controller.status());
     assert!(controller.status().unused.malformed >= 1, "the raw heartbeat socket counts as well");
     peer.opened.sockets.close();
     controller.stop();

@@ -25,6 +25,8 @@ pub struct Flags {
     pub uuid: Option<String>,
     /// Whether standard input is a pipe whose end of file means that the owner is gone.
     pub owner_stdin: bool,
+    /// Run the engine's nanny and no engine.
+    pub nanny: bool,
     pub log_level: LogLevel,
     pub help: bool,
     /// `IPP_CONNECTION_INFO`: the text that takes the place of the file.
@@ -97,6 +99,7 @@ impl Flags {
             id: None,
             uuid: None,
             owner_stdin: false,
+            nanny: false,
             log_level: LogLevel::Info,
             help: false,
             connection_info: set("IPP_CONNECTION_INFO"),
@@ -121,6 +124,7 @@ impl Flags {
                 "debug" => flags.log_level = LogLevel::Debug,
                 "quiet" => flags.log_level = LogLevel::Error,
                 "owner-stdin" => flags.owner_stdin = true,
+                "nanny" => flags.nanny = true,
                 "help" | "h" | "help-all" => flags.help = true,
                 _ if TAKES_VALUE.contains(&name) => {
                     let value = match value {

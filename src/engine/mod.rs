@@ -7,6 +7,7 @@
 //! engine that is announced is usable.
 mod event;
 mod flags;
+mod nanny;
 mod outside;
 mod reply;
 mod request;
@@ -32,6 +33,9 @@ pub fn run(args: Vec<String>) -> i32 {
             return 1;
         }
     };
+    if flags.nanny {
+        return nanny::run();
+    }
     if flags.help {
         // A closed pipe is the reader's choice.
         let _ = std::io::stdout().write_all(HELP.as_bytes());

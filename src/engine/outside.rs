@@ -15,6 +15,7 @@ use tokio::time::sleep_until;
 
 use super::event::{Channel, Effect, Event, Fault, Now, Prepared};
 use super::flags::Flags;
+use super::nanny::Nanny;
 use super::reply::Metadata;
 use super::state::{Engine, Settings};
 use super::workshop::Workshop;
@@ -70,6 +71,9 @@ struct Outside {
     workshop: Workshop,
     compiling: Option<Compiling>,
     owner: Option<pipe::Receiver>,
+    /// Whether nobody watches this process, so that it needs a nanny.
+    alone: bool,
+    nanny: Option<Nanny>,
     state: Engine,
 }
 
@@ -110,7 +114,9 @@ impl Outside {
             worker_events,
             workshop,
             compiling: None,
+            alone: owner.is_none(),
             owner,
+            nanny: None,
             state: Engine::new(settings, now()),
         })
     }
@@ -317,12 +323,27 @@ impl Outside {
         match crate::wire::socket::open(&self.context, "engine", specs) {
             Ok(opened) => {
                 self.joined = Some((opened.sockets, opened.incoming));
+                self.hire(id);
                 tracing::info!("Completed registration with id {id}");
                 None
             }
             Err(error) => {
                 tracing::error!("failed to {error}");
                 Some(1)
+            }
+        }
+    }
+
+    /// Makes sure that the controller hears of a violent end of this process.
+    fn hire(&mut self, id: u32) {
+        if !self.alone {
+            return;
+        }
+        let registration = self.file.endpoint(self.file.registration);
+        match Nanny::start(&registration, &self.file.key, &self.uuid, id) {
+            Ok(nanny) => self.nanny = Some(nanny),
+            Err(error) => {
+                tracing::warn!("there is no nanny, a crash is noticed late: {error}");
             }
         }
     }
@@ -344,6 +365,9 @@ impl Outside {
             sockets.close();
         }
         self.registrar.close();
+        if let Some(nanny) = self.nanny {
+            nanny.dismiss();
+        }
         code
     }
 }

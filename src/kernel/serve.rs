@@ -1,18 +1,19 @@
 //! The kernel's loop: sockets, signals and timers become events, effects become messages. Decides
 //! nothing itself.
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 
 use super::face::{Effect, Event, Face, Moment};
 use super::outbox::Outgoing;
 use super::requests;
-use super::seam::{Report, Work};
+use super::seam::{Outcome, Report, Work};
 use crate::wire::connection::{Channel, FileError, KernelFile};
 use crate::wire::{
     Batch, Context, DroppedCounts, Frames, Kind, Opened, Reader, SocketError, Spec, Writer, socket,
@@ -20,6 +21,9 @@ use crate::wire::{
 
 /// How long the first broadcasts wait for a subscriber.
 const HOLD: Duration = Duration::from_secs(1);
+/// How long an error that is known at once waits for the cells that were sent with its cell, so
+/// that they are aborted. Whoever waits for the reply before the next cell is never hit by it.
+const SETTLE: Duration = Duration::from_millis(20);
 /// How long the executor may take to end its processes; Jupyter kills the kernel after five.
 const FAREWELL: Duration = Duration::from_millis(1500);
 /// How often the parent process is looked at.
@@ -90,7 +94,8 @@ pub async fn serve(bound: Bound, work: UnboundedSender<Work>, reports: Unbounded
     kernel.handle(None);
     while !kernel.exiting {
         let deadline = kernel.face.deadline().map(TokioInstant::from_std);
-        let next_tick = deadline.unwrap_or_else(|| TokioInstant::now() + Duration::from_secs(3600));
+        let next_tick = deadline.unwrap_or_else(far_future);
+        let settles_at = kernel.settles_at();
         tokio::select! {
             biased;
             Some(batch) = kernel.incoming.recv() => kernel.receive(batch),
@@ -98,9 +103,11 @@ pub async fn serve(bound: Bound, work: UnboundedSender<Work>, reports: Unbounded
                 kernel.receive_all();
                 kernel.handle(Some(Event::Report(report)));
             }
-            Some(report) = kernel.own_reports.recv() => {
+            () = sleep_until(settles_at) => {
                 kernel.receive_all();
-                kernel.handle(Some(Event::Report(report)));
+                if let Some((_, report)) = kernel.settling.pop_front() {
+                    kernel.handle(Some(Event::Report(report)));
+                }
             }
             () = sleep_until(next_tick) => kernel.handle(Some(Event::Tick)),
             () = sleep_until(hold_over), if kernel.held => {
@@ -126,9 +133,8 @@ struct Kernel {
     incoming: UnboundedReceiver<Batch>,
     work: UnboundedSender<Work>,
     reports: UnboundedReceiver<Report>,
-    /// Reports of the face to itself. Unbounded, but never more than one per running cell.
-    own_sender: UnboundedSender<Report>,
-    own_reports: UnboundedReceiver<Report>,
+    /// Reports of the face to itself and when they are due: at most one per running cell.
+    settling: VecDeque<(TokioInstant, Report)>,
     held: bool,
     exiting: bool,
 }
@@ -147,7 +153,6 @@ impl Kernel {
         let Value::Object(ports) = requests::connect_ports(file) else {
             unreachable!("the ports are an object")
         };
-        let (own_sender, own_reports) = unbounded_channel();
         tracing::info!(%session, path = %settings.connection_file.display(), "the kernel listens");
         Self {
             face: Face::new(&session, &kernel_id, ports),
@@ -157,11 +162,14 @@ impl Kernel {
             incoming,
             work,
             reports,
-            own_sender,
-            own_reports,
+            settling: VecDeque::new(),
             held: false,
             exiting: false,
         }
+    }
+
+    fn settles_at(&self) -> TokioInstant {
+        self.settling.front().map_or_else(far_future, |(due, _)| *due)
     }
 
     /// Handles everything that has arrived, so that an error finds the queue as it is.
@@ -210,8 +218,12 @@ impl Kernel {
                         tracing::error!("the executor is gone");
                     }
                 }
-                // The receiver is ours and open.
-                Effect::Report(report) => drop(self.own_sender.send(report)),
+                Effect::Report(report) => {
+                    let failed =
+                        matches!(&report, Report::Done { outcome: Outcome::Error { .. }, .. });
+                    let delay = if failed { SETTLE } else { Duration::ZERO };
+                    self.settling.push_back((TokioInstant::now() + delay, report));
+                }
                 Effect::Exit => self.exiting = true,
             }
         }
@@ -262,6 +274,10 @@ fn open(context: &Context, path: &Path) -> Result<(KernelFile, Opened), KernelEr
     let opened = socket::open(context, "jupyter", specs).map_err(KernelError::Socket)?;
     file.fill_ports(path, &opened.endpoints).map_err(KernelError::File)?;
     Ok((file, opened))
+}
+
+fn far_future() -> TokioInstant {
+    TokioInstant::now() + Duration::from_secs(3600)
 }
 
 /// Ends when the process that started the kernel has ended; never, if it is not our parent (a

@@ -135,7 +135,7 @@ def test_errors_of_engines_are_one_composite_error(kernel):
     cell = kernel.fails('%%px\npanic!("engine {} says no", prust::engine_id())', "CompositeError")
     assert cell.error.count("says no") >= N
     assert "0" in cell.error and "3" in cell.error
-    cell = kernel.fails('%%px\nlet wrong: i32 = "a";', "E0308", ":1:18")
+    cell = kernel.fails('%%px\nlet wrong: i32 = "a";', "E0308", ":2:18")
 
 
 def test_an_interrupt_stops_the_engines_and_keeps_their_variables(kernel):
@@ -190,7 +190,7 @@ def test_map_apply_push_and_pull(kernel):
     assert results(kernel.ok("%px words.len()").shown) == dict.fromkeys(range(N), "2")
     kernel.ok("%px let mine = prust::engine_id() as u64 * 11;")
     assert kernel.ok('dv.pull::<u64>("mine").get()?').text == "[0, 11, 22, 33]"
-    assert kernel.ok('dv.apply_with(Reference::<u64>::new("mine"), square).get()?').text == "[0, 121, 484, 1089]"
+    assert kernel.ok('dv.apply_with(Reference::<u64>::new("mine"), |n: Reference<u64>| *n + 1).get()?').text == "[1, 12, 23, 34]"
 
 
 def test_a_handle_knows_its_times_and_its_tasks(kernel):
@@ -199,12 +199,12 @@ def test_a_handle_knows_its_times_and_its_tasks(kernel):
     assert kernel.ok("naps.wait(); (naps.ready(), naps.progress(), naps.len())").text == "(true, 8, 8)"
     assert kernel.ok("naps.serial_time()? >= std::time::Duration::from_millis(400)").text == "true"
     assert kernel.ok("naps.speedup()? > 1.0 && naps.wall_time()? <= naps.elapsed()").text == "true"
-    assert kernel.ok("naps.metadata().iter().all(|t| t.started <= t.completed && t.engine_id.is_some())").text == "true"
+    assert kernel.ok("naps.metadata()?.iter().all(|t| t.started <= t.completed && t.engine_id.is_some())").text == "true"
 
 
 def test_a_failed_item_leaves_the_others(kernel):
     kernel.ok('fn picky(n: i32) -> i32 { if n == 3 { panic!("not {n}") } n * 10 }')
-    assert kernel.ok("lv.map(picky, 1..=4).results().iter().filter(|r| r.is_ok()).count()").text == "3"
+    assert kernel.ok("lv.map(picky, 1..=4).results()?.iter().filter(|r| r.is_ok()).count()").text == "3"
     kernel.fails("lv.map(picky, 1..=4).get()?", "not 3")
 
 
@@ -213,16 +213,18 @@ CLEAR_ERRORS = {
         "let captured = 5u64;\nlv.map(|n: u64| n + captured, 0..3u64).get()?", ["map_with", ":2:"]
     ),
     "a reference to nothing": (
-        'dv.apply_with(Reference::<u64>::new("never_made"), |n: u64| n).get()?', ["never_made"]
+        'dv.apply_with(Reference::<u64>::new("never_made"), |n: Reference<u64>| *n).get()?',
+        ["RemoteError", "`never_made`"],
     ),
     "a reference of another type": (
-        'dv.push("a_word", &"x".to_string()).get()?;\ndv.apply_with(Reference::<u64>::new("a_word"), |n: u64| n).get()?',
-        ["a_word", "String"],
+        'dv.push("a_word", &"x".to_string()).get()?;\n'
+        'dv.apply_with(Reference::<u64>::new("a_word"), |n: Reference<u64>| *n).get()?',
+        ["`a_word`", "String", "u64"],
     ),
     "a result that cannot be sent": (
         "struct Bare;\nlv.map(|_: u32| Bare, 0..3u32).get()?", ["Bare", "Serialize"]
     ),
-    "a pull of nothing": ('dv.pull::<u64>("never_made").get()?', ["never_made"]),
+    "a pull of nothing": ('dv.pull::<u64>("never_made").get()?', ["`never_made`"]),
 }
 
 
@@ -242,7 +244,7 @@ def test_a_timeout_leaves_the_work_running(kernel):
 def test_cancel_ends_running_calls(kernel):
     kernel.ok("let endless = lv.chunksize(1).map(|_: u8| -> u8 { loop { std::hint::spin_loop() } }, 0..8u8);")
     kernel.ok("endless.cancel(); endless.wait();", seconds=20)
-    assert kernel.ok("endless.results().iter().all(|r| r.is_err())").text == "true"
+    assert kernel.ok("endless.results()?.iter().all(|r| r.is_err())").text == "true"
     assert results(kernel.ok("%px prust::engine_id()").shown) == {engine: str(engine) for engine in range(N)}
 
 
@@ -278,8 +280,7 @@ def test_a_killed_engine_is_an_engine_error_and_the_pool_is_refilled(fresh):
     running.until(lambda _: "EngineError" in Shown(running), seconds=10)
     kernel.interrupt()
     cell = running.finish(seconds=10)
-    assert cell.status == "error" and "EngineError" in cell.error
-    assert "SIGKILL" in cell.error or "killed" in cell.error
+    assert cell.status == "error" and ("SIGKILL" in Shown(running) or "killed" in Shown(running))
     kernel.ok("rc.wait_for_engines(2, std::time::Duration::from_secs(10))?;")
     assert len(results(kernel.ok("%px 1").shown)) == 2
 
@@ -295,7 +296,7 @@ def test_waiting_work_of_a_killed_engine_moves_on(fresh):
     kernel.ok("while many.progress() < 4 { std::thread::yield_now(); }")
     engine_processes(kernel)[0].send_signal(signal.SIGKILL)
     kernel.ok("many.wait();", seconds=30)
-    failed = int(kernel.ok("many.results().iter().filter(|r| r.is_err()).count()").text)
+    failed = int(kernel.ok("many.results()?.iter().filter(|r| r.is_err()).count()").text)
     assert failed <= 2, "only what ran on the killed engine is lost"
     if failed:
         kernel.fails("many.get()?", "EngineError")

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
 use super::tell::Fault;
@@ -11,6 +12,7 @@ use crate::cell::{Delta, Namespace};
 use crate::compile::{Cell, Compiled, Failed};
 use crate::kernel::magics::{CellMagic, Magic, Part, PxOptions};
 use crate::kernel::seam::{Outcome, Report, Run};
+use crate::wire::jupyter::Object;
 
 /// What compiling a local cell gave.
 pub(super) type Compilation = Result<Compiled, Failed>;
@@ -25,6 +27,8 @@ pub(super) enum Step {
     Px { options: PxOptions, code: String },
     WriteFile { path: String, append: bool, body: String },
     Shell(String),
+    /// One of the request's `user_expressions`, evaluated once the cell has succeeded.
+    Expression { name: String, code: String },
     /// Says how long the run took.
     Time,
     Opt(u8),
@@ -56,6 +60,10 @@ pub(super) struct Job {
     pub(super) stage: Stage,
     pub(super) started: std::time::Instant,
     pub(super) interrupted: bool,
+    /// The user expression being evaluated, and what it has shown.
+    pub(super) expression: Option<(String, Object)>,
+    /// What the reply asks the frontend to do (`page`).
+    pub(super) payload: Vec<Value>,
 }
 
 /// The steps of a cell, outermost wrap first.
@@ -94,6 +102,9 @@ fn steps(run: &Run, autopx: bool) -> VecDeque<Step> {
     if timed {
         steps.push_back(Step::Time);
     }
+    for (name, code) in &run.expressions {
+        steps.push_back(Step::Expression { name: name.clone(), code: code.clone() });
+    }
     steps
 }
 
@@ -103,7 +114,16 @@ impl Executor {
         let id = self.next_number();
         let steps = steps(&run, self.parallel.autopx);
         let started = std::time::Instant::now();
-        self.job = Some(Job { id, run, steps, stage: Stage::Ready, started, interrupted: false });
+        self.job = Some(Job {
+            id,
+            run,
+            steps,
+            stage: Stage::Ready,
+            started,
+            interrupted: false,
+            expression: None,
+            payload: Vec::new(),
+        });
         self.advance();
     }
 
@@ -136,6 +156,12 @@ impl Executor {
             Step::Px { options, code } => self.start_px(options, code),
             Step::WriteFile { path, append, body } => self.write_file(&path, append, &body),
             Step::Shell(command) => self.start_shell(command),
+            Step::Expression { name, code } => {
+                if let Some(job) = &mut self.job {
+                    job.expression = Some((name, Object::new()));
+                }
+                self.compile_local(&code)
+            }
             Step::Time => self.say_time(),
             Step::Opt(level) => self.set_opt(Some(level)),
         }
@@ -149,11 +175,18 @@ impl Executor {
     }
 
     pub(super) fn succeed(&mut self) {
-        self.finish(Outcome::Ok { payload: Vec::new() });
+        let payload = self.job.as_mut().map(|job| std::mem::take(&mut job.payload));
+        self.finish(Outcome::Ok { payload: payload.unwrap_or_default() });
     }
 
     pub(super) fn fail(&mut self, fault: Fault) {
         let Fault { ename, evalue, traceback } = fault;
+        // A user expression that fails is a value of its own; the cell has succeeded.
+        if self.end_expression(json!({
+            "status": "error", "ename": ename, "evalue": evalue, "traceback": traceback,
+        })) {
+            return self.go_on();
+        }
         self.finish(Outcome::Error { ename, evalue, traceback });
     }
 
@@ -164,8 +197,21 @@ impl Executor {
         }
     }
 
+    /// Reports the user expression being evaluated, if there is one.
+    fn end_expression(&mut self, value: Value) -> bool {
+        let Some(job) = &mut self.job else { return false };
+        let Some((name, _)) = job.expression.take() else { return false };
+        let run = job.run.run;
+        self.report(Report::Expression { run, name, value });
+        true
+    }
+
     /// The next step, after the one before has succeeded.
     pub(super) fn go_on(&mut self) {
+        let shown = self.job.as_mut().and_then(|job| job.expression.as_mut());
+        if let Some(data) = shown.map(|(_, data)| std::mem::take(data)) {
+            self.end_expression(json!({ "status": "ok", "data": data, "metadata": {} }));
+        }
         self.set_stage(Stage::Ready);
         self.advance();
     }

@@ -97,6 +97,11 @@ impl Executor {
             None => data.to_vec(),
         };
         let data = bundle(data.iter().map(|(mime, text)| (mime.as_str(), text.as_str())));
+        let expression = self.job.as_mut().and_then(|job| job.expression.as_mut());
+        if let (DisplayKind::Result, Some((_, shown))) = (kind, expression) {
+            *shown = data;
+            return;
+        }
         let metadata = Object::new();
         self.report(match kind {
             DisplayKind::Result => Report::Result { run, data, metadata },

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
@@ -49,7 +50,10 @@ impl Executor {
             Magic::Env(env) => self.env(env),
             Magic::LsMagic => self.show(magics::list()),
             Magic::Help { topic } => self.help(topic.as_deref()),
-            Magic::QuickRef => self.show(magics::quick_reference()),
+            Magic::QuickRef => {
+                self.page(&magics::quick_reference());
+                Ok(())
+            }
             Magic::Shell { command } => self.start_shell(command),
         }
     }
@@ -57,6 +61,15 @@ impl Executor {
     fn show(&self, text: impl Into<String>) -> Performed {
         self.show_text(self.latest_run, text.into());
         Ok(())
+    }
+
+    /// Has the frontend show a text in its pager.
+    fn page(&mut self, text: &str) {
+        if let Some(job) = &mut self.job {
+            job.payload.push(json!({
+                "source": "page", "data": { "text/plain": text }, "start": 0,
+            }));
+        }
     }
 
     fn help(&self, topic: Option<&str>) -> Performed {

@@ -12,7 +12,7 @@ use super::tell::{Fault, red};
 use super::{Event, Executor};
 use crate::cell::plan::ENTRY;
 use crate::cell::{Delta, Namespace};
-use crate::client::{CellRun, CellWork, ClientEvent, Command, Output, Signal, SubmissionId};
+use crate::client::{CellRun, CellWork, ClientEvent, Command, Output, SubmissionId};
 use crate::compile::{Cell, Compiled, Failed};
 use crate::kernel::magics::{GroupBy, PxOptions};
 use crate::kernel::seam::{Report, RunId};
@@ -264,6 +264,9 @@ impl Executor {
                     self.engine_finished(submission, engine, task.status == "ok", &prust);
                 }
             }
+            ClientEvent::Defined { engine, delta } => {
+                self.parallel.mirrors.entry(engine).or_default().apply(&delta);
+            }
             ClientEvent::Output { submission, engine, output } => {
                 self.engine_output(submission, engine, output);
             }
@@ -368,7 +371,9 @@ impl Executor {
         }
         self.end_lines(tag);
         let streamed = self.parallel.cells.get(&tag).is_some_and(PxCell::streams);
-        if !streamed {
+        if streamed {
+            self.show_values(tag);
+        } else {
             self.show_outputs(tag, cell_run, None);
         }
         let was_interrupted = self.job.as_ref().is_some_and(|job| job.interrupted);
@@ -489,10 +494,6 @@ impl Executor {
             Some(fault) => Err(fault),
             None => Ok(()),
         }
-    }
-
-    pub(super) fn interrupt_engines(&self) {
-        self.command(Command::Signal { targets: Targets::All, signal: Signal::Interrupt });
     }
 }
 

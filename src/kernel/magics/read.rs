@@ -158,8 +158,8 @@ fn cell_magic(spec: &Spec, text: &str, body: &dyn Fn() -> String) -> Result<Wrap
 
 fn line_magic(text: &str, colon: bool) -> Result<Magic, String> {
     let sign = if colon { ":" } else { "%" };
-    if text.starts_with('%') {
-        let name = name_of(&text[1..]);
+    if let Some(text) = text.strip_prefix('%') {
+        let name = name_of(text);
         return Err(match find(name) {
             Some(spec) if spec.is_cell() => format!("%%{name} has to be the cell's first line"),
             Some(_) => format!("{name} is written with one %: %{name}"),

@@ -48,7 +48,8 @@ impl Executor {
                 stream_report(self, run, stderr, text);
             }
             Output::Display { content, .. } => show_display(self, run, engine, content, false),
-            Output::Result { content } => show_display(self, run, engine, content, true),
+            // Values come at the end, in the order of engines.
+            Output::Result { .. } => (),
             // The run's own outcome tells it, once for all engines.
             Output::Error { .. } => (),
         }
@@ -61,6 +62,23 @@ impl Executor {
         let open = std::mem::take(&mut cell.open_lines);
         for ((_, stderr), ()) in open {
             stream_report(self, run, stderr, "\n".to_owned());
+        }
+    }
+
+    /// Shows the engines' values, in the order of engines.
+    pub(super) fn show_values(&self, tag: u64) {
+        let Some(cell) = self.parallel.cells.get(&tag) else { return };
+        let mut values: Vec<(EngineId, &Value)> = cell
+            .outputs
+            .iter()
+            .filter_map(|(engine, output)| match output {
+                Output::Result { content } => Some((*engine, content)),
+                _ => None,
+            })
+            .collect();
+        values.sort_by_key(|(engine, _)| *engine);
+        for (engine, content) in values {
+            show_display(self, cell.run, engine, content.clone(), true);
         }
     }
 

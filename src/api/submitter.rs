@@ -1,0 +1,129 @@
+//! From a checked call to a submission: encodes arguments and items, asks the client. Generic only where a
+//! value is encoded, so that cells compile little of it.
+
+use crate::call::{Place, Value};
+use crate::codec::{self, CodecError};
+use crate::error::{Error, Result};
+use crate::items::{self, Items, Lengths};
+use crate::request::{Call, Options, Submit, Work};
+use crate::submission::Submission;
+use crate::targets::Targets;
+use prust_runtime::call::Trampoline;
+use std::path::Path;
+
+/// What all views do with a call once it has been checked.
+pub(crate) struct Submitter<'a> {
+    pub(crate) cluster: u32,
+    pub(crate) targets: &'a Targets,
+    pub(crate) balanced: bool,
+    pub(crate) options: &'a Options,
+}
+
+impl Submitter<'_> {
+    pub(crate) fn submit(&self, work: Result<(Work, Vec<u8>)>) -> Submission {
+        match work {
+            Ok((work, body)) => {
+                let (targets, options) = (self.targets.clone(), self.options.clone());
+                let submit = Submit { work, targets, balanced: self.balanced, options };
+                Submission::submit(self.cluster, submit, &body)
+            }
+            Err(error) => Submission::refused(self.cluster, error),
+        }
+    }
+
+    pub(crate) fn apply(&self, place: Result<Place>, shared: Result<Vec<u8>>) -> Submission {
+        self.submit(place.and_then(|place| {
+            let body = place.prefix(shared?);
+            let (prefix, lengths) = (body.len() as u64, NO_ITEMS);
+            Ok((Work::Apply { call: named(place, "apply", false), prefix, lengths }, body))
+        }))
+    }
+
+    pub(crate) fn map(
+        &self,
+        place: Result<Place>,
+        shared: Result<Vec<u8>>,
+        items: Result<Items>,
+    ) -> Submission {
+        self.submit(place.and_then(|place| {
+            let mut body = place.prefix(shared?);
+            let prefix = body.len() as u64;
+            let Items { lengths, bytes } = items?;
+            body.extend_from_slice(&bytes);
+            Ok((Work::Map { call: named(place, "map", false), prefix, lengths }, body))
+        }))
+    }
+
+    /// A helper of this crate, given a variable's name, and items in the case of `scatter` and `push`.
+    pub(crate) fn helper(
+        &self,
+        (trampoline, method): (Trampoline, &str),
+        name: &str,
+        defines: Option<&str>,
+        items: Result<Items>,
+    ) -> Submission {
+        let work = || {
+            let place = Place::of_helper(trampoline, &format!("{method}({name:?})"))?;
+            let shared = codec::to_bytes(name)
+                .map_err(|error| Error::not_serializable("the name", &error))?;
+            let mut body = place.prefix(shared);
+            let prefix = body.len() as u64;
+            let mut call = named(place, method, true);
+            call.defines = defines.map(|ty| (name.to_owned(), ty.to_owned())).into_iter().collect();
+            let Items { lengths, bytes } = items?;
+            body.extend_from_slice(&bytes);
+            let work = match method {
+                "scatter" => Work::Map { call, prefix, lengths },
+                _ => Work::Apply { call, prefix, lengths },
+            };
+            Ok((work, body))
+        };
+        self.submit(work())
+    }
+}
+
+const NO_ITEMS: Lengths = Lengths::Fixed { n: 0, size: 0 };
+
+pub(crate) fn no_items() -> Result<Items> {
+    Ok(Items { lengths: NO_ITEMS, bytes: Vec::new() })
+}
+
+fn named(place: Place, method: &str, per_task: bool) -> Call {
+    let Place { library, offset, name, .. } = place;
+    Call { library, offset, name, method: method.to_owned(), defines: Vec::new(), per_task }
+}
+
+/// Drains and encodes the items of a map.
+pub(crate) fn encoded<T: Value>(items: impl IntoIterator<Item = T>) -> Result<Items> {
+    let mut values = Vec::new();
+    values.extend(items);
+    written(items::write_items(&values))
+}
+
+#[inline(never)]
+pub(crate) fn written(items: Result<Items, (u64, CodecError)>) -> Result<Items> {
+    items.map_err(|(idx, error)| Error::not_serializable(format!("item {idx}"), &error))
+}
+
+/// The one value of a `push` as an item.
+#[inline(never)]
+pub(crate) fn pushed(name: &str, bytes: Result<Vec<u8>, CodecError>) -> Result<Items> {
+    let bytes = bytes.map_err(|error| Error::not_serializable(format!("`{name}`"), &error))?;
+    let size = u32::try_from(bytes.len()).map_err(|_| Error::NotSerializable {
+        what: format!("`{name}`"),
+        reason: "it takes 4 GiB or more".to_owned(),
+    })?;
+    Ok(Items { lengths: Lengths::Fixed { n: 1, size }, bytes })
+}
+
+pub(crate) fn args<A: Value>(args: &A) -> Result<Vec<u8>> {
+    items::write_value(args).map_err(|error| Error::not_serializable("the argument", &error))
+}
+
+pub(crate) fn read_cell(path: &Path) -> Result<(Work, Vec<u8>)> {
+    let source = std::fs::read_to_string(path).map_err(|error| Error::NotSerializable {
+        what: format!("the file {}", path.display()),
+        reason: error.to_string(),
+    })?;
+    Ok((Work::Execute { source }, Vec::new()))
+}
