@@ -1,5 +1,5 @@
-//! The api's one way to the kernel's cluster client: encodes a request, waits at the runtime's door, decodes
-//! the answer. An interrupt unwinds the cell from here.
+//! The api's one way to the kernel's cluster client: encodes a request, waits at the runtime's
+//! door, decodes the answer. An interrupt unwinds the cell from here.
 
 use crate::codec;
 use crate::request::{Answer, Asked, Fault, Request, TOPIC};
@@ -41,7 +41,8 @@ pub(crate) fn tell(cluster: u32, request: Request) {
     }
 }
 
-/// An answer of the wrong kind: a fault of ours, told as an error rather than a panic in the user's cell.
+/// An answer of the wrong kind: a fault of ours, told as an error rather than a panic in the user's
+/// cell.
 pub(crate) fn unexpected(answer: &Answer) -> Error {
     Error::Disconnected { reason: format!("an answer that does not fit the question: {answer:?}") }
 }

@@ -1,6 +1,7 @@
-//! Functions that travel by place: the checks on `f`, and the trampolines that a worker calls, which decode
-//! arguments, run the function item by item and encode every outcome. The user's function has no size (a
-//! function item, a closure without captures) or is a function pointer, located and sent as such.
+//! Functions that travel by place: the checks on `f`, and the trampolines that a worker calls,
+//! which decode arguments, run the function item by item and encode every outcome. The user's
+//! function has no size (a function item, a closure without captures) or is a function pointer,
+//! located and sent as such.
 #![expect(unsafe_code, reason = "makes a checked function value from its place in a library")]
 
 use crate::codec::{self, CodecError};
@@ -18,7 +19,8 @@ pub trait Value: Serialize + DeserializeOwned + 'static {}
 
 impl<T: Serialize + DeserializeOwned + 'static> Value for T {}
 
-/// Refuses closures that capture something, when the user's cell is compiled and at the call itself.
+/// Refuses closures that capture something, when the user's cell is compiled and at the call
+/// itself.
 macro_rules! assert_callable {
     ($f:ty) => {
         const {
@@ -26,9 +28,9 @@ macro_rules! assert_callable {
                 size_of::<$f>() == 0
                     || (size_of::<$f>() == size_of::<fn()>()
                         && size_of::<Option<$f>>() == size_of::<$f>()),
-                "this closure captures variables, so it cannot run on an engine: hand them over with \
-                 map_with(shared, f, items) or apply_with(args, f), or name an engine's own variable with \
-                 Reference::<T>::new(\"x\")"
+                "this closure captures variables, so it cannot run on an engine: hand them over \
+                 with map_with(shared, f, items) or apply_with(args, f), or name an engine's own \
+                 variable with Reference::<T>::new(\"x\")"
             );
         }
     };
@@ -92,7 +94,8 @@ impl Place {
     }
 }
 
-/// `a::b::is_prime` is `is_prime`; a closure is named after the function it stands in, if that has a name.
+/// `a::b::is_prime` is `is_prime`; a closure is named after the function it stands in, if that has
+/// a name.
 fn short_name(path: &str) -> String {
     let plain = path.split('<').next().unwrap_or(path);
     if plain.contains("{{closure}}") {
@@ -109,13 +112,13 @@ fn short_name(path: &str) -> String {
 /// The function that [`Place::of`] named.
 fn function<F: Copy + 'static>(prefix: &Prefix) -> Result<F, Failure> {
     if size_of::<F>() == 0 {
-        // SAFETY: `F` has no bytes, so there is nothing to initialise, and it has a value: the submitting
-        // side held one, and copied it (`F: Copy`).
-        return Ok(unsafe { std::mem::MaybeUninit::<F>::uninit().assume_init() });
+        // SAFETY: `F` has no bytes, so a dangling aligned pointer may be read, and it has a value:
+        // the submitting side held one, and copied it (`F: Copy`).
+        return Ok(unsafe { std::ptr::NonNull::<F>::dangling().read() });
     }
     let address = address(prefix)?;
-    // SAFETY: `Place::of` refused every `F` with a size that is not a function pointer, and located the
-    // pointer by content-addressed library and offset, so `address` is that same function here.
+    // SAFETY: `Place::of` refused every `F` with a size that is not a function pointer, and located
+    // the pointer by content-addressed library and offset, so `address` is that same function here.
     Ok(unsafe { std::mem::transmute_copy::<*const (), F>(&address) })
 }
 
@@ -128,8 +131,8 @@ fn address(prefix: &Prefix) -> Result<*const (), Failure> {
     call::at(library, *offset).map_err(lost)
 }
 
-/// Runs a call: failures of its frame (not of items) come back as the worker's own failure type. Takes the
-/// work as `dyn`, so that nothing of this is compiled again in cells.
+/// Runs a call: failures of its frame (not of items) come back as the worker's own failure type.
+/// Takes the work as `dyn`, so that nothing of this is compiled again in cells.
 #[inline(never)]
 fn run(
     payload: &[u8],

@@ -82,8 +82,8 @@ impl Client {
         }
     }
 
-    /// A view on engines that each do the work: `..`, `0`, `[0, 2]`, `0..3`, `(..).step_by(2)`, `"::2"`,
-    /// `"all"`. Never fails: an unknown id is an error of the first result.
+    /// A view on engines that each do the work: `..`, `0`, `[0, 2]`, `0..3`, `(..).step_by(2)`,
+    /// `"::2"`, `"all"`. Never fails: an unknown id is an error of the first result.
     pub fn direct_view(&self, targets: impl IntoTargets) -> DirectView {
         let (cluster, targets) = (self.cluster, targets.into_targets());
         DirectView { cluster, targets, options: Options::default() }

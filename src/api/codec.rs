@@ -1,6 +1,6 @@
-//! How values travel: compact, little-endian, not self-describing, through serde. Both ends are the same
-//! source, so there is no version in the bytes. Malformed input is an error, never a panic, and a length
-//! never allocates more than the input could hold. Knows nothing of messages.
+//! How values travel: compact, little-endian, not self-describing, through serde. Both ends are the
+//! same source, so there is no version in the bytes. Malformed input is an error, never a panic,
+//! and a length never allocates more than the input could hold. Knows nothing of messages.
 
 mod read;
 mod write;

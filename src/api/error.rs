@@ -1,5 +1,5 @@
-//! What can go wrong with parallel work, by ipyparallel's names: one `Error` for `?`, printed so that a
-//! traceback in a notebook reads well.
+//! What can go wrong with parallel work, by ipyparallel's names: one `Error` for `?`, printed so
+//! that a traceback in a notebook reads well.
 
 use crate::targets::TargetError;
 use crate::{EngineId, codec::CodecError};
@@ -199,7 +199,8 @@ pub enum RemoteKind {
     Dependency,
 }
 
-/// The failure of one task or item on an engine. One pointer wide, so that a million results stay small.
+/// The failure of one task or item on an engine. One pointer wide, so that a million results stay
+/// small.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct RemoteError(Box<RemoteFailure>);
 

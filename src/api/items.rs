@@ -1,5 +1,5 @@
-//! Many values side by side: a table of lengths and their bytes, so that a range of items can be cut out
-//! without reading them. Vectors of plain numbers are copied as a whole.
+//! Many values side by side: a table of lengths and their bytes, so that a range of items can be
+//! cut out without reading them. Vectors of plain numbers are copied as a whole.
 
 use crate::codec::{self, CodecError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -170,7 +170,8 @@ pub fn read_items<T: DeserializeOwned + 'static>(
     Ok(())
 }
 
-/// The items of a table one by one. Not an `Iterator`, so that nothing of it is compiled again in cells.
+/// The items of a table one by one. Not an `Iterator`, so that nothing of it is compiled again in
+/// cells.
 struct Cuts<'a> {
     lengths: &'a Lengths,
     rest: &'a [u8],
@@ -197,8 +198,8 @@ impl<'a> Cuts<'a> {
 
 macro_rules! numbers {
     ($($type:ty),*) => {
-        /// The whole vector at once when it holds plain numbers. Works on `dyn Any` so that it is compiled
-        /// and optimised once, with this crate, and not in every cell.
+        /// The whole vector at once when it holds plain numbers. Works on `dyn Any` so that it is
+        /// compiled and optimised once, with this crate, and not in every cell.
         #[inline(never)]
         fn write_numbers(values: &dyn Any) -> Option<Items> {
             $(if let Some(values) = values.downcast_ref::<Vec<$type>>() {
@@ -273,8 +274,8 @@ macro_rules! numbers {
 
 numbers!(u8, i8, u16, i16, u32, i32, u64, i64, u128, i128, f32, f64);
 
-/// Writes one value at the end of `bytes`, copying vectors of plain numbers as a whole. The bytes are the
-/// same either way.
+/// Writes one value at the end of `bytes`, copying vectors of plain numbers as a whole. The bytes
+/// are the same either way.
 ///
 /// # Errors
 /// As [`codec::append`].

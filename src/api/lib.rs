@@ -1,9 +1,10 @@
-//! prust: what a cell writes. `Client`, views, `AsyncResult`, `Reference`, display. Compiled by the user's
-//! own toolchain as the base library of all cells; it asks the kernel for everything and opens no socket.
+//! prust: what a cell writes. `Client`, views, `AsyncResult`, `Reference`, display. Compiled by the
+//! user's own toolchain as the base library of all cells; it asks the kernel for everything and
+//! opens no socket.
 //!
-//! Reading order: [`Client`] and the views, the results, then [`request`] (what is asked of the kernel),
-//! [`outcome`] and [`items`] (the bytes of a call), [`codec`] (the bytes of a value). The kernel's cluster
-//! client uses the last four and [`targets`] from the other side.
+//! Reading order: [`Client`] and the views, the results, then [`request`] (what is asked of the
+//! kernel), [`outcome`] and [`items`] (the bytes of a call), [`codec`] (the bytes of a value). The
+//! kernel's cluster client uses the last four and [`targets`] from the other side.
 
 mod ask;
 mod call;
@@ -50,8 +51,8 @@ pub mod prelude {
     };
 }
 
-/// A type as a cell can write it: `std::any::type_name` with the private paths of std replaced by public
-/// ones.
+/// A type as a cell can write it: `std::any::type_name` with the private paths of std replaced by
+/// public ones.
 pub(crate) fn type_text<T: ?Sized>() -> String {
     public_paths(std::any::type_name::<T>())
 }

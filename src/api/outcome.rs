@@ -1,5 +1,6 @@
-//! The bytes of one call: what a trampoline is given (payload) and what it gives back (outcomes of its
-//! items). The client cuts payloads together and counts outcomes; only trampolines know the types.
+//! The bytes of one call: what a trampoline is given (payload) and what it gives back (outcomes of
+//! its items). The client cuts payloads together and counts outcomes; only trampolines know the
+//! types.
 
 use crate::codec::{self, CodecError};
 use crate::items::{Items, ItemsWriter, Lengths};
@@ -42,7 +43,8 @@ impl From<frame::Failure> for Failure {
 /// The part of a payload that all tasks of a submission share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prefix {
-    /// The user's function as (library, offset) when it is a pointer; a function item has no address to send.
+    /// The user's function as (library, offset) when it is a pointer; a function item has no
+    /// address to send.
     pub function: Option<(String, u64)>,
     /// Encoded arguments of `apply_with`, shared value of `map_with`, name of a variable.
     #[serde(with = "crate::codec::raw")]

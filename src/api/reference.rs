@@ -1,5 +1,5 @@
-//! `Reference::<T>::new("x")`: an argument that is the engine's own variable `x`. It travels as a name and
-//! is resolved where the arguments are read; it can be used during that call only.
+//! `Reference::<T>::new("x")`: an argument that is the engine's own variable `x`. It travels as a
+//! name and is resolved where the arguments are read; it can be used during that call only.
 #![expect(unsafe_code, reason = "a reference lends a slot's value for the length of one call")]
 
 use crate::outcome::Failure;
@@ -46,13 +46,14 @@ impl<T> Deref for Reference<T> {
         let (value, call) = self.value.unwrap_or((std::ptr::null(), 0));
         assert!(
             call != 0 && CALL.get() == call,
-            "Reference to `{}` is the engine's variable: it can be used only inside the function that was \
-             called with it",
+            "Reference to `{}` is the engine's variable: it can be used only inside the function \
+             that was called with it",
             self.name
         );
-        // SAFETY: the slot's box was found in this very call (the assertion above). Slots change only
-        // between calls or through `push` and `scatter`, which are calls of their own on this thread, and
-        // the value is boxed, so that it does not move while its slot is lent to `slots::with`.
+        // SAFETY: the slot's box was found in this very call (the assertion above). Slots change
+        // only between calls or through `push` and `scatter`, which are calls of their own on this
+        // thread, and the value is boxed, so that it does not move while its slot is lent to
+        // `slots::with`.
         unsafe { &*value }
     }
 }

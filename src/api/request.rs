@@ -1,5 +1,6 @@
-//! What a cell asks the kernel's cluster client, and what it answers: one pair of enums. The head of a
-//! request or answer is one of these in [`crate::codec`]; large bytes (payloads, values) are its body.
+//! What a cell asks the kernel's cluster client, and what it answers: one pair of enums. The head
+//! of a request or answer is one of these in [`crate::codec`]; large bytes (payloads, values) are
+//! its body.
 
 use crate::items::Lengths;
 use crate::outcome::Failure;
@@ -11,7 +12,8 @@ use std::time::{Duration, SystemTime};
 /// The topic under which the worker's door carries these.
 pub const TOPIC: &str = "client";
 
-/// Values sent back in one answer at most, unless one task's value alone is larger; the rest is asked for again.
+/// Values sent back in one answer at most, unless one task's value alone is larger; the rest is
+/// asked for again.
 pub const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 /// A request with the cluster it is for.
@@ -35,7 +37,7 @@ pub enum Request {
         timeout: Option<Duration>,
     },
     /// Body: the bytes that [`Work`] says.
-    Submit(Submit),
+    Submit(Box<Submit>),
     /// Values of finished tasks, from the `from`th on.
     Results {
         submission: u64,

@@ -1,5 +1,5 @@
-//! `AsyncResult<T>` and `AsyncMapResult<R>`: what a submitting call gives at once. Each is a handle; values,
-//! states and times are asked for when wanted.
+//! `AsyncResult<T>` and `AsyncMapResult<R>`: what a submitting call gives at once. Each is a
+//! handle; values, states and times are asked for when wanted.
 
 use crate::EngineId;
 use crate::call::Value;
@@ -269,8 +269,8 @@ impl<R: Value> AsyncMapResult<R> {
     /// The values in order; waits for all of them.
     ///
     /// # Errors
-    /// [`Error::CompositeError`] when some failed (the failure itself when there is but one value), or
-    /// whatever kept the work from being submitted.
+    /// [`Error::CompositeError`] when some failed (the failure itself when there is but one value),
+    /// or whatever kept the work from being submitted.
     pub fn get(&self) -> Result<Vec<R>> {
         values(&self.submission, None)
     }
@@ -309,8 +309,8 @@ impl<R: Value> AsyncMapResult<R> {
         Ok(engines.into_iter().flatten().zip(values).collect())
     }
 
-    /// Values and failures as they are wanted, while the rest still runs: in order, or as they arrive when
-    /// the view was `unordered`.
+    /// Values and failures as they are wanted, while the rest still runs: in order, or as they
+    /// arrive when the view was `unordered`.
     pub fn iter(&self) -> Iter<R> {
         Iter { result: self.clone(), ready: Vec::new().into_iter(), from: 0, complete: false }
     }
@@ -351,8 +351,8 @@ impl<R: Value> Iterator for Iter<R> {
     type Item = Result<R, RemoteError>;
 
     /// # Panics
-    /// When the work could not be submitted or its results are not kept any more: there is no item that
-    /// could carry that error.
+    /// When the work could not be submitted or its results are not kept any more: there is no item
+    /// that could carry that error.
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(value) = self.ready.next() {

@@ -1,5 +1,5 @@
-//! The handle behind both result types: a submission of the kernel's cluster client, or the error that kept
-//! the work from being submitted. Holds no values; whatever it tells, it asks for.
+//! The handle behind both result types: a submission of the kernel's cluster client, or the error
+//! that kept the work from being submitted. Holds no values; whatever it tells, it asks for.
 
 use crate::EngineId;
 use crate::ask::{ask, tell, unexpected};
@@ -37,6 +37,9 @@ impl Drop for Inner {
     }
 }
 
+/// Takes encoded values with the engine they are from.
+type EachValues<'a> = dyn FnMut(Option<EngineId>, &Lengths, &[u8]) -> Result<(), CodecError> + 'a;
+
 /// A stretch of one task's results.
 pub(crate) enum TaskPart<'a> {
     Values { engine_id: Option<EngineId>, lengths: Lengths, bytes: &'a [u8] },
@@ -55,7 +58,7 @@ impl Submission {
 
     /// Submits. Whatever goes wrong is told by the handle.
     pub(crate) fn submit(cluster: u32, submit: Submit, body: &[u8]) -> Self {
-        Self::requested(cluster, Request::Submit(submit), body)
+        Self::requested(cluster, Request::Submit(Box::new(submit)), body)
     }
 
     pub(crate) fn requested(cluster: u32, request: Request, body: &[u8]) -> Self {
@@ -170,7 +173,7 @@ impl Submission {
     pub(crate) fn values(
         &self,
         timeout: Option<Duration>,
-        each: &mut dyn FnMut(Option<EngineId>, &Lengths, &[u8]) -> Result<(), CodecError>,
+        each: &mut EachValues<'_>,
     ) -> Result<()> {
         let mut errors = Vec::new();
         self.parts(timeout, &mut |part| match part {

@@ -1,5 +1,5 @@
-//! From a checked call to a submission: encodes arguments and items, asks the client. Generic only where a
-//! value is encoded, so that cells compile little of it.
+//! From a checked call to a submission: encodes arguments and items, asks the client. Generic only
+//! where a value is encoded, so that cells compile little of it.
 
 use crate::call::{Place, Value};
 use crate::codec::{self, CodecError};
@@ -54,7 +54,8 @@ impl Submitter<'_> {
         }))
     }
 
-    /// A helper of this crate, given a variable's name, and items in the case of `scatter` and `push`.
+    /// A helper of this crate, given a variable's name, and items in the case of `scatter` and
+    /// `push`.
     pub(crate) fn helper(
         &self,
         (trampoline, method): (Trampoline, &str),

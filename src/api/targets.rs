@@ -1,5 +1,5 @@
-//! Which engines a view means. A view is only a wish: it is resolved against the live engines when work is
-//! submitted, so making one never fails.
+//! Which engines a view means. A view is only a wish: it is resolved against the live engines when
+//! work is submitted, so making one never fails.
 
 use crate::EngineId;
 use serde::{Deserialize, Serialize};
@@ -164,7 +164,8 @@ fn slice(live: &[EngineId], start: Option<i64>, stop: Option<i64>, step: i64) ->
     out
 }
 
-/// What `direct_view` and `targets` take: `..`, `0`, `[0, 2]`, `0..3`, `(..).step_by(2)`, `"::2"`, `"all"`.
+/// What `direct_view` and `targets` take: `..`, `0`, `[0, 2]`, `0..3`, `(..).step_by(2)`, `"::2"`,
+/// `"all"`.
 pub trait IntoTargets {
     fn into_targets(self) -> Targets;
 }

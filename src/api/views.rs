@@ -1,5 +1,5 @@
-//! Views: which engines, how, and the calls that submit work to them. Every submitting call returns its
-//! result at once; whatever goes wrong is an error of that result.
+//! Views: which engines, how, and the calls that submit work to them. Every submitting call returns
+//! its result at once; whatever goes wrong is an error of that result.
 
 use crate::call::{self, Place, Value, assert_callable};
 use crate::cells::CellReply;
@@ -114,7 +114,8 @@ impl DirectView {
         self.many(self.submitter().submit(read_cell(path.as_ref())))
     }
 
-    /// Makes `value` a variable of every engine. A slice or `str` becomes a `Vec` or `String` there.
+    /// Makes `value` a variable of every engine. A slice or `str` becomes a `Vec` or `String`
+    /// there.
     pub fn push<T>(&self, name: &str, value: &T) -> AsyncMapResult<()>
     where
         T: Serialize + ToOwned + ?Sized,
@@ -286,8 +287,8 @@ impl LoadBalancedView {
         AsyncResult::one(self.submitter().apply(place, args(&argument)))
     }
 
-    /// Calls `f` on every item, wherever there is time. Chunks are large first and small last, or as
-    /// [`Self::chunksize`] says.
+    /// Calls `f` on every item, wherever there is time. Chunks are large first and small last, or
+    /// as [`Self::chunksize`] says.
     pub fn map<T, F, R>(&self, f: F, items: impl IntoIterator<Item = T>) -> AsyncMapResult<R>
     where
         F: Fn(T) -> R + Send + Copy + 'static,

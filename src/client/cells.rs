@@ -1,4 +1,5 @@
-//! Cells for engines: asked for by code or by the kernel, compiled there, sent from here, one run per engine.
+//! Cells for engines: asked for by code or by the kernel, compiled there, sent from here, one run
+//! per engine.
 
 use super::command::{CellWork, ClientEvent, SubmissionId};
 use super::event::{Channel, Effect, Now, Outgoing, raw};

@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
-/// Tasks per engine that an adaptive map aims at: the first chunks are this part of an engine's share.
+/// Tasks per engine that an adaptive map aims at: the first chunks are this part of an engine's
+/// share.
 const SHARE_PARTS: u64 = 3;
-/// Chunks stop shrinking at this part of an engine's share, so that a million items are not a million tasks.
+/// Chunks stop shrinking at this part of an engine's share, so that a million items are not a
+/// million tasks.
 const SMALLEST_PARTS: u64 = 64;
 
-/// One chunk per engine, in order, as even as can be; engines that would get nothing are left out unless
-/// `keep_empty`.
+/// One chunk per engine, in order, as even as can be; engines that would get nothing are left out
+/// unless `keep_empty`.
 pub(super) fn partition(n: u64, n_engines: u64, keep_empty: bool) -> Vec<Range<u64>> {
     let (size, larger) = (n / n_engines, n % n_engines);
     let mut start = 0;

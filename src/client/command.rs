@@ -1,4 +1,5 @@
-//! What the kernel says to the cluster client and what it hears back: the two closed enums of this room.
+//! What the kernel says to the cluster client and what it hears back: the two closed enums of this
+//! room.
 
 use super::summary::Summary;
 use crate::cell::namespace::Delta;
@@ -16,8 +17,8 @@ pub type SubmissionId = u64;
 /// From the kernel.
 #[derive(Debug)]
 pub enum Command {
-    /// A request of the local worker under the topic `prust::request::TOPIC`, as it came. Answered by one
-    /// [`ClientEvent::Answer`] to `from`; `from` 0 expects none.
+    /// A request of the local worker under the topic `prust::request::TOPIC`, as it came. Answered
+    /// by one [`ClientEvent::Answer`] to `from`; `from` 0 expects none.
     Request {
         from: u64,
         cell: String,
@@ -108,14 +109,16 @@ pub enum ClientEvent {
         head: Vec<u8>,
         body: Vec<u8>,
     },
-    /// A cell called `view.execute(source)`: compile and come back with [`Command::Cell`] or `CellFailed`.
+    /// A cell called `view.execute(source)`: compile and come back with [`Command::Cell`] or
+    /// `CellFailed`.
     CellRequested {
         submission: SubmissionId,
         engines: Vec<EngineId>,
         source: String,
     },
-    /// The engine's namespace was another one than the cell was compiled against; nothing ran. `prust` is
-    /// the reply's `metadata.prust` with the namespace in full. Come back as for `CellRequested`.
+    /// The engine's namespace was another one than the cell was compiled against; nothing ran.
+    /// `prust` is the reply's `metadata.prust` with the namespace in full. Come back as for
+    /// `CellRequested`.
     CellStale {
         submission: SubmissionId,
         engine: EngineId,
@@ -130,13 +133,15 @@ pub enum ClientEvent {
         tag: u64,
         submission: Result<SubmissionId, Error>,
     },
-    /// One engine has finished a cell and all its output is here. `prust`: the reply's `metadata.prust`.
+    /// One engine has finished a cell and all its output is here. `prust`: the reply's
+    /// `metadata.prust`.
     TaskFinished {
         submission: SubmissionId,
         task: Box<TaskMetadata>,
         prust: Value,
     },
-    /// A call (`push`, `scatter`) has made variables on an engine: its namespace has changed by this.
+    /// A call (`push`, `scatter`) has made variables on an engine: its namespace has changed by
+    /// this.
     Defined {
         engine: EngineId,
         delta: Box<Delta>,
@@ -158,8 +163,8 @@ pub enum ClientEvent {
     Progress {
         summary: Arc<Summary>,
     },
-    /// A cell has waited for this submission for longer than `BLOCKED_AFTER`, or asked for its panel:
-    /// show it under the cell now.
+    /// A cell has waited for this submission for longer than `BLOCKED_AFTER`, or asked for its
+    /// panel: show it under the cell now.
     Blocked {
         from: u64,
         submission: SubmissionId,

@@ -22,7 +22,6 @@ impl State {
         let gone = || Error::ResultPurged { submission: id };
         let submission = self.submissions.get_mut(&id).ok_or_else(gone)?;
         submission.stopping |= running;
-        submission.progress.due = true;
         let balanced = submission.balanced;
         let mut stopped = Stopped::default();
         let mut open: Vec<(u32, Option<EngineId>, bool)> = Vec::new();
@@ -45,6 +44,7 @@ impl State {
             }
         }
         stopped.aborted += unsent.len() as u64;
+        self.touch(id);
         self.withdraw(id, &open, running, now);
         for idx in unsent {
             self.end_task(id, idx, End::Aborted(aborted()), now);

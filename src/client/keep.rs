@@ -86,7 +86,7 @@ impl State {
             });
             let candidates: Vec<SubmissionId> = candidates.map(|known| known.id).collect();
             for id in candidates {
-                if self.submissions.len() >= SUBMISSIONS_MAX {
+                if too_many && self.submissions.len() > SUBMISSIONS_MAX * 9 / 10 {
                     self.drop_submission(id);
                 } else if self.bytes_held > self.settings.results_bytes_max {
                     self.purge(id);

@@ -1,5 +1,5 @@
-//! Between ipyparallel's messages and this room's events: reads what the sockets bring, signs what the
-//! tables send. Decides nothing.
+//! Between ipyparallel's messages and this room's events: reads what the sockets bring, signs what
+//! the tables send. Decides nothing.
 
 use super::command::Output;
 use super::event::{Channel, Event, Number, Outgoing, Published, Reply, Verdict};

@@ -1,15 +1,15 @@
-//! The cluster client inside the kernel process: submits work, follows it, cancels it, answers the cells.
-//! One task owns six sockets and all tables; the kernel speaks to it by [`Command`] and hears
-//! [`ClientEvent`]. It compiles nothing and shows nothing.
+//! The cluster client inside the kernel process: submits work, follows it, cancels it, answers the
+//! cells. One task owns six sockets and all tables; the kernel speaks to it by [`Command`] and
+//! hears [`ClientEvent`]. It compiles nothing and shows nothing.
 //!
-//! * A request of the local worker (topic `prust::request::TOPIC`) goes in as [`Command::Request`] and its
-//!   answer comes out as [`ClientEvent::Answer`], possibly much later. When the cell is interrupted, send
-//!   [`Command::Interrupt`].
-//! * `%%px`: resolve targets against the latest [`ClientEvent::Engines`] (`prust::Targets::resolve`),
-//!   compile, send [`Command::Cell`]. What the engines print comes as [`ClientEvent::Output`], each
-//!   engine's end as `TaskFinished`, the end of all as `Finished`.
-//! * `view.execute(source)` in a cell comes as [`ClientEvent::CellRequested`]; the kernel compiles and
-//!   answers with `Command::Cell` (with that submission) or `Command::CellFailed`. The same for
+//! * A request of the local worker (topic `prust::request::TOPIC`) goes in as [`Command::Request`]
+//!   and its answer comes out as [`ClientEvent::Answer`], possibly much later. When the cell is
+//!   interrupted, send [`Command::Interrupt`].
+//! * `%%px`: resolve targets against the latest [`ClientEvent::Engines`]
+//!   (`prust::Targets::resolve`), compile, send [`Command::Cell`]. What the engines print comes as
+//!   [`ClientEvent::Output`], each engine's end as `TaskFinished`, the end of all as `Finished`.
+//! * `view.execute(source)` in a cell comes as [`ClientEvent::CellRequested`]; the kernel compiles
+//!   and answers with `Command::Cell` (with that submission) or `Command::CellFailed`. The same for
 //!   [`ClientEvent::CellStale`], when an engine's variables were not those compiled against.
 //! * Panels read [`ClientEvent::Progress`] alone.
 //!
@@ -22,6 +22,7 @@ mod control;
 mod event;
 mod keep;
 mod messages;
+mod progress;
 mod replies;
 mod requests;
 mod room;
@@ -46,7 +47,8 @@ pub use command::{
 pub use state::Settings;
 pub use summary::Summary;
 
-/// Where a controller listens: its connection file's ports, or the `inproc` names of an embedded one.
+/// Where a controller listens: its connection file's ports, or the `inproc` names of an embedded
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
     pub query: String,
@@ -70,7 +72,8 @@ impl From<&ClientFile> for Endpoints {
     }
 }
 
-/// A handle to a running client; clones speak to the same one. It ends when the last one is dropped.
+/// A handle to a running client; clones speak to the same one. It ends when the last one is
+/// dropped.
 #[derive(Clone, Debug)]
 pub struct Client {
     commands: UnboundedSender<Command>,
@@ -84,8 +87,8 @@ impl Client {
     }
 }
 
-/// Connects to a controller; returns at once, [`ClientEvent::Connected`] follows. Must be called within a
-/// tokio runtime. `key` is the connection file's.
+/// Connects to a controller; returns at once, [`ClientEvent::Connected`] follows. Must be called
+/// within a tokio runtime. `key` is the connection file's.
 ///
 /// # Errors
 /// A socket could not be opened.

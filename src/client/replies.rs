@@ -1,5 +1,5 @@
-//! What comes back of a task: busy, output, the reply, idle, or the loss of its engine. Every task ends here,
-//! exactly once; what comes for an ended task is ignored.
+//! What comes back of a task: busy, output, the reply, idle, or the loss of its engine. Every task
+//! ends here, exactly once; what comes for an ended task is ignored.
 
 use super::command::{ClientEvent, Output, SubmissionId};
 use super::event::{Now, Number, Published, Reply, Verdict};
@@ -55,10 +55,15 @@ impl State {
             Verdict::Error(failure) => End::Failed(failure),
             Verdict::Aborted => End::Aborted(aborted()),
         };
-        let waits = task.output.as_deref().is_some_and(|known| known.expects_idle && !known.idle);
-        if is_cell && waits {
-            task.stage = Stage::Settling { end, until: now.at + SETTLE_MAX };
+        let output = task.output.as_deref_mut();
+        let unsettled = output.filter(|known| known.expects_idle && !known.idle);
+        let waits = unsettled.is_some();
+        if let Some(output) = unsettled {
+            output.settle_by = Some(now.at + SETTLE_MAX);
             self.settling.insert((now.at + SETTLE_MAX, id, idx));
+        }
+        if is_cell && waits {
+            task.stage = Stage::Settling { end };
             self.leave_queue(id, idx, now);
         } else {
             self.leave_queue(id, idx, now);
@@ -98,6 +103,7 @@ impl State {
         if let Some((engine, delta)) = delta {
             self.emit(ClientEvent::Defined { engine, delta: delta.into() });
         }
+        self.touch(id);
         self.refresh_hint(id);
         self.end_waits(id, now);
     }
@@ -147,7 +153,7 @@ impl State {
         task.engine = Some(engine);
         let at = now.at.saturating_sub(submission.at);
         submission.tally.start(idx, task.n_values, engine, at);
-        submission.progress.due = true;
+        self.touch(id);
     }
 
     pub(super) fn published(
@@ -179,11 +185,11 @@ impl State {
                 }
             }
             Published::Output(output) => {
+                keep(task.output(), &output);
                 if let (Output::Stream { text, .. }, Some(engine)) = (&output, engine) {
                     submission.tally.print(engine, text);
-                    submission.progress.due = true;
+                    self.touch(id);
                 }
-                keep(task.output(), &output);
                 if let (true, Some(engine)) = (is_cell, engine) {
                     self.emit(ClientEvent::Output { submission: id, engine, output });
                 }
@@ -194,29 +200,29 @@ impl State {
     /// Nothing more will be published of this task.
     fn idle(&mut self, id: SubmissionId, idx: u32, now: Now) {
         let Some(submission) = self.submissions.get_mut(&id) else { return };
-        let task = &mut submission.tasks[idx as usize];
-        let was_settled = task.is_settled();
-        task.output().idle = true;
-        match &task.stage {
-            Stage::Settling { until, .. } => {
-                let until = *until;
-                self.settling.remove(&(until, id, idx));
-                self.settled(id, idx, now);
-            }
-            Stage::Ended(_) if !was_settled => {
-                submission.n_settled += 1;
-                self.end_waits(id, now);
-            }
-            _ => (),
+        let output = submission.tasks[idx as usize].output();
+        output.idle = true;
+        if let Some(until) = output.settle_by.take() {
+            self.settling.remove(&(until, id, idx));
+            self.settled(id, idx, now);
         }
     }
 
+    /// The output that a reply announced is complete, or is not waited for any more.
     fn settled(&mut self, id: SubmissionId, idx: u32, now: Now) {
         let Some(submission) = self.submissions.get_mut(&id) else { return };
         let task = &mut submission.tasks[idx as usize];
-        task.output().idle = true;
-        if let Stage::Settling { end, .. } = std::mem::replace(&mut task.stage, Stage::Sent) {
-            self.end_task(id, idx, end, now);
+        let output = task.output();
+        output.idle = true;
+        output.settle_by = None;
+        match std::mem::replace(&mut task.stage, Stage::Sent) {
+            Stage::Settling { end } => self.end_task(id, idx, end, now),
+            stage => {
+                task.stage = stage;
+                submission.n_settled += 1;
+                self.touch(id);
+                self.end_waits(id, now);
+            }
         }
     }
 
@@ -262,15 +268,14 @@ impl State {
         self.lose_in_tallies(id, cause, now);
     }
 
-    /// Lanes show the loss; cells that were still being compiled for the engine fail; balanced tasks that
-    /// ran there wait again.
+    /// Lanes show the loss; cells that were still being compiled for the engine fail; balanced
+    /// tasks that ran there wait again.
     fn lose_in_tallies(&mut self, engine: EngineId, cause: &str, now: Now) {
         let mut compiling = Vec::new();
         for id in self.active.clone() {
             let Some(submission) = self.submissions.get_mut(&id) else { continue };
             if submission.engines().contains(&engine) || submission.balanced {
                 submission.tally.lose(engine, cause);
-                submission.progress.due = true;
             }
             let balanced = submission.balanced;
             for (task, idx) in submission.tasks.iter_mut().zip(0u32..) {
@@ -287,6 +292,7 @@ impl State {
                     _ => (),
                 }
             }
+            self.touch(id);
             self.refresh_hint(id);
         }
         for (id, idx) in compiling {

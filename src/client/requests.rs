@@ -39,7 +39,7 @@ impl State {
                 self.wait(from, Goal::Engines { n: n as usize }, timeout, now);
             }
             Request::Submit(submit) => {
-                let submitted = self.submit(cell, submit, body, now);
+                let submitted = self.submit(cell, *submit, body, now);
                 self.answer_submitted(from, submitted);
             }
             Request::Results { submission, from: start, want, timeout } => {
@@ -65,7 +65,7 @@ impl State {
                 let submitted = self.retry(submission, now);
                 self.answer_submitted(from, submitted);
             }
-            Request::Forget { submission } => self.forget(submission),
+            Request::Forget { submission } => self.forget(submission, now),
             Request::Interactive { submission } => {
                 self.emit(super::command::ClientEvent::Blocked { from, submission });
                 self.answer(from, &Answer::Done, Vec::new());
@@ -122,12 +122,16 @@ impl State {
     fn remember(&mut self, id: SubmissionId) {
         if let Some(submission) = self.submissions.get_mut(&id) {
             submission.forgotten = false;
+            submission.abandoned = false;
         }
     }
 
-    fn forget(&mut self, id: SubmissionId) {
-        if let Some(submission) = self.submissions.get_mut(&id) {
-            submission.forgotten = true;
+    /// The last handle is gone. Work goes on without one, unless an interrupt took it away.
+    fn forget(&mut self, id: SubmissionId, now: Now) {
+        let Some(submission) = self.submissions.get_mut(&id) else { return };
+        submission.forgotten = true;
+        if submission.abandoned && !submission.is_finished() {
+            let _nobody_asks = self.stop(id, true, now);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The client's loop: one event at a time from the kernel, the sockets or the clock, its effects carried
-//! out in bursts. Decides nothing.
+//! The client's loop: one event at a time from the kernel, the sockets or the clock, its effects
+//! carried out in bursts. Decides nothing.
 
 use super::command::{ClientEvent, Command};
 use super::event::{Effect, Event, Now};

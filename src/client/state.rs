@@ -1,5 +1,5 @@
-//! The client's tables and the one place where events come in and effects go out. Pure: no socket, no
-//! clock. The arms live in `requests`, `submit`, `replies`, `control` and `waits`, beside it.
+//! The client's tables and the one place where events come in and effects go out. Pure: no socket,
+//! no clock. The arms live in `requests`, `submit`, `replies`, `control` and `waits`, beside it.
 
 use super::command::{ClientEvent, Command, EngineInfo, SubmissionId};
 use super::event::{Channel, Effect, Event, Now, Number, Outgoing, raw};
@@ -12,8 +12,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two `Progress` events of one submission.
-pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Engines are asked for again this often, in case a notification was lost while sockets connected.
 const ENGINES_ASKED_EVERY: Duration = Duration::from_secs(5);
 /// The first times are sooner: a subscription takes a moment to be in force.
@@ -26,8 +24,8 @@ const LOST_ENGINES_MAX: usize = 1000;
 pub struct Settings {
     /// `Client::connect` in a cell waits for that many engines (for `CONNECT_WAIT_MAX` at most).
     pub n_engines_expected: usize,
-    /// Values and payloads kept, in bytes; beyond it the oldest results are dropped, unreferenced ones
-    /// first.
+    /// Values and payloads kept, in bytes; beyond it the oldest results are dropped, unreferenced
+    /// ones first.
     pub results_bytes_max: u64,
 }
 
@@ -41,7 +39,8 @@ pub(super) struct Engine {
     pub(super) uuid: Arc<str>,
     /// Direct tasks sent and not ended, oldest first; the first one runs.
     pub(super) queue: VecDeque<(SubmissionId, u32)>,
-    /// The last number given out when the engine became known: a list that was asked for later knows it.
+    /// The last number given out when the engine became known: a list that was asked for later
+    /// knows it.
     known_at: Number,
 }
 
@@ -64,8 +63,11 @@ pub(super) struct State {
     pub(super) settling: BTreeSet<(Duration, SubmissionId, u32)>,
     pub(super) waits: BTreeMap<u64, Wait>,
     pub(super) queries: HashMap<Number, Query>,
-    /// Submissions with something to tell.
+    /// Submissions whose end has not been told.
     pub(super) active: BTreeSet<SubmissionId>,
+    /// Those that have changed since the last look, and when the kernel is to hear of it.
+    pub(super) touched: Vec<SubmissionId>,
+    pub(super) due: BTreeSet<(Duration, SubmissionId)>,
     pub(super) bytes_held: u64,
     engines_asked: Option<Duration>,
     n_engines_asked: usize,
@@ -99,6 +101,8 @@ impl State {
             waits: BTreeMap::new(),
             queries: HashMap::new(),
             active: BTreeSet::new(),
+            touched: Vec::new(),
+            due: BTreeSet::new(),
             bytes_held: 0,
             engines_asked: None,
             n_engines_asked: 0,
@@ -155,6 +159,10 @@ impl State {
             }
             Command::EngineGone { uuid, cause } => {
                 if let Some(id) = self.by_uuid.get(uuid.as_str()).copied() {
+                    // The controller would notice by missing heartbeats only, and keep what the
+                    // engine had until then.
+                    let content = raw(&json!({"id": id, "cause": cause}));
+                    self.send_plain(Channel::Query, None, "unregistration_request", content);
                     self.unregistered(id, &uuid, Some(cause), now);
                 }
             }
@@ -164,14 +172,9 @@ impl State {
 
     /// When `handle` wants to be called with `Tick` at the latest.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let progress = self.active.iter().filter_map(|id| self.submissions.get(id));
-        let progress = progress.filter_map(|submission| {
-            let told = submission.progress.told.unwrap_or_default();
-            submission.progress.due.then_some(told + PROGRESS_EVERY)
-        });
         let waits = self.waits.values().filter_map(Wait::deadline);
-        let settling = self.next_settling();
-        progress.chain(waits).chain(settling).chain([self.engines_due()]).min()
+        let others = [self.next_settling(), self.next_progress(), Some(self.engines_due())];
+        waits.chain(others.into_iter().flatten()).min()
     }
 
     pub(super) fn emit(&mut self, event: ClientEvent) {

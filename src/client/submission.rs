@@ -1,4 +1,5 @@
-//! One user call: its tasks, its payload, its counters. Knows nothing of engines' lives or of sockets.
+//! One user call: its tasks, its payload, its counters. Knows nothing of engines' lives or of
+//! sockets.
 
 use super::command::SubmissionId;
 use super::event::{Now, Number};
@@ -42,6 +43,8 @@ pub(super) struct Submission {
     /// A stop was asked for: what ends as interrupted counts as cancelled.
     pub(super) stopping: bool,
     pub(super) forgotten: bool,
+    /// A cell was interrupted while it waited for this: should its handle go, so does the work.
+    pub(super) abandoned: bool,
     pub(super) purged: bool,
     pub(super) after: Vec<String>,
     pub(super) follow: Vec<String>,
@@ -51,11 +54,11 @@ pub(super) struct Submission {
     pub(super) first_number: Number,
 }
 
-/// When the kernel was last told, and whether it must be told again.
+/// When the kernel was last told, and when it is to be told again.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) told: Option<Duration>,
-    pub(super) due: bool,
+    pub(super) due: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -128,10 +131,11 @@ impl Submission {
             bytes_held,
             stopping: false,
             forgotten: false,
+            abandoned: false,
             purged: false,
             after,
             follow,
-            progress: Progress { told: None, due: true },
+            progress: Progress::default(),
             hint: None,
             first_number,
         }
@@ -196,7 +200,6 @@ impl Submission {
         if self.is_finished() {
             self.ended_at = Some(now.at);
         }
-        self.progress.due = true;
     }
 
     /// The engine's own account of when it worked, as offsets from the submission.

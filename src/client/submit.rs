@@ -71,7 +71,7 @@ impl State {
         };
         let tasks: Vec<Task> = if balanced {
             let chunks = match options.chunksize {
-                _ if given.replicate => vec![0..n],
+                _ if given.replicate => std::iter::once(0..n).collect(),
                 Some(size) => chunk::fixed(n, size),
                 None => chunk::adaptive(n, engines.len() as u64),
             };
@@ -134,6 +134,7 @@ impl State {
         self.bytes_held += submission.bytes_held;
         self.submissions.insert(id, submission);
         self.active.insert(id);
+        self.touch(id);
         if let Some(call) = work_to_send {
             self.send_calls(id, &call, now);
         }

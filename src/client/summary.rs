@@ -1,5 +1,5 @@
-//! What the panel and `progress()` know of one submission: counters, lanes, errors, tails. Built from
-//! counters, so a million tasks cost no more to show than ten. Never holds results.
+//! What the panel and `progress()` know of one submission: counters, lanes, errors, tails. Built
+//! from counters, so a million tasks cost no more to show than ten. Never holds results.
 use std::time::{Duration, SystemTime};
 
 /// Where a submission stands, as one word for its badge.
@@ -12,7 +12,8 @@ pub enum State {
     Cancelled,
 }
 
-/// Items (not messages) by where they stand. `done + failed + cancelled + running + waiting == total`.
+/// Items (not messages) by where they stand. `done + failed + cancelled + running + waiting ==
+/// total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub total: u64,

@@ -1,5 +1,5 @@
-//! The counters of one submission: items by state, lanes, errors, which tasks are worth a row. Kept up to
-//! date by single steps, so that a summary of a million tasks costs no more than one of ten.
+//! The counters of one submission: items by state, lanes, errors, which tasks are worth a row. Kept
+//! up to date by single steps, so that a summary of a million tasks costs no more than one of ten.
 
 use super::summary::{
     Counts, ERROR_GROUPS_MAX, ErrorGroup, Lane, ROWS_MAX, SPANS_MAX, Span, TAIL_BYTES_MAX,

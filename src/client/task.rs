@@ -41,7 +41,6 @@ pub(super) enum Stage {
     /// Its reply is here, its output not yet.
     Settling {
         end: End,
-        until: Duration,
     },
     Ended(End),
 }
@@ -67,6 +66,8 @@ pub(super) struct TaskOutput {
     pub(super) idle: bool,
     /// The reply says that something was published: `idle` will follow it.
     pub(super) expects_idle: bool,
+    /// Until when it is waited for.
+    pub(super) settle_by: Option<Duration>,
     /// Of a cell's reply.
     pub(super) execution_count: u64,
     pub(super) prust: Value,
@@ -123,7 +124,7 @@ impl Task {
             Stage::Compiling => "compiling",
             Stage::Sent => "waiting",
             Stage::Running => "running",
-            Stage::Settling { end, .. } | Stage::Ended(end) => match end {
+            Stage::Settling { end } | Stage::Ended(end) => match end {
                 End::Value(_) => "ok",
                 End::Failed(_) => "error",
                 End::Aborted(_) => "aborted",
@@ -136,7 +137,7 @@ impl Task {
         let output = self.output.as_deref();
         let text = |of: fn(&TaskOutput) -> &String| output.map(of).cloned().unwrap_or_default();
         let error = match &self.stage {
-            Stage::Settling { end: End::Failed(failure) | End::Aborted(failure), .. }
+            Stage::Settling { end: End::Failed(failure) | End::Aborted(failure) }
             | Stage::Ended(End::Failed(failure) | End::Aborted(failure)) => Some(failure.clone()),
             _ => None,
         };

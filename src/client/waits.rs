@@ -1,11 +1,10 @@
-//! Requests of cells that are not answered yet: what each waits for, and their end by success, time or
-//! interrupt. Also what the kernel is told while they wait.
+//! Requests of cells that are not answered yet: what each waits for, and their end by success, time
+//! or interrupt.
 
 use super::command::{ClientEvent, SubmissionId};
-use super::event::{Effect, Now};
-use super::state::{PROGRESS_EVERY, State};
+use super::event::Now;
+use super::state::State;
 use super::submission::Submission;
-use super::task::Stage;
 use prust::codec;
 use prust::request::{ANSWER_BYTES_MAX, Answer, Until, Want};
 use prust::{EngineId, Error};
@@ -36,6 +35,18 @@ pub(super) enum Goal {
     Metadata { submission: SubmissionId },
 }
 
+impl Goal {
+    fn submissions(&self) -> &[SubmissionId] {
+        match self {
+            Self::Connected | Self::Engines { .. } => &[],
+            Self::Results { submission, .. } | Self::Metadata { submission } => {
+                std::slice::from_ref(submission)
+            }
+            Self::Submissions { submissions, .. } => submissions,
+        }
+    }
+}
+
 impl Wait {
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.until.into_iter().chain(self.blocked_at).min()
@@ -56,14 +67,8 @@ impl State {
 
     /// Ends the waits that this submission's change fulfils.
     pub(super) fn end_waits(&mut self, changed: SubmissionId, now: Now) {
-        let concerns = |goal: &Goal| match goal {
-            Goal::Connected | Goal::Engines { .. } => false,
-            Goal::Results { submission, .. } | Goal::Metadata { submission } => {
-                *submission == changed
-            }
-            Goal::Submissions { submissions, .. } => submissions.contains(&changed),
-        };
-        let waits = self.waits.iter().filter(|(_, wait)| concerns(&wait.goal));
+        let waits =
+            self.waits.iter().filter(|(_, wait)| wait.goal.submissions().contains(&changed));
         let waits: Vec<(u64, Goal)> =
             waits.map(|(from, wait)| (*from, wait.goal.clone())).collect();
         for (from, goal) in waits {
@@ -173,12 +178,7 @@ impl State {
                 continue;
             }
             wait.blocked_at = None;
-            let submission = match &wait.goal {
-                Goal::Results { submission, .. } => Some(*submission),
-                Goal::Submissions { submissions, .. } => submissions.last().copied(),
-                _ => None,
-            };
-            if let Some(submission) = submission {
+            if let Some(submission) = wait.goal.submissions().last().copied() {
                 self.emit(ClientEvent::Blocked { from, submission });
             }
         }
@@ -203,7 +203,12 @@ impl State {
 
     /// The cell is interrupted where it waits.
     pub(super) fn interrupt_waits(&mut self) {
-        for from in std::mem::take(&mut self.waits).into_keys() {
+        for (from, wait) in std::mem::take(&mut self.waits) {
+            for id in wait.goal.submissions() {
+                if let Some(submission) = self.submissions.get_mut(id) {
+                    submission.abandoned = true;
+                }
+            }
             let (head, body) = (Vec::new(), Vec::new());
             self.emit(ClientEvent::Answer { to: from, status: Status::Interrupted, head, body });
         }
@@ -241,59 +246,6 @@ impl State {
         });
         let answer = Answer::Metadata(tasks.collect());
         self.answer(to, &answer, Vec::new());
-    }
-
-    /// `Progress` for every submission that is due, the final one at once.
-    pub(super) fn tell_progress(&mut self, now: Now) {
-        let prefix = self.prefix.clone();
-        let n_free = self.engines.len();
-        let mut ended = Vec::new();
-        for id in &self.active {
-            let Some(submission) = self.submissions.get_mut(id) else {
-                ended.push(*id);
-                continue;
-            };
-            let last = submission.is_finished() && submission.is_settled();
-            let due = submission.progress.told.is_none_or(|told| now.at >= told + PROGRESS_EVERY);
-            if !(last || due && submission.progress.due) {
-                continue;
-            }
-            submission.progress.told = Some(now.at);
-            submission.progress.due = false;
-            let summary = submission.summary(|number| format!("{prefix}{number}"), n_free, now);
-            self.effects.push(Effect::Emit(ClientEvent::Progress { summary: summary.into() }));
-            if last {
-                ended.push(*id);
-                let (n_values, counts) = (submission.n_values(), submission.tally.counts);
-                self.effects.push(Effect::Emit(ClientEvent::Finished {
-                    submission: *id,
-                    n_values,
-                    n_failed: counts.failed + counts.cancelled,
-                    failed: submission.failures(|number| format!("{prefix}{number}")),
-                }));
-            }
-        }
-        for id in ended {
-            self.active.remove(&id);
-        }
-    }
-
-    /// Says why nothing moves, or that it does.
-    pub(super) fn refresh_hint(&mut self, id: SubmissionId) {
-        let n_live = self.engines.len();
-        let Some(submission) = self.submissions.get_mut(&id) else { return };
-        let compiling =
-            submission.tasks.first().is_some_and(|task| matches!(task.stage, Stage::Compiling));
-        let hint = match () {
-            () if submission.is_finished() => None,
-            () if n_live == 0 => Some("no engine is connected"),
-            () if compiling => Some("compiling"),
-            () => None,
-        };
-        if submission.hint.as_deref() != hint {
-            submission.hint = hint.map(str::to_owned);
-            submission.progress.due = true;
-        }
     }
 
     /// Engines known to be live.

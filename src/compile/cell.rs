@@ -339,9 +339,21 @@ impl Compiler {
         plan: &CratePlan,
     ) -> Result<(Ended, std::collections::BTreeMap<usize, String>), CompileError> {
         let record_file = self.shared.store.lib().join(format!("{name}.json"));
-        let record = fs::read(&record_file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        if let Some(Record { stderr, types }) = record.filter(|_| call.output.is_file()) {
-            return Ok((Ended { success: true, stderr }, types));
+        let known = || {
+            let record: Record = serde_json::from_slice(&fs::read(&record_file).ok()?).ok()?;
+            let Record { stderr, types } = record;
+            call.output.is_file().then_some((Ended { success: true, stderr }, types))
+        };
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        // Engines that are given the same plain cell at once compile it once: the others wait and find it.
+        let store = self.shared.store.clone();
+        let lock_name = format!("lib/.{name}");
+        let lock = tokio::task::spawn_blocking(move || store.lock(&lock_name));
+        let _lock = lock.await.expect("locking neither panics nor is cancelled")?;
+        if let Some(known) = known() {
+            return Ok(known);
         }
         let cache = |path: &Path| {
             let path = path.to_owned();

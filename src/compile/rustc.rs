@@ -75,6 +75,11 @@ impl Call {
         for folder in &self.search {
             arguments.push(format!("-Ldependency={}", folder.display()));
         }
+        // Object files on their way go here, not into the user's directory, where two processes that
+        // compile the same cell would take each other's away.
+        if let Some(folder) = self.output.parent() {
+            arguments.push(format!("--out-dir={}", folder.display()));
+        }
         let link = format!("link={}", self.output.display());
         match &self.mir {
             Some(mir) => arguments.push(format!("--emit=mir={},{link}", mir.display())),

@@ -76,27 +76,54 @@ pub struct Prepared {
 #[derive(Debug)]
 pub enum Effect {
     /// Announce this engine to the controller.
-    Register { id: Option<u32> },
+    Register {
+        id: Option<u32>,
+    },
     /// Connect the sockets that carry work and heartbeat.
-    Join { id: u32 },
+    Join {
+        id: u32,
+    },
     /// Tell the controller that this engine ends.
-    Unregister { id: u32, cause: String },
+    Unregister {
+        id: u32,
+        cause: String,
+    },
     /// Answer a request on the socket it came by.
     Reply(Box<Reply>),
     /// Tell everybody who follows `parent`.
     Publish(Box<Publication>),
     /// Return the controller's heartbeat.
     Pong(Vec<u8>),
-    Compile { run: u64, code: String, label: String, namespace: Box<Namespace> },
+    Compile {
+        run: u64,
+        code: String,
+        label: String,
+        namespace: Box<Namespace>,
+    },
     CancelCompile,
-    Run { run: u64, library: PathBuf, entry: String },
-    Call { run: u64, call: Call },
+    Run {
+        run: u64,
+        library: PathBuf,
+        entry: String,
+    },
+    Call {
+        run: u64,
+        call: Call,
+    },
     Interrupt,
     /// Start a new worker without variables in the place of the present one.
     ReplaceWorker,
-    Answer { request: u64, status: Status, head: Vec<u8>, body: Vec<u8> },
+    Answer {
+        request: u64,
+        status: Status,
+        head: Vec<u8>,
+        body: Vec<u8>,
+    },
     /// End the process, after everything sent has left.
-    Exit { code: i32, cause: String },
+    Exit {
+        code: i32,
+        cause: String,
+    },
 }
 
 #[derive(Debug)]

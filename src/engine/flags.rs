@@ -1,5 +1,5 @@
-//! What an engine is told on its command line and in its environment, as ipyparallel's launchers tell
-//! it: reads text into [`Flags`], touches nothing.
+//! What an engine is told on its command line and in its environment, as ipyparallel's launchers
+//! tell it: reads text into [`Flags`], touches nothing.
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,7 +62,9 @@ pub enum FlagError {
 impl std::fmt::Display for FlagError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Value { flag, value } => write!(f, "read {flag}: {value:?} is not a value for it"),
+            Self::Value { flag, value } => {
+                write!(f, "read {flag}: {value:?} is not a value for it")
+            }
             Self::Missing { flag } => write!(f, "read {flag}: its value is missing"),
             Self::Ssh { server } => write!(
                 f,
@@ -81,10 +83,7 @@ impl Flags {
     /// # Errors
     /// For a known flag without its value or with one that cannot be it. Unknown flags are no
     /// error: ipyparallel's launchers pass settings of Python classes.
-    pub fn read(
-        args: &[String],
-        env: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, FlagError> {
+    pub fn read(args: &[String], env: &dyn Fn(&str) -> Option<String>) -> Result<Self, FlagError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let home = PathBuf::from(set("HOME").unwrap_or_default());
         let mut flags = Self {

@@ -1,10 +1,10 @@
-//! The network face of one worker: registers with a controller as ipyparallel's engines do, beats, takes
-//! work, publishes what it prints, answers. Never runs user code in its own process, and decides nothing
-//! outside [`state::Engine`].
+//! The network face of one worker: registers with a controller as ipyparallel's engines do, beats,
+//! takes work, publishes what it prints, answers. Never runs user code in its own process, and
+//! decides nothing outside [`state::Engine`].
 //!
-//! One loop (`outside.rs`): an event, [`state::Engine::handle`], its effects. Work from all sockets goes
-//! through one queue, one piece at a time. An engine registers only when its worker is ready, so an
-//! engine that is announced is usable.
+//! One loop (`outside.rs`): an event, [`state::Engine::handle`], its effects. Work from all sockets
+//! goes through one queue, one piece at a time. An engine registers only when its worker is ready,
+//! so an engine that is announced is usable.
 mod event;
 mod flags;
 mod nanny;
@@ -22,8 +22,8 @@ use std::io::Write;
 
 use flags::{Flags, LogLevel};
 
-/// Runs one engine to its end; `args` are those behind `prust engine`. Returns the exit code: 0 for an
-/// end that somebody asked for, 1 for everything else, with the reason in the log.
+/// Runs one engine to its end; `args` are those behind `prust engine`. Returns the exit code: 0 for
+/// an end that somebody asked for, 1 for everything else, with the reason in the log.
 pub fn run(args: Vec<String>) -> i32 {
     let flags = match Flags::read(&args, &|name| std::env::var(name).ok()) {
         Ok(flags) => flags,
@@ -89,6 +89,6 @@ Usage: prust engine [--file=FILE | --profile=NAME | --profile-dir=DIR] [--cluste
   --owner-stdin       end when standard input, a pipe, is closed
   --log-level=LEVEL   10, 20, 30, 40 or a name (default: INFO)
 
-The environment variables IPP_CONNECTION_INFO, IPP_CLUSTER_ID and IPP_PROFILE_DIR are understood; other
-settings of Python's ipengine are ignored with a line in the log.
+The environment variables IPP_CONNECTION_INFO, IPP_CLUSTER_ID and IPP_PROFILE_DIR are understood;
+other settings of Python's ipengine are ignored with a line in the log.
 ";

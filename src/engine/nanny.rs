@@ -1,6 +1,6 @@
-//! The process that tells the controller when an engine is gone without a word. Engines of a pool need none:
-//! the pool watches them. It holds the reading end of a pipe of its engine, waits for the end of file,
-//! sends one message and ends. Never touches the worker or any work.
+//! The process that tells the controller when an engine is gone without a word. Engines of a pool
+//! need none: the pool watches them. It holds the reading end of a pipe of its engine, waits for
+//! the end of file, sends one message and ends. Never touches the worker or any work.
 use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -63,7 +63,9 @@ pub(super) fn run() -> i32 {
     let Ok(charge) = serde_json::from_slice::<Charge>(&told) else { return 1 };
     let context = Context::new();
     let registrar = Spec::connect(Kind::Dealer, charge.registration);
-    let Ok(opened) = crate::wire::socket::open(&context, "nanny", vec![registrar]) else { return 1 };
+    let Ok(opened) = crate::wire::socket::open(&context, "nanny", vec![registrar]) else {
+        return 1;
+    };
     let writer = Writer::new(&charge.key, uuid::Uuid::new_v4().to_string(), "prust-nanny");
     let cause = "its process was killed or crashed";
     let content = json!({"id": charge.id, "uuid": charge.uuid, "cause": cause});

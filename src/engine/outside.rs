@@ -1,5 +1,5 @@
-//! The engine's loop and everything it touches: sockets, the worker, compilations, signals, the owner's
-//! pipe. Turns what happens into events and carries out effects; decides nothing.
+//! The engine's loop and everything it touches: sockets, the worker, compilations, signals, the
+//! owner's pipe. Turns what happens into events and carries out effects; decides nothing.
 use std::future::pending;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -32,7 +32,8 @@ const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// How long the worker may take to end with us; it ends by itself when our side is closed.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
-/// The joined sockets by their place in the group. The heart comes last: who sees it beat can send work.
+/// The joined sockets by their place in the group. The heart comes last: who sees it beat can send
+/// work.
 const IOPUB: usize = 0;
 const MUX: usize = 1;
 const TASK: usize = 2;
@@ -87,8 +88,7 @@ impl Outside {
         if let Some(location) = flags.location {
             file.location = location;
         }
-        let uuid: Arc<str> =
-            flags.uuid.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()).into();
+        let uuid: Arc<str> = flags.uuid.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()).into();
         let context = Context::new();
         let registration = file.endpoint(file.registration);
         // Without an identity: two engines of one uuid both get an answer, and one a refusal.
@@ -285,7 +285,8 @@ impl Outside {
 
     fn register(&self, id: Option<u32>) {
         let version = env!("CARGO_PKG_VERSION");
-        let implementation = json!({"name": "prust", "version": version, "pid": std::process::id()});
+        let implementation =
+            json!({"name": "prust", "version": version, "pid": std::process::id()});
         let mut content = json!({"uuid": *self.uuid, "implementation": implementation});
         if let Some(id) = id {
             content["id"] = id.into();

@@ -154,7 +154,8 @@ impl Task {
         let (metadata, prust) = match serde_json::from_slice(&message.raw_metadata) {
             Ok(metadata) => split(metadata),
             Err(error) => {
-                let fault = Fault::new("BadRequest", format!("the metadata is unreadable: {error}"));
+                let fault =
+                    Fault::new("BadRequest", format!("the metadata is unreadable: {error}"));
                 let work = Work::Refused { method, fault };
                 return Self { route, metadata: RequestMetadata::default(), work };
             }

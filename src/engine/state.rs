@@ -1,6 +1,6 @@
-//! Decides everything an engine does: registration, the one queue of work, control requests, the end.
-//! [`Engine::handle`] takes one event and returns what is to be done; it does no I/O and reads no
-//! clock. What concerns the work in hand is in `work.rs`.
+//! Decides everything an engine does: registration, the one queue of work, control requests, the
+//! end. [`Engine::handle`] takes one event and returns what is to be done; it does no I/O and reads
+//! no clock. What concerns the work in hand is in `work.rs`.
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,10 +63,18 @@ pub struct Engine {
 #[derive(Debug)]
 pub(super) enum Phase {
     /// The worker has not connected.
-    Starting { until: Instant },
+    Starting {
+        until: Instant,
+    },
     /// The controller has not answered.
-    Registering { until: Instant },
-    Registered { id: u32, silence_max: Duration, last_ping: Instant },
+    Registering {
+        until: Instant,
+    },
+    Registered {
+        id: u32,
+        silence_max: Duration,
+        last_ping: Instant,
+    },
     Ended,
 }
 
@@ -248,8 +256,7 @@ impl Engine {
         let content = match message.content::<ControlContent>() {
             Ok(content) => content,
             Err(error) => {
-                let fault =
-                    Fault::new("BadRequest", format!("the content is unreadable: {error}"));
+                let fault = Fault::new("BadRequest", format!("the content is unreadable: {error}"));
                 return self.reply_fault(route, &fault);
             }
         };

@@ -140,7 +140,7 @@ impl Engine {
                 self.launch(running, library, entry);
             }
             None if execute.code.trim().is_empty() => {
-                return self.finish(running, Verdict::Ok { value: Vec::new() });
+                self.finish(running, Verdict::Ok { value: Vec::new() });
             }
             None => {
                 let Execute { code, .. } = execute;
@@ -175,9 +175,8 @@ impl Engine {
     }
 
     pub(super) fn compiled(&mut self, run: u64, result: Result<Prepared, Fault>, now: Now) {
-        let current = |running: &mut Running| {
-            running.run == run && running.stage == Stage::Compiling
-        };
+        let current =
+            |running: &mut Running| running.run == run && running.stage == Stage::Compiling;
         let Some(mut running) = self.running.take_if(current) else { return };
         match result {
             Err(fault) => self.finish_fault(running, &fault, now),
@@ -303,13 +302,7 @@ impl Engine {
 
     /// What user code may ask of an engine: its number, to publish a value. The rest needs a
     /// notebook, and says so.
-    pub(super) fn user_request(
-        &mut self,
-        request: u64,
-        topic: &str,
-        head: &[u8],
-        body: Vec<u8>,
-    ) {
+    pub(super) fn user_request(&mut self, request: u64, topic: &str, head: &[u8], body: Vec<u8>) {
         let (status, body) = match topic {
             "engine" => {
                 let id = self.id().map_or_else(String::new, |id| id.to_string());

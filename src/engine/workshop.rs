@@ -1,5 +1,5 @@
-//! How an engine gets its worker, and compiles cells that a client sent as plain text. The only file of this
-//! room that speaks to the compiler.
+//! How an engine gets its worker, and compiles cells that a client sent as plain text. The only
+//! file of this room that speaks to the compiler.
 use std::path::PathBuf;
 
 use super::event::{Fault, Prepared};
@@ -10,8 +10,8 @@ use crate::cell::plan::ENTRY;
 use crate::compile::{Cell, Compiler, Failed, Settings};
 use crate::worker::{self, Outcome, WorkerEvent};
 
-/// A worker larger than this gets no snapshot: the first write to each page after a fork costs about a second
-/// per gigabyte.
+/// A worker larger than this gets no snapshot: the first write to each page after a fork costs
+/// about a second per gigabyte.
 const SNAPSHOT_BYTES_MAX: u64 = 2 << 30;
 
 #[derive(Clone)]
@@ -61,8 +61,8 @@ impl Workshop {
         }
     }
 
-    /// Where a failure is in the user's own text, if this engine compiled it. (The client that compiled
-    /// it elsewhere finds that out itself.)
+    /// Where a failure is in the user's own text, if this engine compiled it. (The client that
+    /// compiled it elsewhere finds that out itself.)
     pub(super) fn place(&self, mut event: WorkerEvent) -> WorkerEvent {
         if let WorkerEvent::Done { outcome: Outcome::Error { failure, .. }, .. } = &mut event
             && let Some(place) = self.compiler.place(&failure.file, failure.line, failure.column)
@@ -81,7 +81,8 @@ fn rejected(diagnostics: &[Diagnostic]) -> Fault {
     let code = first.and_then(|diagnostic| diagnostic.code.as_deref());
     let evalue = diagnostics.first().map(|first| first.message.clone()).unwrap_or_default();
     Fault {
-        ename: code.map_or_else(|| "CompileError".to_owned(), |code| format!("CompileError({code})")),
+        ename: code
+            .map_or_else(|| "CompileError".to_owned(), |code| format!("CompileError({code})")),
         evalue,
         traceback: diagnostics.iter().map(|diagnostic| diagnostic.plain.clone()).collect(),
     }

@@ -1,7 +1,7 @@
-//! The engines of this process's own cluster: starts them, watches them end, replaces those that died, stops
-//! them all. Each holds the reading end of a pipe whose writing end is here, so that they end when this
-//! process does, however it ends. Knows no message and no engine id; who listens to [`PoolEvent`] tells the
-//! controller.
+//! The engines of this process's own cluster: starts them, watches them end, replaces those that
+//! died, stops them all. Each holds the reading end of a pipe whose writing end is here, so that
+//! they end when this process does, however it ends. Knows no message and no engine id; who listens
+//! to [`PoolEvent`] tells the controller.
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::OpenOptions;
 use std::io;
@@ -17,8 +17,8 @@ use tokio::time::timeout_at;
 
 use crate::process::{self, Signal};
 
-/// Engines replaced within `RESTARTS_PERIOD`; after more the pool gives up: what kills them so fast will
-/// kill the next one too. Enough for every engine of a small pool to be lost twice.
+/// Engines replaced within `RESTARTS_PERIOD`; after more the pool gives up: what kills them so fast
+/// will kill the next one too. Enough for every engine of a small pool to be lost twice.
 pub const RESTARTS_MAX: usize = 8;
 pub const RESTARTS_PERIOD: Duration = Duration::from_secs(30);
 /// How long engines may take to end after their pipe is closed, and again after SIGTERM.
@@ -103,7 +103,8 @@ impl Pool {
         let _ = self.orders.send(Order::Resize(n_engines));
     }
 
-    /// Ends every engine: closes its pipe, then SIGTERM, then SIGKILL. [`PoolEvent::Stopped`] follows.
+    /// Ends every engine: closes its pipe, then SIGTERM, then SIGKILL. [`PoolEvent::Stopped`]
+    /// follows.
     pub fn stop(&self) {
         let _ = self.orders.send(Order::Stop);
     }

@@ -1,8 +1,9 @@
 //! The one door of the zmq crate: a group of sockets owned by one thread, which hands what arrives
 //! to a channel and sends what it is given. Never reads a message, never blocks its callers.
 //!
-//! `ZMQ_FD` is edge-triggered and loses wake-ups, so no socket is ever registered with tokio: the
-//! thread waits in `zmq_poll` on its sockets and an eventfd, written once per burst of sends.
+//! `ZMQ_FD` falls silent once its socket was touched, be it by a send: the thread polls the descriptors
+//! and sleeps only when every socket woken or touched has said that it has nothing. (`zmq_poll` asks
+//! all sockets, a system call each, several times per message.) A burst writes the eventfd once.
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
@@ -15,6 +16,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use zmq::Context;
+use zmq::PollItem;
 
 /// One message as its frames.
 pub type Frames = Vec<Vec<u8>>;
@@ -240,6 +242,10 @@ impl Shared {
     }
 }
 
+/// Every socket is asked this often even if no descriptor woke: a wake-up that libzmq might lose costs a
+/// delay, not a hang.
+const SWEEP_MILLIS: i64 = 500;
+
 struct Member {
     socket: zmq::Socket,
     kind: Kind,
@@ -247,6 +253,7 @@ struct Member {
     /// Messages that libzmq would not take yet: a DEALER whose peer has not come.
     overflow: VecDeque<Frames>,
     n_dropped: u64,
+    stirred: bool,
 }
 
 struct Owner {
@@ -258,14 +265,14 @@ struct Owner {
 impl Owner {
     fn run(mut self) {
         let mut backlog = VecDeque::new();
-        let mut more = false;
         loop {
-            if !self.wait(more || !backlog.is_empty()) {
+            let busy = !backlog.is_empty() || self.members.iter().any(|member| member.stirred);
+            if !self.wait(busy) {
                 return;
             }
             let closing = self.take_queue(&mut backlog);
             self.send_some(&mut backlog, closing);
-            more = self.receive_some();
+            self.receive_some();
             if closing && backlog.is_empty() {
                 return;
             }
@@ -273,26 +280,25 @@ impl Owner {
     }
 
     /// Waits for something to do, or only looks when `busy`. False when the context has ended.
-    fn wait(&self, busy: bool) -> bool {
+    fn wait(&mut self, busy: bool) -> bool {
         let mut items = Vec::with_capacity(self.members.len() + 1);
-        items.push(zmq::PollItem::from_fd(self.shared.wake.as_raw_fd(), zmq::POLLIN));
+        items.push(PollItem::from_fd(self.shared.wake.as_raw_fd(), zmq::POLLIN));
         for member in &self.members {
-            let mut events = zmq::PollEvents::empty();
-            if member.kind != Kind::Pub {
-                events |= zmq::POLLIN;
-            }
-            if !member.overflow.is_empty() {
-                events |= zmq::POLLOUT;
-            }
-            items.push(member.socket.as_poll_item(events));
+            items.push(PollItem::from_fd(member.socket.get_fd().unwrap_or(-1), zmq::POLLIN));
         }
-        loop {
-            match zmq::poll(&mut items, if busy { 0 } else { -1 }) {
-                Ok(_) => return true,
+        let timeout = if busy { 0 } else { SWEEP_MILLIS };
+        let ready = loop {
+            match zmq::poll(&mut items, timeout) {
+                Ok(n_ready) => break n_ready,
                 Err(zmq::Error::EINTR) => (),
                 Err(_) => return false,
             }
+        };
+        let sweep = ready == 0 && !busy;
+        for (member, item) in self.members.iter_mut().zip(&items[1..]) {
+            member.stirred |= sweep || item.is_readable();
         }
+        true
     }
 
     /// Takes everything queued; true when the group is to be closed.
@@ -310,9 +316,6 @@ impl Owner {
     }
 
     fn send_some(&mut self, backlog: &mut VecDeque<(usize, Frames)>, closing: bool) {
-        for member in &mut self.members {
-            member.retry_overflow();
-        }
         let n_sends = if closing { backlog.len() } else { backlog.len().min(SENDS_PER_TURN_MAX) };
         for (position, frames) in backlog.drain(..n_sends) {
             match self.members.get_mut(position) {
@@ -322,17 +325,21 @@ impl Owner {
         }
     }
 
-    /// Reads what has arrived, up to the budget; true when there may be more.
-    fn receive_some(&mut self) -> bool {
+    /// Reads what has arrived at marked sockets, up to the budget; one that gave less loses its mark.
+    fn receive_some(&mut self) {
         let mut batch = Batch::new();
-        let mut more = false;
         for (position, member) in self.members.iter_mut().enumerate() {
-            if member.kind == Kind::Pub {
+            if !member.stirred {
                 continue;
             }
+            if member.kind == Kind::Pub {
+                // Takes in subscriptions, which no read does here; an error shows at the next send.
+                let _ = member.socket.get_events();
+            }
             let mut n_read = 0;
-            while n_read < READS_PER_TURN_MAX {
-                let Some(frames) = receive(&member.socket) else { break };
+            while n_read < READS_PER_TURN_MAX
+                && let Some(frames) = receive(&member.socket)
+            {
                 n_read += 1;
                 if member.echo {
                     member.send_or_keep(frames);
@@ -340,18 +347,19 @@ impl Owner {
                     batch.push((position, frames));
                 }
             }
-            more |= n_read == READS_PER_TURN_MAX;
+            member.retry_overflow();
+            member.stirred = n_read == READS_PER_TURN_MAX;
         }
         if !batch.is_empty() {
             // A receiver that is gone wants nothing any more; sending goes on until the close.
             let _ = self.sender.send(batch);
         }
-        more
     }
 }
 
 impl Member {
     fn send_or_keep(&mut self, frames: Frames) {
+        self.stirred = true;
         if self.overflow.is_empty() {
             if let Some(frames) = send(&self.socket, frames) {
                 self.overflow.push_back(frames);
@@ -431,6 +439,7 @@ fn open_one(context: &Context, spec: Spec) -> Result<(Member, Vec<String>), Sock
     }
     let member = Member {
         socket,
+        stirred: true,
         kind: spec.kind,
         echo: spec.echo,
         overflow: VecDeque::new(),

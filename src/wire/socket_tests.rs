@@ -131,6 +131,8 @@ async fn a_subscriber_announces_itself_and_gets_everything() {
     let context = Context::new();
     let specs = vec![Spec::bind(Kind::XPub, "tcp://127.0.0.1:0")];
     let mut server = open(&context, "iopub", specs).expect("a free port");
+    // Kept, so that no unsubscription comes between.
+    let mut clients = Vec::new();
     for _ in 0..2 {
         let specs = vec![Spec::connect(Kind::Sub, server.endpoints[0][0].clone())];
         let mut client = open(&context, "client", specs).expect("it connects");
@@ -139,6 +141,6 @@ async fn a_subscriber_announces_itself_and_gets_everything() {
         server.sockets.send(0, vec![b"topic".to_vec(), b"body".to_vec()]);
         let all = collect(&mut client.incoming, 1).await;
         assert_eq!(text(&all[0].1), "topic|body");
-        client.sockets.close();
+        clients.push(client);
     }
 }

@@ -382,7 +382,7 @@ impl Actor {
             return self.tell(kept);
         }
         match (ending, self.queue.pop_front()) {
-            (Some(Ending::Interrupt), Some(work)) => {
+            (Some(Ending::Interrupt), Some(work)) if restored => {
                 let outcome = Outcome::Interrupted { restored, threads_lost };
                 self.tell(WorkerEvent::Done { run: work.run, outcome });
             }

@@ -54,7 +54,8 @@ pub enum Outcome {
     Error { failure: Failure, restored: bool },
     /// The process died. `cause` in words ("SIGSEGV", "exit code 3").
     Crashed { cause: String, restored: bool, threads_lost: Vec<String> },
-    /// Ended on request. `restored` is false when the cell unwound by itself and needed no snapshot.
+    /// Ended on request. `restored` is false when the cell unwound by itself and needed no snapshot. (Killed
+    /// without a snapshot to wake, it is `Crashed`.)
     Interrupted { restored: bool, threads_lost: Vec<String> },
 }
 

@@ -156,7 +156,7 @@ def test_an_engine_that_is_killed_fails_its_work_at_once(home):
 def test_a_second_controller_on_one_profile_says_so(home, cluster):
     done = home.prust("controller", f"--profile-dir={cluster.folder}", "--ip=127.0.0.1", seconds=30)
     assert done.returncode != 0
-    assert "already" in done.stderr and "panicked" not in done.stderr
+    assert "alive" in done.stderr and "panicked" not in done.stderr
 
 
 def test_connection_files_are_for_the_owner_only(cluster):

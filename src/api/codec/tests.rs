@@ -1,4 +1,5 @@
-//! What the codec promises: every value comes back, and no bytes make it panic or allocate without bound.
+//! What the codec promises: every value comes back, and no bytes make it panic or allocate without
+//! bound.
 
 use super::*;
 use serde::{Deserialize, Serialize};

@@ -46,7 +46,8 @@ macro_rules! fixed {
     };
 }
 
-/// A sequence, map or struct being written. Where the length was not told ahead, it is put in at the end.
+/// A sequence, map or struct being written. Where the length was not told ahead, it is put in at
+/// the end.
 pub(super) struct Compound<'w, 'a> {
     writer: &'w mut Writer<'a>,
     unknown: Option<Unknown>,
