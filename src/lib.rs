@@ -1,4 +1,5 @@
-//! prust: a Jupyter kernel that computes Rust cells on many engines at once. The rooms, in reading order.
+//! prust: a Jupyter kernel that computes Rust cells on many engines at once. The rooms, in reading
+//! order.
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod cell;

@@ -220,6 +220,19 @@ pub struct RemoteFailure {
 }
 
 impl RemoteError {
+    /// An error of the whole submission, as one of its results.
+    pub(crate) fn of(error: &Error) -> Self {
+        Self::new(RemoteFailure {
+            ename: error.ename().to_owned(),
+            evalue: error.to_string(),
+            traceback: Vec::new(),
+            engine_id: None,
+            method: String::new(),
+            msg_id: String::new(),
+            item: None,
+        })
+    }
+
     pub fn new(failure: RemoteFailure) -> Self {
         Self(Box::new(failure))
     }

@@ -283,14 +283,14 @@ impl<R: Value> AsyncMapResult<R> {
         values(&self.submission, Some(timeout))
     }
 
-    /// Every value or failure, in order: nothing is thrown away when some fail.
-    ///
-    /// # Errors
-    /// Whatever kept the work from being submitted.
-    pub fn results(&self) -> Result<Vec<Result<R, RemoteError>>> {
+    /// Every value or failure, in order: nothing is thrown away when some fail. What kept the work
+    /// from being submitted is one failure.
+    pub fn results(&self) -> Vec<Result<R, RemoteError>> {
         let mut out = Vec::new();
-        self.submission.parts(None, &mut |part| unfold(&mut out, part))?;
-        Ok(out)
+        if let Err(error) = self.submission.parts(None, &mut |part| unfold(&mut out, part)) {
+            out.push(Err(RemoteError::of(&error)));
+        }
+        out
     }
 
     /// The values by engine.

@@ -1,5 +1,6 @@
-//! rustc's errors and warnings in the user's terms: the user's cell, line and column, with labels, notes,
-//! helps and suggestions drawn over the user's text. What points into text of ours is left out.
+//! rustc's errors and warnings in the user's terms: the user's cell, line and column, with labels,
+//! notes, helps and suggestions drawn over the user's text. What points into text of ours is left
+//! out.
 
 use std::ops::Range;
 
@@ -98,7 +99,8 @@ const BORROW_CODES: [&str; 8] =
 
 /// Carries one of rustc's messages over to the user's text.
 pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
-    let severity = if message.level.starts_with("warning") { Severity::Warning } else { Severity::Error };
+    let severity =
+        if message.level.starts_with("warning") { Severity::Warning } else { Severity::Error };
     let code = message.code.as_ref().map(|code| code.code.clone());
     if let Some(kept) = kept_reference(message, code.as_deref(), books) {
         return kept;
@@ -154,8 +156,8 @@ fn speaks_of_us(text: &str) -> bool {
         "the full name for the type",
         "consider using `--verbose`",
     ]
-        .iter()
-        .any(|word| text.contains(word))
+    .iter()
+    .any(|word| text.contains(word))
 }
 
 /// Shortens the paths of generated crates: `unit_0a1b::S` reads `S`.
@@ -216,12 +218,13 @@ fn snippets<'a>(spans: &'a [Span], books: &[Book<'a>]) -> Vec<Snippet<'a, Annota
         }
     }
     let snippet = |book: Book<'a>| {
-        let annotations = placed.iter().filter(|(_, at)| at.book.file == book.file).map(|(span, at)| {
-            let kind =
-                if span.is_primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-            let label = span.label.as_deref().map(clean).filter(|label| !speaks_of_us(label));
-            kind.span(at.range.clone()).label(label)
-        });
+        let annotations =
+            placed.iter().filter(|(_, at)| at.book.file == book.file).map(|(span, at)| {
+                let kind =
+                    if span.is_primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+                let label = span.label.as_deref().map(clean).filter(|label| !speaks_of_us(label));
+                kind.span(at.range.clone()).label(label)
+            });
         Snippet::source(book.text).path(book.label).annotations(annotations)
     };
     files.into_iter().map(snippet).collect()
@@ -237,7 +240,8 @@ fn child_group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) -> Grou
     let Some((first, _)) = replacements.first() else {
         let snippets = snippets(&child.spans, books);
         if snippets.is_empty() {
-            return Group::with_level(level(&child.level)).element(level(&child.level).message(text));
+            return Group::with_level(level(&child.level))
+                .element(level(&child.level).message(text));
         }
         return Group::with_title(title).elements(snippets);
     };
@@ -246,8 +250,7 @@ fn child_group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) -> Grou
         .iter()
         .filter(|(at, _)| at.book.file == book.file)
         .map(|(at, new)| Patch::new(at.range.clone(), clean(new)));
-    Group::with_title(title)
-        .element(Snippet::source(book.text).path(book.label).patches(patches))
+    Group::with_title(title).element(Snippet::source(book.text).path(book.label).patches(patches))
 }
 
 /// A variable of the cell borrows from something that ends with the cell.
@@ -256,7 +259,8 @@ fn kept_reference(message: &Message, code: Option<&str>, books: &[Book<'_>]) -> 
     let borrowed = message.spans.iter().find_map(|span| place(span, books))?;
     let in_slots = message.spans.iter().filter_map(|span| slot_at(span, books));
     let declared = |name: &String| {
-        let line = borrowed.book.text[..borrowed.range.start].rsplit('\n').next().unwrap_or_default();
+        let line =
+            borrowed.book.text[..borrowed.range.start].rsplit('\n').next().unwrap_or_default();
         line.contains(name.as_str())
     };
     let names: Vec<String> = in_slots.collect();
@@ -275,8 +279,7 @@ fn kept_reference(message: &Message, code: Option<&str>, books: &[Book<'_>]) -> 
         "or use the reference only inside this cell: put the lines in `{ .. }`",
         "or let the value live forever: `let r: &'static _ = Box::leak(Box::new(value));`",
     ];
-    let helps = helps
-        .map(|help| Group::with_level(Level::HELP).element(Level::HELP.message(help)));
+    let helps = helps.map(|help| Group::with_level(Level::HELP).element(Level::HELP.message(help)));
     let groups: Vec<Group<'_>> = std::iter::once(main).chain(helps).collect();
     let place = Some((book.label.to_owned(), line, column));
     Some(draw(Severity::Error, Some(code.to_owned()), title, place, &groups))
@@ -300,9 +303,7 @@ pub fn own(
         (book.label.to_owned(), line, column)
     });
     let snippet = at.map(|(book, range)| {
-        Snippet::source(book.text)
-            .path(book.label)
-            .annotation(AnnotationKind::Primary.span(range))
+        Snippet::source(book.text).path(book.label).annotation(AnnotationKind::Primary.span(range))
     });
     let mut groups = vec![Group::with_title(title).elements(snippet)];
     if !help.is_empty() {
@@ -317,7 +318,9 @@ pub fn excerpt(label: &str, text: &str, line: usize, column: usize) -> String {
     let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     let margin = " ".repeat(width);
     let before: String = source.chars().take(column.saturating_sub(1)).map(blank).collect();
-    format!("{margin}--> {label}:{line}:{column}\n{margin} |\n{line} | {source}\n{margin} | {before}^")
+    format!(
+        "{margin}--> {label}:{line}:{column}\n{margin} |\n{line} | {source}\n{margin} | {before}^"
+    )
 }
 
 /// Keeps a tab's width under the line above.
@@ -368,7 +371,11 @@ mod tests {
         let book = Book { file: "leaf.rs", label: "In[3]", text: cell, map: &source.map };
         let diagnostic = translate(&message(json), &[book]);
         assert_eq!(diagnostic.place, Some(("In[3]".into(), 2, 13)));
-        assert!(diagnostic.plain.contains("error[E0308]: mismatched types"), "{}", diagnostic.plain);
+        assert!(
+            diagnostic.plain.contains("error[E0308]: mismatched types"),
+            "{}",
+            diagnostic.plain
+        );
         assert!(diagnostic.plain.contains("In[3]:2:13"), "{}", diagnostic.plain);
         assert!(!diagnostic.plain.contains("prust"), "{}", diagnostic.plain);
     }

@@ -1,6 +1,6 @@
-//! Which names a piece of code uses: every identifier among its tokens, macro bodies included, and the
-//! inline captures of format strings (`"{x}"`). Over-approximates on purpose: a name too many costs an
-//! unused import, a name too few a broken cell.
+//! Which names a piece of code uses: every identifier among its tokens, macro bodies included, and
+//! the inline captures of format strings (`"{x}"`). Over-approximates on purpose: a name too many
+//! costs an unused import, a name too few a broken cell.
 
 use std::collections::BTreeSet;
 
@@ -49,9 +49,8 @@ fn captures(text: &str) -> impl Iterator<Item = String> + '_ {
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|letter: char| !letter.is_alphanumeric() && letter != '_').filter(|word| {
-        word.starts_with(|letter: char| letter.is_alphabetic() || letter == '_')
-    })
+    text.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with(|letter: char| letter.is_alphabetic() || letter == '_'))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! The types of a leaf's variables, read from the generic arguments of its `put::<N, T>` calls in rustc's
-//! MIR. The text is meant for people, so this reads only that one shape and checks it is balanced.
+//! The types of a leaf's variables, read from the generic arguments of its `put::<N, T>` calls in
+//! rustc's MIR. The text is meant for people, so this reads only that one shape and checks it is
+//! balanced.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,9 @@ pub fn unwritable(type_text: &str) -> Option<&'static str> {
         Some("a closure")
     } else if type_text.contains("{async ") || type_text.contains("{coroutine") {
         Some("a future")
-    } else if type_text.contains("{fn item") || type_text.contains(" {") && type_text.contains("fn(") {
+    } else if type_text.contains("{fn item")
+        || type_text.contains(" {") && type_text.contains("fn(")
+    {
         Some("a function item")
     } else if type_text.contains("impl ") {
         Some("an `impl Trait` type")
@@ -52,7 +55,8 @@ pub fn unwritable(type_text: &str) -> Option<&'static str> {
     }
 }
 
-/// Fixes what the printed form loses: `&dyn A + B` needs parentheses, erased lifetimes are `'static` here.
+/// Fixes what the printed form loses: `&dyn A + B` needs parentheses, erased lifetimes are
+/// `'static` here.
 pub fn writable(type_text: &str) -> String {
     let text = type_text.replace("'{erased} ", "'static ").replace("'{erased}", "'static");
     let mut fixed = String::new();
@@ -114,8 +118,9 @@ mod tests {
 
     #[test]
     fn types_are_read_by_number() {
-        let mir = "_1 = prust_runtime::slots::put::<1, std::vec::Vec<(i32, fn(u8) -> i8)>>(const \"v\", \
-                   move _2) -> [return: bb1];\n _3 = prust_runtime::slots::put::<0, i32>(const \"x\")";
+        let mir = "_1 = prust_runtime::slots::put::<1, std::vec::Vec<(i32, fn(u8) -> i8)>>(\
+                   const \"v\", move _2) -> [return: bb1];\n \
+                   _3 = prust_runtime::slots::put::<0, i32>(const \"x\")";
         let types = put_types(mir);
         assert_eq!(types[&1], "std::vec::Vec<(i32, fn(u8) -> i8)>");
         assert_eq!(types[&0], "i32");

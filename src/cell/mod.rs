@@ -1,10 +1,11 @@
-//! From cell text to what is compiled, and back from rustc's words to the user's. Pure: text in, text out;
-//! no files, no processes, no clock.
+//! From cell text to what is compiled, and back from rustc's words to the user's. Pure: text in,
+//! text out; no files, no processes, no clock.
 //!
-//! [`split`] cuts a cell into items, imports, statements and the final expression; [`mentions`] lists the
-//! names a piece uses; [`plan`] writes the unit and the leaf around the user's text with a [`map::Map`] of
-//! where each byte came from; [`mir`] reads the variables' types from the compiler's MIR; [`diagnostic`]
-//! carries rustc's errors back to the user's cell, line and column; [`namespace`] is what persists.
+//! [`split`] cuts a cell into items, imports, statements and the final expression; [`mentions`]
+//! lists the names a piece uses; [`plan`] writes the unit and the leaf around the user's text with
+//! a [`map::Map`] of where each byte came from; [`mir`] reads the variables' types from the
+//! compiler's MIR; [`diagnostic`] carries rustc's errors back to the user's cell, line and column;
+//! [`namespace`] is what persists.
 
 pub mod diagnostic;
 pub mod map;

@@ -1,5 +1,6 @@
-//! What persists between cells: variables by name and type, units by hash, imports, dependencies. Pure data
-//! with a hash, so that a kernel's copy of an engine's namespace can be compared with the engine's truth.
+//! What persists between cells: variables by name and type, units by hash, imports, dependencies.
+//! Pure data with a hash, so that a kernel's copy of an engine's namespace can be compared with the
+//! engine's truth.
 
 use std::collections::{BTreeMap, BTreeSet};
 

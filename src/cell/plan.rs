@@ -1,5 +1,6 @@
-//! Writes the crates around a cell's text: the unit (its items, as a library that later cells link) and the
-//! leaf (its statements, run once). Imports are sparse: only what the text mentions, and what holds traits.
+//! Writes the crates around a cell's text: the unit (its items, as a library that later cells link)
+//! and the leaf (its statements, run once). Imports are sparse: only what the text mentions, and
+//! what holds traits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,8 @@ use super::split::Split;
 /// The symbol that a leaf exports.
 pub const ENTRY: &str = "prust_cell";
 
-/// Names that `use prust::prelude::*` gives; a cell that mentions none does not link the `prust` crate.
+/// Names that `use prust::prelude::*` gives; a cell that mentions none does not link the `prust`
+/// crate.
 pub const PRELUDE: [&str; 15] = [
     "prust",
     "Client",
@@ -34,7 +36,8 @@ pub const PRELUDE: [&str; 15] = [
 ];
 
 /// Lints that would speak of names used only in later cells, or of our own lines.
-const QUIET: &str = "#![allow(unused_imports, unused_variables, unused_mut, unused_assignments, dead_code, \
+const QUIET: &str = "#![allow(unused_imports, unused_variables, unused_mut, unused_assignments, \
+    dead_code, \
     unreachable_code, unused_parens, unused_braces, private_interfaces, private_bounds, \
     non_local_definitions, unused_macros, redundant_imports, unexpected_cfgs, path_statements, \
     unused_labels, named_asm_labels, improper_ctypes_definitions, ambiguous_glob_imports)]\n";
@@ -56,7 +59,8 @@ struct Scope {
     api: bool,
 }
 
-/// Imports in force for text that mentions `names`, leaving out names in `defined`, which the crate defines.
+/// Imports in force for text that mentions `names`, leaving out names in `defined`, which the crate
+/// defines.
 fn scope(
     namespace: &Namespace,
     new: &[Import],
@@ -69,7 +73,8 @@ fn scope(
         .iter()
         .filter(|import| !replaced.contains(import.key.as_str()) && !defined.contains(&import.key))
         .collect();
-    // An import's path may start at a name of the user's, and its own name may be mentioned by another.
+    // An import's path may start at a name of the user's, and its own name may be mentioned by
+    // another.
     let mut imports: Vec<&Import> = Vec::new();
     loop {
         let found: Vec<&Import> = old
@@ -183,7 +188,8 @@ pub struct LeafSlots {
 }
 
 impl LeafSlots {
-    /// All that may be taken and put; [`LeafSlots::without`] narrows it when rustc says a name is moved.
+    /// All that may be taken and put; [`LeafSlots::without`] narrows it when rustc says a name is
+    /// moved.
     pub fn of(namespace: &Namespace, cell: &str, split: &Split) -> Self {
         let names = leaf_mentions(cell, split);
         let takes =
@@ -212,8 +218,8 @@ fn leaf_mentions(cell: &str, split: &Split) -> BTreeSet<String> {
     names
 }
 
-/// The leaf for the cell's statements. `moved` names variables that are not put back: rustc has said that
-/// the cell moves them away.
+/// The leaf for the cell's statements. `moved` names variables that are not put back: rustc has
+/// said that the cell moves them away.
 pub fn leaf(
     namespace: &Namespace,
     cell: &str,
@@ -255,7 +261,8 @@ fn body(
          -> ::core::result::Result<(), ::prust_runtime::frame::Failure> {{\n"
     ));
     if split.unparsed {
-        // Nothing of ours stands between the user's text and the closing brace that rustc will meet.
+        // Nothing of ours stands between the user's text and the closing brace that rustc will
+        // meet.
         source.user(cell, 0..cell.len()).ours("\n}\n");
         return;
     }
@@ -268,7 +275,9 @@ fn body(
         let mutable = if *mutable { "mut " } else { "" };
         source.slot(
             name,
-            &format!("let {mutable}{name} = ::prust_runtime::slots::take::<{type_text}>({name:?})?;\n"),
+            &format!(
+                "let {mutable}{name} = ::prust_runtime::slots::take::<{type_text}>({name:?})?;\n"
+            ),
         );
     }
     source.ours(
@@ -283,7 +292,10 @@ fn body(
     }
     for (number, (name, _)) in slots.puts.iter().enumerate() {
         if !moved.contains(name) {
-            source.slot(name, &format!("::prust_runtime::slots::put::<{number}, _>({name:?}, {name});\n"));
+            source.slot(
+                name,
+                &format!("::prust_runtime::slots::put::<{number}, _>({name:?}, {name});\n"),
+            );
         }
     }
     source.ours("::core::result::Result::Ok(())\n});\n");
@@ -295,13 +307,14 @@ fn body(
 
 /// Shows the final expression by the ladder of `prust_runtime::show`.
 const SHOW: &str = "\n) { __prust_value => {\n\
-    use ::prust_runtime::show::{NoEvcxr as _, ShowDebug as _, ShowDisplay as _, ShowNothing as _};\n\
+    use ::prust_runtime::show::{NoEvcxr as _, ShowDebug as _, ShowDisplay as _};\n\
+    use ::prust_runtime::show::ShowNothing as _;\n\
     let __prust_shown = __prust_value.evcxr_display();\n\
     if ::prust_runtime::show::fell_through(&__prust_shown) {\n\
     (&&&::prust_runtime::show::Shown(__prust_value)).prust_show();\n} } }\n";
 
-/// What the leaf changes when it succeeds, with types from the compiler's MIR. The second part names the
-/// variables whose types cannot be written, with the reason.
+/// What the leaf changes when it succeeds, with types from the compiler's MIR. The second part
+/// names the variables whose types cannot be written, with the reason.
 pub fn delta(
     label: &str,
     split: &Split,
@@ -319,7 +332,9 @@ pub fn delta(
     };
     let mut unkept = Vec::new();
     for (number, (name, mutable)) in slots.puts.iter().enumerate() {
-        let Some(type_text) = types.get(&number).filter(|_| !moved.contains(name)) else { continue };
+        let Some(type_text) = types.get(&number).filter(|_| !moved.contains(name)) else {
+            continue;
+        };
         match mir::unwritable(type_text) {
             Some(why) => {
                 delta.moved.push(name.clone());
@@ -355,7 +370,10 @@ mod tests {
         assert_eq!(slots.takes, ["x"]);
         let plan = leaf(&namespace, cell, &split, &slots, &BTreeSet::new());
         let text = &plan.source.text;
-        assert!(text.contains("let mut x = ::prust_runtime::slots::take::<i32>(\"x\")?;"), "{text}");
+        assert!(
+            text.contains("let mut x = ::prust_runtime::slots::take::<i32>(\"x\")?;"),
+            "{text}"
+        );
         assert!(text.contains("put::<0, _>(\"z\", z)"), "{text}");
         assert!(!plan.api);
     }

@@ -97,10 +97,15 @@ mod tests {
     #[test]
     fn items_fields_and_methods_become_public() {
         check("async fn f() {}", "pub async fn f() {}");
-        check("#[derive(Debug)] struct S { a: u8, pub(crate) b: u8 }",
-            "#[derive(Debug)] pub struct S { pub a: u8, pub b: u8 }");
+        check(
+            "#[derive(Debug)] struct S { a: u8, pub(crate) b: u8 }",
+            "#[derive(Debug)] pub struct S { pub a: u8, pub b: u8 }",
+        );
         check("struct T(u8, pub u8);", "pub struct T(pub u8, pub u8);");
-        check("impl S { fn f() {} const C: u8 = 1; }", "impl S { pub fn f() {} pub const C: u8 = 1; }");
+        check(
+            "impl S { fn f() {} const C: u8 = 1; }",
+            "impl S { pub fn f() {} pub const C: u8 = 1; }",
+        );
     }
 
     #[test]

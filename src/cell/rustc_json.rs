@@ -11,7 +11,7 @@ pub struct Message {
     #[serde(default)]
     pub spans: Vec<Span>,
     #[serde(default)]
-    pub children: Vec<Message>,
+    pub children: Vec<Self>,
     pub rendered: Option<String>,
 }
 

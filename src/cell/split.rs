@@ -1,5 +1,6 @@
-//! Cuts the Rust text of a cell into imports, items, statements and the final expression, by byte ranges of
-//! the text. Text that does not parse is handed on whole: rustc says best what is wrong with it.
+//! Cuts the Rust text of a cell into imports, items, statements and the final expression, by byte
+//! ranges of the text. Text that does not parse is handed on whole: rustc says best what is wrong
+//! with it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,10 +11,10 @@ use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Attribute, Block, Expr, Item, Pat, Stmt, UseTree};
 
+use super::map::Edit;
 use super::mentions;
 use super::namespace::{Import, Kind, Provided};
 use super::publish::publish;
-use super::map::Edit;
 
 /// A cell, cut up.
 #[derive(Debug, Default)]
@@ -30,7 +31,8 @@ pub struct Split {
     pub unparsed: bool,
     /// `.await` stands at the top level of a statement.
     pub awaits: bool,
-    /// Has a loop or a closure: worth optimising. Other code runs once, and compiles faster unoptimised.
+    /// Has a loop or a closure: worth optimising. Other code runs once, and compiles faster
+    /// unoptimised.
     pub hot: bool,
 }
 
@@ -52,7 +54,10 @@ impl Split {
         match parse(text) {
             Ok((attributes, statements)) => Self::of(text, &attributes, &statements),
             Err(_) => Self {
-                statements: if text.trim().is_empty() { Vec::new() } else { vec![0..text.len()] },
+                statements: Some(0..text.len())
+                    .filter(|_| !text.trim().is_empty())
+                    .into_iter()
+                    .collect(),
                 unparsed: true,
                 ..Self::default()
             },
@@ -181,7 +186,6 @@ fn flatten(tree: &UseTree, prefix: &str, imports: &mut Vec<Import>) {
         UseTree::Group(group) => {
             group.items.iter().for_each(|tree| flatten(tree, prefix, imports));
         }
-
     }
 }
 
@@ -189,13 +193,20 @@ fn item_piece(item: &Item, range: Range<usize>) -> ItemPiece {
     let mut edits = Vec::new();
     publish(item, &mut edits);
     edits.sort_by_key(|edit| edit.at);
-    let provides = provided(item)
-        .map(|(name, kind)| Provided { name, kind, header: header(item), docs: docs(item) });
-    let implicit = match item {
-        Item::Trait(_) | Item::TraitAlias(_) | Item::Impl(_) => true,
-        _ => false,
-    };
-    ItemPiece { range, edits, provides, implicit, mentions: mentions::mentions(item.to_token_stream()) }
+    let provides = provided(item).map(|(name, kind)| Provided {
+        name,
+        kind,
+        header: header(item),
+        docs: docs(item),
+    });
+    let implicit = matches!(item, Item::Trait(_) | Item::TraitAlias(_) | Item::Impl(_));
+    ItemPiece {
+        range,
+        edits,
+        provides,
+        implicit,
+        mentions: mentions::mentions(item.to_token_stream()),
+    }
 }
 
 fn provided(item: &Item) -> Option<(String, Kind)> {
@@ -278,7 +289,8 @@ mod tests {
     #[test]
     fn every_pattern_declares_its_names() {
         let split = Split::read(
-            "let (a, mut b) = t; let S { c, d: [e, ..], .. } = s; let x @ Some(_) = o else { return Ok(()) };",
+            "let (a, mut b) = t; let S { c, d: [e, ..], .. } = s; \
+             let x @ Some(_) = o else { return Ok(()) };",
         );
         let names: Vec<_> = split.declares.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a", "b", "c", "e", "x"]);
@@ -288,8 +300,7 @@ mod tests {
     #[test]
     fn imports_are_one_per_name() {
         let split = Split::read("use std::{fmt::{self, Debug as D}, io::*, ops::Add as _};");
-        let texts: Vec<_> =
-            split.imports[0].1.iter().map(|import| import.text.as_str()).collect();
+        let texts: Vec<_> = split.imports[0].1.iter().map(|import| import.text.as_str()).collect();
         assert_eq!(
             texts,
             [

@@ -1,5 +1,6 @@
-//! What every cell links, built once per toolchain: the runtime and the worker by rustc alone, the `prust`
-//! crate (with serde) by cargo. Sources are embedded in this binary; results go to the store.
+//! What every cell links, built once per toolchain: the runtime and the worker by rustc alone, the
+//! `prust` crate (with serde) by cargo. Sources are embedded in this binary; results go to the
+//! store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,18 +72,26 @@ fn build_worker(store: &Store, toolchain: &Toolchain) -> Result<(PathBuf, PathBu
     let worker = store.bin().join("prust-worker");
     let extern_runtime = format!("--extern=prust_runtime={}", runtime.display());
     let rpath = format!("-Clink-arg=-Wl,-rpath,$ORIGIN/../lib:{}", toolchain.libdir.display());
-    build(toolchain, "the runtime", &sources.join("lib.rs"), &runtime, &[
-        "--crate-type=dylib",
-        "--crate-name=prust_runtime",
-        "-Clink-arg=-Wl,-rpath,$ORIGIN",
-    ])?;
-    build(toolchain, "the worker", &sources.join("worker_main.rs"), &worker, &[
-        "--crate-type=bin",
-        "--crate-name=prust_worker",
-        &extern_runtime,
-        &rpath,
-        "-Clink-arg=-Wl,--export-dynamic-symbol=read",
-    ])?;
+    build(
+        toolchain,
+        "the runtime",
+        &sources.join("lib.rs"),
+        &runtime,
+        &["--crate-type=dylib", "--crate-name=prust_runtime", "-Clink-arg=-Wl,-rpath,$ORIGIN"],
+    )?;
+    build(
+        toolchain,
+        "the worker",
+        &sources.join("worker_main.rs"),
+        &worker,
+        &[
+            "--crate-type=bin",
+            "--crate-name=prust_worker",
+            &extern_runtime,
+            &rpath,
+            "-Clink-arg=-Wl,--export-dynamic-symbol=read",
+        ],
+    )?;
     Ok((worker, runtime))
 }
 

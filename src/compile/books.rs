@@ -1,5 +1,5 @@
-//! Which generated file came from which cell: so that a panic in a function of an older cell is shown at
-//! that cell's line. Remembers the latest `BOOKS_MAX` sources.
+//! Which generated file came from which cell: so that a panic in a function of an older cell is
+//! shown at that cell's line. Remembers the latest `BOOKS_MAX` sources.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,7 +64,8 @@ impl Books {
         Some(Place { label: entry.label.clone(), line, column, text: entry.text.clone() })
     }
 
-    /// Replaces every `FOLDER/name.rs:LINE:COLUMN` of a known source by the user's `In[3]:LINE:COLUMN`.
+    /// Replaces every `FOLDER/name.rs:LINE:COLUMN` of a known source by the user's
+    /// `In[3]:LINE:COLUMN`.
     pub(super) fn rewrite(&self, folder: &str, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -86,7 +87,8 @@ impl Books {
         out
     }
 
-    /// Reads a place at the start of `text`; gives the user's words for it and the bytes they replace.
+    /// Reads a place at the start of `text`; gives the user's words for it and the bytes they
+    /// replace.
     fn user_place(&self, text: &str) -> Option<(String, usize)> {
         let file_end = text.find(".rs:")? + ".rs".len();
         let number = |from: usize| -> Option<(u32, usize)> {

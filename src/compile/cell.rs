@@ -1,5 +1,5 @@
-//! A cell to its libraries: unit, then leaf; again without a variable where rustc says it was moved. The
-//! straight path of every cell, local or for the engines.
+//! A cell to its libraries: unit, then leaf; again without a variable where rustc says it was
+//! moved. The straight path of every cell, local or for the engines.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,16 +14,17 @@ use super::dependencies::{self, DependencySet};
 use super::rustc::{Call, CrateType, Ended};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
+use super::verdict::{newly_moved, unkept_warning};
 use super::{CompileError, Settings};
-use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::diagnostic::Diagnostic;
 use crate::cell::plan::{self, CratePlan, LeafSlots};
-use crate::cell::rustc_json::{self, Message};
+use crate::cell::rustc_json;
 use crate::cell::{Delta, Namespace, Split, Unit, mir};
 
 /// Optimisation of units, before the user chooses.
 const OPT_LEVEL_UNIT: u8 = 2;
-/// Of leaves with a loop or a closure, and of those without: level 1 makes generic code several times slower
-/// to compile, and code that runs once gains nothing from it.
+/// Of leaves with a loop or a closure, and of those without: level 1 makes generic code several
+/// times slower to compile, and code that runs once gains nothing from it.
 const OPT_LEVEL_HOT: u8 = 1;
 const OPT_LEVEL_ONCE: u8 = 0;
 
@@ -90,10 +91,12 @@ struct Record {
 }
 
 impl Compiler {
-    /// Finds the toolchain and makes the base ready: tens of milliseconds when it is cached, else seconds.
+    /// Finds the toolchain and makes the base ready: tens of milliseconds when it is cached, else
+    /// seconds.
     ///
     /// # Errors
-    /// [`CompileError`]: no rustc, no shared std, no usable cache directory, a base that does not build.
+    /// [`CompileError`]: no rustc, no shared std, no usable cache directory, a base that does not
+    /// build.
     pub async fn open(settings: Settings) -> Result<Self, CompileError> {
         let opened = tokio::task::spawn_blocking(move || {
             let toolchain = Toolchain::find(&settings)?;
@@ -145,7 +148,11 @@ impl Compiler {
     /// Replaces places in generated sources by the user's cell, line and column.
     pub fn in_user_terms(&self, text: &str) -> String {
         let folder = format!("{}/", self.shared.store.src().display());
-        if text.contains(&folder) { self.shared.books.rewrite(&folder, text) } else { text.to_owned() }
+        if text.contains(&folder) {
+            self.shared.books.rewrite(&folder, text)
+        } else {
+            text.to_owned()
+        }
     }
 
     /// Remembers the units of a namespace that another process compiled, for places in panics.
@@ -155,7 +162,14 @@ impl Compiler {
         }
     }
 
-    fn remember(&self, name: &str, label: &str, text: &str, generated: &str, map: &crate::cell::Map) {
+    fn remember(
+        &self,
+        name: &str,
+        label: &str,
+        text: &str,
+        generated: &str,
+        map: &crate::cell::Map,
+    ) {
         let file = self.source_file(name).display().to_string();
         let entry = Entry {
             label: label.to_owned(),
@@ -166,7 +180,7 @@ impl Compiler {
         self.shared.books.add(&file, entry);
     }
 
-    fn source_file(&self, name: &str) -> PathBuf {
+    pub(super) fn source_file(&self, name: &str) -> PathBuf {
         self.shared.store.src().join(format!("{name}.rs"))
     }
 
@@ -174,7 +188,8 @@ impl Compiler {
         self.shared.store.lib().join(format!("lib{name}.so"))
     }
 
-    /// Compiles a cell against a namespace. The namespace is not changed: apply the delta when it has run.
+    /// Compiles a cell against a namespace. The namespace is not changed: apply the delta when it
+    /// has run.
     ///
     /// # Errors
     /// [`Failed`]; nothing has changed then.
@@ -182,8 +197,8 @@ impl Compiler {
         self.compile(namespace, cell, false).await
     }
 
-    /// As [`Compiler::cell`], but always with a leaf: what an engine runs to take over the change, also for
-    /// a cell that only defines items.
+    /// As [`Compiler::cell`], but always with a leaf: what an engine runs to take over the change,
+    /// also for a cell that only defines items.
     ///
     /// # Errors
     /// [`Failed`]; nothing has changed then.
@@ -265,14 +280,8 @@ impl Compiler {
             let plan = plan::leaf(namespace, cell.text, split, &slots, &moved);
             let name = leaf_name(namespace, &plan, opt_level);
             self.remember(&name, cell.label, cell.text, &plan.source.text, &plan.source.map);
-            let call = self.call(
-                &name,
-                CrateType::Cdylib,
-                &plan,
-                set.as_ref(),
-                namespace,
-                opt_level,
-            );
+            let call =
+                self.call(&name, CrateType::Cdylib, &plan, set.as_ref(), namespace, opt_level);
             let (ended, types) = self.build(&name, &call, &plan).await?;
             let messages = rustc_json::read(&ended.stderr);
             if !ended.success && round < ROUNDS_MAX {
@@ -285,8 +294,7 @@ impl Compiler {
             }
             let mut warnings =
                 self.verdict(namespace, cell, &call, &plan, &messages, ended.success)?;
-            let (delta, unkept) =
-                plan::delta(cell.label, split, &slots, &moved, &types, cell.text);
+            let (delta, unkept) = plan::delta(cell.label, split, &slots, &moved, &types, cell.text);
             warnings.extend(unkept.into_iter().map(|(name, why)| unkept_warning(&name, why)));
             return Ok((call.output, delta, warnings));
         }
@@ -309,7 +317,9 @@ impl Compiler {
         let shared = &self.shared;
         let mut externs = vec![("prust_runtime".to_owned(), shared.base.runtime.clone())];
         let mut units: BTreeSet<&String> = plan.units.iter().collect();
-        units.extend(plan.units.iter().filter_map(|unit| namespace.unit(unit)).flat_map(|u| &u.needs));
+        units.extend(
+            plan.units.iter().filter_map(|unit| namespace.unit(unit)).flat_map(|u| &u.needs),
+        );
         externs.extend(units.into_iter().map(|unit| (unit.clone(), self.library_file(unit))));
         match set {
             Some(set) => externs.extend(set.externs.iter().cloned()),
@@ -347,7 +357,8 @@ impl Compiler {
         if let Some(known) = known() {
             return Ok(known);
         }
-        // Engines that are given the same plain cell at once compile it once: the others wait and find it.
+        // Engines that are given the same plain cell at once compile it once: the others wait and
+        // find it.
         let store = self.shared.store.clone();
         let lock_name = format!("lib/.{name}");
         let lock = tokio::task::spawn_blocking(move || store.lock(&lock_name));
@@ -360,8 +371,9 @@ impl Compiler {
             move |source| CompileError::Cache { path, source }
         };
         store::write(&call.source, plan.source.text.as_bytes()).map_err(cache(&call.source))?;
-        // Written elsewhere and renamed: other processes see the library whole or not at all. The file's
-        // own name is what SONAME and NEEDED say, so the scratch is a folder, not another name.
+        // Written elsewhere and renamed: other processes see the library whole or not at all. The
+        // file's own name is what SONAME and NEEDED say, so the scratch is a folder, not another
+        // name.
         let scratch = store::scratch_name(&call.output);
         fs::create_dir(&scratch).map_err(cache(&scratch))?;
         let built = scratch.join(call.output.file_name().unwrap_or_default());
@@ -395,79 +407,6 @@ impl Compiler {
         let text = serde_json::to_vec(&record).expect("texts always serialise");
         store::write(record_file, &text)
     }
-
-    /// rustc's messages in the user's terms: errors as [`Failed`], else the warnings.
-    fn verdict(
-        &self,
-        namespace: &Namespace,
-        cell: Cell<'_>,
-        call: &Call,
-        plan: &CratePlan,
-        messages: &[Message],
-        success: bool,
-    ) -> Result<Vec<Diagnostic>, Failed> {
-        let file = call.source.display().to_string();
-        let unit_files: Vec<String> = namespace
-            .units
-            .iter()
-            .map(|unit| self.source_file(&unit.name).display().to_string())
-            .collect();
-        let mut books =
-            vec![Book { file: &file, label: cell.label, text: cell.text, map: &plan.source.map }];
-        books.extend(namespace.units.iter().zip(&unit_files).map(|(unit, file)| Book {
-            file,
-            label: &unit.cell,
-            text: &unit.text,
-            map: &unit.map,
-        }));
-        let diagnostics = messages.iter().map(|message| diagnostic::translate(message, &books));
-        let (errors, warnings): (Vec<_>, Vec<_>) =
-            diagnostics.partition(|diagnostic| diagnostic.severity == Severity::Error);
-        if success {
-            return Ok(warnings.into_iter().filter(|warning| warning.place.is_some()).collect());
-        }
-        if errors.is_empty() {
-            let message = "the compiler failed without an error of its own".to_owned();
-            let text: String = messages.iter().filter_map(|each| each.rendered.clone()).collect();
-            return Err(Failed::Errors(vec![diagnostic::own(
-                Severity::Error,
-                "compiler",
-                message,
-                &text,
-                None,
-            )]));
-        }
-        Err(Failed::Errors(distinct(errors, namespace)))
-    }
-}
-
-/// One error per place and message, with a word about variables that an earlier cell moved away.
-fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
-    let mut kept: Vec<Diagnostic> = Vec::new();
-    for mut error in errors {
-        if error.message.starts_with("erroneous constant") {
-            continue;
-        }
-        // A check of ours that failed while the user's call was instantiated: its words, the user's place.
-        if error.message.starts_with("the above error was encountered while instantiating")
-            && let Some(cause) = kept.pop_if(|cause| cause.place.is_none())
-        {
-            kept.push(error.with_words_of(&cause));
-            continue;
-        }
-        let known = |other: &Diagnostic| other.place == error.place && other.message == error.message;
-        if kept.iter().any(known) {
-            continue;
-        }
-        let name = error.message.split('`').nth(1).unwrap_or_default();
-        if let Some(cell) = namespace.moved.get(name).filter(|_| error.code.as_deref() == Some("E0425")) {
-            let note = format!("\nnote: `{name}` was moved away by {cell}");
-            error.plain.push_str(&note);
-            error.styled.push_str(&note);
-        }
-        kept.push(error);
-    }
-    kept
 }
 
 fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {
@@ -475,36 +414,4 @@ fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {
     let opt_level = opt_level.to_string();
     let parts = [plan.source.text.as_str(), set, &opt_level].into_iter();
     format!("leaf_{}", store::hash(parts.chain(plan.units.iter().map(String::as_str))))
-}
-
-/// Variables whose store line rustc refuses because the cell moved them away (E0382) or may not have set
-/// them (E0381).
-fn newly_moved(
-    messages: &[Message],
-    file: &str,
-    plan: &CratePlan,
-    moved: &BTreeSet<String>,
-) -> BTreeSet<String> {
-    let book = Book { file, label: "", text: "", map: &plan.source.map };
-    messages
-        .iter()
-        .filter(|message| {
-            let code = message.code.as_ref().map(|code| code.code.as_str());
-            matches!(code, Some("E0382" | "E0381"))
-        })
-        .filter_map(|message| diagnostic::slot_of(message, &[book]))
-        .filter(|name| !moved.contains(name))
-        .collect()
-}
-
-fn unkept_warning(name: &str, why: &str) -> Diagnostic {
-    let message = format!("`{name}` is not kept: it is {why}, whose type no later cell can write");
-    let help = match why {
-        "a closure" | "a function item" => {
-            format!("box it: `let {name}: Box<dyn Fn(i32) -> i32> = Box::new(..);` with its own types")
-        }
-        "a future" => format!("box it: `let {name} = Box::pin(..) as std::pin::Pin<Box<dyn Future<Output = _>>>;`"),
-        _ => format!("collect it, or box it: `let {name}: Box<dyn Iterator<Item = i32>> = Box::new(..);`"),
-    };
-    diagnostic::own(Severity::Warning, "not_kept", message, &help, None)
 }

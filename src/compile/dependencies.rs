@@ -1,16 +1,16 @@
-//! Dependency sets: what `:dep` lines ask for, built by cargo as one shared library that re-exports them
-//! all, in one graph with the `prust` crate. A set is known by the hash of its lines.
+//! Dependency sets: what `:dep` lines ask for, built by cargo as one shared library that re-exports
+//! them all, in one graph with the `prust` crate. A set is known by the hash of its lines.
 
 use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::CompileError;
 use super::base;
 use super::cell::Compiler;
 use super::manifest;
 use super::store::{self, Store};
-use super::CompileError;
 
 /// A built set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,9 +25,13 @@ pub(super) struct DependencySet {
 #[derive(Debug)]
 pub enum DependencyError {
     /// The line is no dependency.
-    Syntax { line: String },
+    Syntax {
+        line: String,
+    },
     /// cargo or rustc says no; its words.
-    Build { output: String },
+    Build {
+        output: String,
+    },
     World(CompileError),
 }
 
@@ -50,7 +54,8 @@ impl std::error::Error for DependencyError {}
 /// Loads the record of a set that was built before.
 pub(super) fn load(store: &Store, key: &str) -> Result<DependencySet, CompileError> {
     let path = store.root.join("sets").join(format!("{key}.json"));
-    let text = fs::read(&path).map_err(|source| CompileError::Cache { path: path.clone(), source })?;
+    let text =
+        fs::read(&path).map_err(|source| CompileError::Cache { path: path.clone(), source })?;
     serde_json::from_slice(&text)
         .map_err(|source| CompileError::Cache { path, source: std::io::Error::other(source) })
 }
@@ -71,7 +76,8 @@ fn normal(line: &str) -> Result<(String, String), DependencyError> {
 }
 
 impl Compiler {
-    /// Builds the set that has the crates of `set` (a key from before) and those of `lines`. Gives its key.
+    /// Builds the set that has the crates of `set` (a key from before) and those of `lines`. Gives
+    /// its key.
     ///
     /// # Errors
     /// [`DependencyError`]; the old set stays in force.
@@ -102,7 +108,8 @@ impl Compiler {
             all.push((name, rest));
         }
         all.sort();
-        let texts: Vec<String> = all.iter().map(|(name, rest)| format!("{name} = {rest}")).collect();
+        let texts: Vec<String> =
+            all.iter().map(|(name, rest)| format!("{name} = {rest}")).collect();
         let key = store::hash(texts.iter().map(String::as_str));
         if load(store, &key).is_ok() {
             return Ok(key);
@@ -112,9 +119,8 @@ impl Compiler {
         let path = store.root.join("sets").join(format!("{key}.json"));
         let text = serde_json::to_vec_pretty(&DependencySet { lines: texts, externs })
             .expect("texts always serialise");
-        store::write(&path, &text).map_err(|source| {
-            DependencyError::World(CompileError::Cache { path, source })
-        })?;
+        store::write(&path, &text)
+            .map_err(|source| DependencyError::World(CompileError::Cache { path, source }))?;
         Ok(key)
     }
 
@@ -132,9 +138,8 @@ impl Compiler {
         let folder = project.join(&package);
         fs::create_dir_all(&folder).map_err(world(folder.clone()))?;
         fs::create_dir_all(shared.store.root.join("sets")).map_err(world(folder.clone()))?;
-        let write = |path: PathBuf, text: &str| {
-            store::write(&path, text.as_bytes()).map_err(world(path))
-        };
+        let write =
+            |path: PathBuf, text: &str| store::write(&path, text.as_bytes()).map_err(world(path));
         write(folder.join("Cargo.toml"), &set_manifest(&package, all))?;
         let names: Vec<String> = all.iter().map(|(name, _)| name.replace('-', "_")).collect();
         let uses: String = names.iter().map(|name| format!("pub extern crate {name};\n")).collect();
@@ -143,8 +148,13 @@ impl Compiler {
         let workspace = manifest::WORKSPACE.replace("members = [\"prust\"]", &members);
         let workspace_file = project.join("Cargo.toml");
         write(workspace_file.clone(), &workspace)?;
-        let built =
-            manifest::cargo(&shared.toolchain, &project, &shared.base.runtime, &["-p", &package], &[]);
+        let built = manifest::cargo(
+            &shared.toolchain,
+            &project,
+            &shared.base.runtime,
+            &["-p", &package],
+            &[],
+        );
         // The next set starts again from the prust crate alone.
         write(workspace_file, manifest::WORKSPACE)?;
         let (artifacts, ended) = built.map_err(DependencyError::World)?;
@@ -167,7 +177,8 @@ fn set_manifest(package: &str, all: &[(String, String)]) -> String {
     let lines: String = all.iter().map(|(name, rest)| format!("{name} = {rest}\n")).collect();
     format!(
         "[package]\nname = \"{package}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\n\
-         path = \"lib.rs\"\ncrate-type = [\"dylib\"]\n\n[dependencies]\nprust = {{ path = \"../prust\" }}\n\
+         path = \"lib.rs\"\ncrate-type = [\"dylib\"]\n\n[dependencies]\n\
+         prust = {{ path = \"../prust\" }}\n\
          {lines}"
     )
 }

@@ -1,5 +1,5 @@
-//! Build script: lists the sources of `runtime` and `api` with their texts, so that the binary can have the
-//! user's own rustc compile them. Embeds nothing else.
+//! Build script: lists the sources of `runtime` and `api` with their texts, so that the binary can
+//! have the user's own rustc compile them. Embeds nothing else.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -1,5 +1,6 @@
-//! The door to cargo: manifests of the generated projects, the call, and which files it made. Used for the
-//! `prust` crate and for dependency sets, which are one cargo graph with one lock and one target directory.
+//! The door to cargo: manifests of the generated projects, the call, and which files it made. Used
+//! for the `prust` crate and for dependency sets, which are one cargo graph with one lock and one
+//! target directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,8 @@ use super::CompileError;
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
 
-/// The lock file this binary was built with: serde and serde_json in versions that cargo's own cache most
-/// likely still has.
+/// The lock file this binary was built with: serde and serde_json in versions that cargo's own
+/// cache most likely still has.
 pub(super) const LOCK: &str = include_str!("../../Cargo.lock");
 
 /// The workspace of the `prust` crate alone.
@@ -26,8 +27,8 @@ debug = false
 overflow-checks = true
 "#;
 
-/// The `prust` crate as cells link it. Its features of serde are the common ones, so that most dependency
-/// sets leave them as they are.
+/// The `prust` crate as cells link it. Its features of serde are the common ones, so that most
+/// dependency sets leave them as they are.
 pub(super) const API: &str = r#"[package]
 name = "prust"
 version = "0.1.0"
@@ -83,7 +84,8 @@ struct Rendered {
     rendered: Option<String>,
 }
 
-/// Runs `cargo build` in `project`: from cargo's own cache if that is enough, else with the network.
+/// Runs `cargo build` in `project`: from cargo's own cache if that is enough, else with the
+/// network.
 pub(super) fn cargo(
     toolchain: &Toolchain,
     project: &Path,
@@ -136,8 +138,7 @@ fn read(stdout: &str) -> Artifacts {
         match (line.reason.as_str(), line.target, line.message) {
             ("compiler-artifact", Some(target), _) => {
                 let proc_macro = target.kind.iter().any(|kind| kind == "proc-macro");
-                let is_library = proc_macro
-                    || target.kind.iter().any(|kind| kind.ends_with("lib"));
+                let is_library = proc_macro || target.kind.iter().any(|kind| kind.ends_with("lib"));
                 if is_library {
                     let name = target.name.replace('-', "_");
                     artifacts.crates.push(Artifact { name, files: line.filenames, proc_macro });
@@ -158,7 +159,8 @@ fn read(stdout: &str) -> Artifacts {
     artifacts
 }
 
-/// Copies libraries to the store: shared ones to `lib`, the rest to `deps`. Gives each crate's file.
+/// Copies libraries to the store: shared ones to `lib`, the rest to `deps`. Gives each crate's
+/// file.
 pub(super) fn keep(
     store: &Store,
     artifacts: &Artifacts,

@@ -1,9 +1,9 @@
-//! From a planned cell to a library: the user's rustc, cargo for dependencies, the content-addressed store.
-//! Never loads what it builds, never talks to a worker.
+//! From a planned cell to a library: the user's rustc, cargo for dependencies, the
+//! content-addressed store. Never loads what it builds, never talks to a worker.
 //!
-//! [`Compiler::open`] finds the toolchain and has the runtime, the worker and the `prust` crate ready;
-//! [`Compiler::cell`] takes a cell to a library: a unit for its items, a leaf for its statements, each one
-//! rustc call. A cell that does not compile changes nothing.
+//! [`Compiler::open`] finds the toolchain and has the runtime, the worker and the `prust` crate
+//! ready; [`Compiler::cell`] takes a cell to a library: a unit for its items, a leaf for its
+//! statements, each one rustc call. A cell that does not compile changes nothing.
 
 use std::path::PathBuf;
 
@@ -15,6 +15,7 @@ mod manifest;
 mod rustc;
 mod store;
 mod toolchain;
+mod verdict;
 
 pub use books::Place;
 pub use cell::{Cell, Compiled, Compiler, Failed};
@@ -50,7 +51,8 @@ impl std::fmt::Display for CompileError {
         match self {
             Self::NoRustc { program, source } => write!(
                 f,
-                "cannot run the Rust compiler `{}`: {source}. Install Rust (https://rustup.rs) and make \
+                "cannot run the Rust compiler `{}`: {source}. Install Rust (https://rustup.rs) and \
+                 make \
                  sure that the notebook server's PATH has it, or set RUSTC to its path",
                 program.display()
             ),
@@ -60,13 +62,14 @@ impl std::fmt::Display for CompileError {
             Self::NoSharedStd { libdir } => write!(
                 f,
                 "this Rust toolchain has no shared standard library (no libstd-*.so in {}). Some \
-                 distributions leave it out: install their package for it (for example `rust-std-static` \
-                 is not enough), or use a toolchain from https://rustup.rs",
+                 distributions leave it out: install their package for it, or use a toolchain from \
+                 https://rustup.rs",
                 libdir.display()
             ),
             Self::Cache { path, source } => write!(
                 f,
-                "cannot use the cache directory {}: {source}. Make it writable, or set XDG_CACHE_HOME to \
+                "cannot use the cache directory {}: {source}. Make it writable, or set \
+                 XDG_CACHE_HOME to \
                  a directory that is",
                 path.display()
             ),

@@ -1,4 +1,5 @@
-//! The door to rustc: one call, one crate. Dropping a running call ends the compiler (an interrupt).
+//! The door to rustc: one call, one crate. Dropping a running call ends the compiler (an
+//! interrupt).
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -75,8 +76,8 @@ impl Call {
         for folder in &self.search {
             arguments.push(format!("-Ldependency={}", folder.display()));
         }
-        // Object files on their way go here, not into the user's directory, where two processes that
-        // compile the same cell would take each other's away.
+        // Object files on their way go here, not into the user's directory, where two processes
+        // that compile the same cell would take each other's away.
         if let Some(folder) = self.output.parent() {
             arguments.push(format!("--out-dir={}", folder.display()));
         }

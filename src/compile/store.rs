@@ -1,5 +1,6 @@
-//! The store: a directory per toolchain and prust version, with libraries named by the hash of what they
-//! were made from. Shared by notebooks and engines: files appear whole, by rename, and never change.
+//! The store: a directory per toolchain and prust version, with libraries named by the hash of what
+//! they were made from. Shared by notebooks and engines: files appear whole, by rename, and never
+//! change.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,4 +1,5 @@
-//! The user's Rust toolchain: where rustc and the shared standard library are. Runs rustc only to ask.
+//! The user's Rust toolchain: where rustc and the shared standard library are. Runs rustc only to
+//! ask.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,12 +19,14 @@ pub(super) struct Toolchain {
 }
 
 impl Toolchain {
-    /// Finds rustc, and past a rustup shim the compiler itself (the shim costs tens of milliseconds a call).
+    /// Finds rustc, and past a rustup shim the compiler itself (the shim costs tens of milliseconds
+    /// a call).
     pub(super) fn find(settings: &Settings) -> Result<Self, CompileError> {
         let asked = settings.rustc.clone().unwrap_or_else(|| PathBuf::from("rustc"));
         let version = ask(&asked, &["-vV"])?;
         let answer = ask(&asked, &["--print", "sysroot", "--print", "target-libdir"])?;
-        let bad = |why: &str| CompileError::BadRustc { program: asked.clone(), why: why.to_owned() };
+        let bad =
+            |why: &str| CompileError::BadRustc { program: asked.clone(), why: why.to_owned() };
         let paths: Vec<&str> = answer.lines().collect();
         let [sysroot, libdir] = paths[..] else {
             return Err(bad("it names no sysroot"));
@@ -38,11 +41,13 @@ impl Toolchain {
             return Err(CompileError::NoSharedStd { libdir });
         }
         let direct = Path::new(sysroot).join("bin/rustc");
-        let rustc = if settings.rustc.is_none() && direct.is_file() { direct } else { asked.clone() };
+        let rustc =
+            if settings.rustc.is_none() && direct.is_file() { direct } else { asked.clone() };
         let beside = Path::new(sysroot).join("bin/cargo");
-        let cargo = settings.cargo.clone().unwrap_or_else(|| {
-            if beside.is_file() { beside } else { PathBuf::from("cargo") }
-        });
+        let cargo = settings
+            .cargo
+            .clone()
+            .unwrap_or_else(|| if beside.is_file() { beside } else { PathBuf::from("cargo") });
         Ok(Self { rustc, cargo, version, host, libdir })
     }
 }

@@ -119,6 +119,7 @@ impl Face {
                 let data =
                     json!({ "method": "update_states", "states": states, "buffer_paths": [] });
                 self.comm_send(&comm_id, data, parent);
+                self.outbox.push(Effect::Work(Work::PageLoaded));
             }
             (CONTROL_TARGET, _) => (),
             (WIDGET_TARGET, "request_state") => {

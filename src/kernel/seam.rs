@@ -41,6 +41,8 @@ pub enum Work {
     CommClosed {
         comm_id: String,
     },
+    /// A page asked for all widgets: one that was loaded anew, or opened beside another.
+    PageLoaded,
     Shutdown {
         restart: bool,
     },

@@ -1,5 +1,5 @@
-//! What a generated leaf calls around the user's statements: run the body, catch what it throws, turn a `?`
-//! error into a [`Failure`]. Knows nothing of hosts and sockets.
+//! What a generated leaf calls around the user's statements: run the body, catch what it throws,
+//! turn a `?` error into a [`Failure`]. Knows nothing of hosts and sockets.
 
 use std::any::{Any, type_name};
 use std::error::Error;
@@ -13,8 +13,8 @@ use crate::panics;
 /// What a leaf exports: its entry point.
 pub type Entry = fn() -> Result<(), Failure>;
 
-/// Any error that `?` meets at the top level of a cell. Not an `Error` itself, so that every error (boxed
-/// ones, strings, the user's own) converts into it.
+/// Any error that `?` meets at the top level of a cell. Not an `Error` itself, so that every error
+/// (boxed ones, strings, the user's own) converts into it.
 pub struct CellError(Failure);
 
 impl<E: std::fmt::Debug + 'static> From<E> for CellError {
@@ -54,8 +54,8 @@ fn described(any: &dyn Any, debug: &dyn Debug, full_name: &str, place: &Location
     }
 }
 
-/// The error in words: `Display` where the type is one of the everyday ones, `Debug` for the rest (a
-/// conversion for every error type cannot ask for `Display`).
+/// The error in words: `Display` where the type is one of the everyday ones, `Debug` for the rest
+/// (a conversion for every error type cannot ask for `Display`).
 fn words(any: &dyn Any, debug: &dyn Debug) -> String {
     macro_rules! display {
         ($($everyday:ty),* $(,)?) => {

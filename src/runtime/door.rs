@@ -1,5 +1,6 @@
-//! The door to the host: one Unix socket, one reading thread of ours, requests that wait for their reply.
-//! Every other file of the runtime reaches the host through here; the user's stdout never does.
+//! The door to the host: one Unix socket, one reading thread of ours, requests that wait for their
+//! reply. Every other file of the runtime reaches the host through here; the user's stdout never
+//! does.
 
 use std::collections::HashMap;
 use std::io;
@@ -34,7 +35,8 @@ struct Door {
     next: AtomicU64,
 }
 
-/// Replaced when a snapshot wakes: the old door's locks may have been held by threads that are gone.
+/// Replaced when a snapshot wakes: the old door's locks may have been held by threads that are
+/// gone.
 static DOOR: Mutex<Option<Arc<Door>>> = Mutex::new(None);
 
 /// The open door's socket.
@@ -90,8 +92,8 @@ pub(crate) fn hold() -> impl Sized {
     lock(&DOOR)
 }
 
-/// In a fresh fork: lets go of the worker's socket. Were it kept open, the host would not notice the
-/// worker's end. The old door itself is leaked, its locks may be held by threads that are gone.
+/// In a fresh fork: lets go of the worker's socket. Were it kept open, the host would not notice
+/// the worker's end. The old door itself is leaked, its locks may be held by threads that are gone.
 pub(crate) fn abandon() {
     os::close_descriptor(DESCRIPTOR.swap(-1, Ordering::Relaxed));
 }

@@ -1,5 +1,5 @@
-//! The frames between a host (kernel or engine) and its worker: a length, a tag, fields in order. Hand-made
-//! because the runtime is std only. Never carries the user's stdout or stderr.
+//! The frames between a host (kernel or engine) and its worker: a length, a tag, fields in order.
+//! Hand-made because the runtime is std only. Never carries the user's stdout or stderr.
 
 use std::io::{self, Read, Write};
 
@@ -43,31 +43,70 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToWorker {
     /// Run the leaf in `library`; `snapshot` says whether to take one first.
-    Run { run: u64, library: String, entry: String, snapshot: bool },
+    Run {
+        run: u64,
+        library: String,
+        entry: String,
+        snapshot: bool,
+    },
     /// Call the trampoline at `offset` in `library`.
-    Call { run: u64, library: String, offset: u64, snapshot: bool, payload: Vec<u8> },
+    Call {
+        run: u64,
+        library: String,
+        offset: u64,
+        snapshot: bool,
+        payload: Vec<u8>,
+    },
     /// The answer to [`FromWorker::Request`].
-    Reply { request: u64, status: Status, head: Vec<u8>, body: Vec<u8> },
+    Reply {
+        request: u64,
+        status: Status,
+        head: Vec<u8>,
+        body: Vec<u8>,
+    },
     /// Load a library without running anything.
-    Load { library: String },
+    Load {
+        library: String,
+    },
     /// Only to a sleeping snapshot: become the worker.
     Wake,
     /// Remove variables (empty: all).
-    Clear { names: Vec<String> },
+    Clear {
+        names: Vec<String>,
+    },
     Exit,
 }
 
 /// From the worker to its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromWorker {
-    /// First frame of every connection. A snapshot connects too, and then sleeps; `snapshot` is the run
-    /// it was taken for, 0 for the worker itself. `threads` names those that the fork left behind.
-    Hello { pid: u32, snapshot: u64, threads: Vec<String> },
+    /// First frame of every connection. A snapshot connects too, and then sleeps; `snapshot` is the
+    /// run it was taken for, 0 for the worker itself. `threads` names those that the fork left
+    /// behind.
+    Hello {
+        pid: u32,
+        snapshot: u64,
+        threads: Vec<String>,
+    },
     /// A run or call ended. `lost` names variables that unwinding destroyed.
-    Done { run: u64, failure: Option<Failure>, lost: Vec<String>, value: Vec<u8> },
-    Display { kind: DisplayKind, id: String, data: Vec<(String, String)> },
+    Done {
+        run: u64,
+        failure: Option<Failure>,
+        lost: Vec<String>,
+        value: Vec<u8>,
+    },
+    Display {
+        kind: DisplayKind,
+        id: String,
+        data: Vec<(String, String)>,
+    },
     /// The cell asks the host and waits for [`ToWorker::Reply`]; `request` 0 expects none.
-    Request { request: u64, topic: String, head: Vec<u8>, body: Vec<u8> },
+    Request {
+        request: u64,
+        topic: String,
+        head: Vec<u8>,
+        body: Vec<u8>,
+    },
 }
 
 /// Field-by-field writing; the reading twin is [`Fields`].

@@ -1,10 +1,11 @@
-//! prust-runtime: what every cell links. Slots for variables, the door to the host, snapshots, the worker's
-//! main. std only, because it is built by the user's own rustc and shared by every cell; it never opens a
-//! network socket and never parses a Jupyter message.
+//! prust-runtime: what every cell links. Slots for variables, the door to the host, snapshots, the
+//! worker's main. std only, because it is built by the user's own rustc and shared by every cell;
+//! it never opens a network socket and never parses a Jupyter message.
 //!
-//! Reading order: [`frame`] (what host and worker say to each other), [`worker`] (the loop), [`slots`]
-//! (variables), [`cell`] (what a generated leaf calls), [`show`] (how a final expression is displayed),
-//! [`door`] (asking the host), [`call`] (functions by address), [`panics`], [`snapshot`], [`os`].
+//! Reading order: [`frame`] (what host and worker say to each other), [`worker`] (the loop),
+//! [`slots`] (variables), [`cell`] (what a generated leaf calls), [`show`] (how a final expression
+//! is displayed), [`door`] (asking the host), [`call`] (functions by address), [`panics`],
+//! [`snapshot`], [`os`].
 
 pub mod call;
 pub mod cell;

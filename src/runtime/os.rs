@@ -38,7 +38,8 @@ pub struct Library(*mut c_void);
 // SAFETY: a dlopen handle is a process-wide token that any thread may use.
 unsafe impl Send for Library {}
 
-/// Loads a library, `RTLD_LOCAL`, all symbols resolved at once so that a missing one is an error here.
+/// Loads a library, `RTLD_LOCAL`, all symbols resolved at once so that a missing one is an error
+/// here.
 ///
 /// # Errors
 /// The dynamic loader's own message.
@@ -89,7 +90,8 @@ pub fn locate(address: *const ()) -> Option<(String, u64)> {
 pub fn base(library: Library) -> Result<u64, String> {
     const RTLD_DI_LINKMAP: c_int = 2;
     let mut map: *const u64 = std::ptr::null();
-    // SAFETY: the handle is live; the request writes one pointer to the library's link_map into `map`.
+    // SAFETY: the handle is live; the request writes one pointer to the library's link_map into
+    // `map`.
     let failed = unsafe { dlinfo(library.0, RTLD_DI_LINKMAP, (&raw mut map).cast()) };
     if failed != 0 || map.is_null() {
         return Err(last_error());
@@ -121,7 +123,8 @@ pub enum Fork {
 
 /// Forks. Only the calling thread exists in the child.
 pub fn fork_here() -> std::io::Result<Fork> {
-    // SAFETY: the caller holds stdout's lock and no lock of ours; glibc's own atfork handlers guard malloc.
+    // SAFETY: the caller holds stdout's lock and no lock of ours; glibc's own atfork handlers guard
+    // malloc.
     match unsafe { fork() } {
         -1 => Err(std::io::Error::last_os_error()),
         0 => Ok(Fork::Child),

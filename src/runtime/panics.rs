@@ -1,5 +1,5 @@
-//! Catching panics of user code with their message and place, and printing those of the user's own threads
-//! the way Rust does. Never hides a panic that nobody catches.
+//! Catching panics of user code with their message and place, and printing those of the user's own
+//! threads the way Rust does. Never hides a panic that nobody catches.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};

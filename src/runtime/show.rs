@@ -1,6 +1,7 @@
-//! How a final expression is shown: an `evcxr_display` method, else [`Display`], else `Debug`, else its type
-//! and what to do. One compile decides, by method resolution over references: the generated code calls
-//! `(&&&Shown(&value)).prust_show()` and the most specific trait that fits is found first.
+//! How a final expression is shown: an `evcxr_display` method, else [`Display`], else `Debug`, else
+//! its type and what to do. One compile decides, by method resolution over references: the
+//! generated code calls `(&&&Shown(&value)).prust_show()` and the most specific trait that fits is
+//! found first.
 
 use std::any::type_name;
 use std::fmt::Debug;
@@ -40,7 +41,8 @@ impl<T: ?Sized> ShowNothing for Shown<'_, T> {
 fn show_nothing(type_name: &str) {
     let name = crate::cell::short_type_name(type_name);
     result(&format!(
-        "<{name}> has no way to be shown: add #[derive(Debug)] to it, or implement prust::Display, or \
+        "<{name}> has no way to be shown: add #[derive(Debug)] to it, or implement \
+         prust::Display, or \
          end the line with a semicolon"
     ));
 }
@@ -85,7 +87,8 @@ fn result(text: &str) {
     door::display(DisplayKind::Result, "", &[("text/plain", text)]);
 }
 
-/// What [`NoEvcxr::evcxr_display`] gives, so that the caller knows no method of the user's was found.
+/// What [`NoEvcxr::evcxr_display`] gives, so that the caller knows no method of the user's was
+/// found.
 pub struct NotShown;
 
 /// Gives every `&T` an `evcxr_display` that is found only when the user's type has none.

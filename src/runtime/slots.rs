@@ -1,5 +1,6 @@
-//! Named slots: the variables that live on between cells. A leaf takes the ones it mentions and puts back
-//! what is in scope at its end; a type that does not match is refused before anything is moved.
+//! Named slots: the variables that live on between cells. A leaf takes the ones it mentions and
+//! puts back what is in scope at its end; a type that does not match is refused before anything is
+//! moved.
 #![expect(unsafe_code, reason = "slot values cross from cell to cell without a Send bound")]
 
 use std::any::{Any, TypeId, type_name};
@@ -14,8 +15,8 @@ struct Slot {
     bytes: usize,
 }
 
-// SAFETY: slots are filled and emptied by the worker's main thread alone; the lock only orders that with
-// readers of names. A value that is not Send never leaves that thread.
+// SAFETY: slots are filled and emptied by the worker's main thread alone; the lock only orders that
+// with readers of names. A value that is not Send never leaves that thread.
 unsafe impl Send for Slot {}
 
 #[derive(Default)]
@@ -59,7 +60,8 @@ fn with_slots<R>(work: impl FnOnce(&mut Slots) -> R) -> R {
     work(guard.get_or_insert_default())
 }
 
-/// A type as slots compare and name it. What is generic stays this thin: every leaf compiles it anew.
+/// A type as slots compare and name it. What is generic stays this thin: every leaf compiles it
+/// anew.
 #[derive(Clone, Copy)]
 struct Type {
     id: TypeId,
@@ -72,7 +74,8 @@ impl Type {
     }
 }
 
-/// Refuses a slot that is missing or of another type. A leaf checks all it needs before it takes any.
+/// Refuses a slot that is missing or of another type. A leaf checks all it needs before it takes
+/// any.
 ///
 /// # Errors
 /// [`SlotError`] as a [`Failure`].
@@ -117,8 +120,8 @@ fn take_box(name: &str, wanted: Type) -> Result<Box<dyn Any>, Failure> {
     })
 }
 
-/// Puts a variable into its slot, dropping what was there. `N` ties the call to its place in the leaf, so
-/// that the compiler's MIR names each variable's type in order.
+/// Puts a variable into its slot, dropping what was there. `N` ties the call to its place in the
+/// leaf, so that the compiler's MIR names each variable's type in order.
 #[inline(never)]
 pub fn put<const N: usize, T: 'static>(name: &str, value: T) {
     insert(name, Box::new(value), type_name::<T>(), size_of::<T>());
@@ -126,7 +129,8 @@ pub fn put<const N: usize, T: 'static>(name: &str, value: T) {
 
 /// Puts a variable back that the leaf took and still owns.
 pub fn put_back<T: 'static>(name: &str, value: T) {
-    // If the body stored a new variable of the same name, the newer one stays and the taken one ends here.
+    // If the body stored a new variable of the same name, the newer one stays and the taken one
+    // ends here.
     if is_taken(name) {
         insert(name, Box::new(value), type_name::<T>(), size_of::<T>());
     }
@@ -161,7 +165,8 @@ pub fn with<T: 'static, R>(name: &str, work: impl FnOnce(&T) -> R) -> Result<R, 
     Ok(work(value.expect("the types were compared")))
 }
 
-/// A variable out of its slot while it is lent, so that other slots can be used; back even in unwinding.
+/// A variable out of its slot while it is lent, so that other slots can be used; back even in
+/// unwinding.
 struct Lent(Option<(String, Slot)>);
 
 impl Lent {
@@ -230,7 +235,8 @@ mod tests {
     #[test]
     fn a_lent_variable_is_back_after_a_panic() {
         put::<0, _>("lent", vec![1, 2]);
-        let panicked = std::panic::catch_unwind(|| with::<Vec<i32>, ()>("lent", |_| panic!("stop")));
+        let panicked =
+            std::panic::catch_unwind(|| with::<Vec<i32>, ()>("lent", |_| panic!("stop")));
         assert!(panicked.is_err());
         assert_eq!(with::<Vec<i32>, _>("lent", Vec::len), Ok(2));
     }

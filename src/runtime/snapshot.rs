@@ -1,6 +1,6 @@
-//! Snapshots: before a cell runs the worker forks; the child connects to the host and sleeps as the state
-//! before the cell, the parent runs it. Woken, the child becomes the worker. Only the forking thread exists
-//! there: the other threads are named to the host.
+//! Snapshots: before a cell runs the worker forks; the child connects to the host and sleeps as the
+//! state before the cell, the parent runs it. Woken, the child becomes the worker. Only the forking
+//! thread exists there: the other threads are named to the host.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -23,8 +23,8 @@ pub(crate) fn prefer_for_oom_kill(score: &str) {
     let _ = std::fs::write("/proc/self/oom_score_adj", score);
 }
 
-/// Takes a snapshot for `run`, replacing the one before. In the worker it returns `None` at once; in a woken
-/// snapshot it returns, later, the commands of its new life.
+/// Takes a snapshot for `run`, replacing the one before. In the worker it returns `None` at once;
+/// in a woken snapshot it returns, later, the commands of its new life.
 ///
 /// # Errors
 /// When the process cannot fork.

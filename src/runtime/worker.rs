@@ -1,5 +1,5 @@
-//! The worker's main: connect to the host, then run what it sends, one thing at a time, on the main thread.
-//! Opens no network socket and reads no Jupyter message.
+//! The worker's main: connect to the host, then run what it sends, one thing at a time, on the main
+//! thread. Opens no network socket and reads no Jupyter message.
 
 use std::sync::mpsc::Receiver;
 
@@ -70,8 +70,11 @@ fn take_snapshot(socket: &str, run: u64, wanted: bool) -> Option<Receiver<ToWork
 }
 
 fn leaf(library: &str, name: &str) -> Result<(), Failure> {
-    let entry = call::entry(library, name)
-        .map_err(|why| Failure { ename: "LoadError".into(), evalue: why, ..Failure::default() })?;
+    let entry = call::entry(library, name).map_err(|why| Failure {
+        ename: "LoadError".into(),
+        evalue: why,
+        ..Failure::default()
+    })?;
     entry()
 }
 

@@ -1,5 +1,6 @@
-//! The worker executable. Built by the user's rustc, never by cargo: it defines `read`, which takes the place
-//! of the C library's for the whole process, so that `std::io::stdin()` in any cell asks the host.
+//! The worker executable. Built by the user's rustc, never by cargo: it defines `read`, which takes
+//! the place of the C library's for the whole process, so that `std::io::stdin()` in any cell asks
+//! the host.
 #![expect(unsafe_code, reason = "takes the place of the C library's read")]
 
 use std::ffi::{c_int, c_long, c_void};

@@ -1,5 +1,6 @@
-//! The task that owns one worker: which process runs, which sleeps, what is queued. It wakes the snapshot
-//! when the running process dies and starts a new one when there is none. The only writer of worker frames.
+//! The task that owns one worker: which process runs, which sleeps, what is queued. It wakes the
+//! snapshot when the running process dies and starts a new one when there is none. The only writer
+//! of worker frames.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +17,8 @@ use super::output::{LIVE_READS, Stream};
 use super::{Command, Config, Outcome, Std, WorkerEvent};
 use crate::process::{self, Signal};
 
-/// An interrupted cell that waits on the host may unwind by itself for this long; then it is killed.
+/// An interrupted cell that waits on the host may unwind by itself for this long; then it is
+/// killed.
 const UNWIND_TIME: Duration = Duration::from_millis(600);
 
 /// A snapshot that was asked for connects within this time, even on a loaded machine.
@@ -350,7 +352,8 @@ impl Actor {
         if self.ending != Some(Ending::Restart) && missing {
             self.awaiting = Some((Instant::now() + SNAPSHOT_TIME, cause));
         } else {
-            let sleeping = self.sleeping.take_if(|sleeping| Some(sleeping.snapshot) == self.expected);
+            let sleeping =
+                self.sleeping.take_if(|sleeping| Some(sleeping.snapshot) == self.expected);
             self.resume(cause, sleeping).await;
         }
     }
@@ -397,8 +400,8 @@ impl Actor {
         }
     }
 
-    /// Sends all queued work to a process that has just become active. Only the first may fork again: the
-    /// others' flags stand.
+    /// Sends all queued work to a process that has just become active. Only the first may fork
+    /// again: the others' flags stand.
     async fn send_queue(&mut self) {
         let frames: Vec<Vec<u8>> = self.queue.iter().map(|work| work.frame.write()).collect();
         let protected = self.queue.iter().rfind(|work| work.snapshot);

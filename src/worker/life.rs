@@ -1,5 +1,5 @@
-//! The processes behind a worker: the listening socket, spawning the executable, connections that say Hello,
-//! and how a process ended. Decides nothing.
+//! The processes behind a worker: the listening socket, spawning the executable, connections that
+//! say Hello, and how a process ended. Decides nothing.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -16,7 +16,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Config;
 use crate::process;
 
-/// A private directory with the socket that the worker and its snapshots connect to; removed on drop.
+/// A private directory with the socket that the worker and its snapshots connect to; removed on
+/// drop.
 pub(super) struct Meeting {
     directory: PathBuf,
     pub(super) listener: UnixListener,
@@ -70,10 +71,21 @@ fn existing(cwd: &Path) -> &Path {
 
 /// What comes in from connections. `link` numbers them.
 pub(super) enum Incoming {
-    Hello { link: u64, pid: u32, snapshot: u64, threads: Vec<String>, write: OwnedWriteHalf },
-    Frame { link: u64, frame: FromWorker },
+    Hello {
+        link: u64,
+        pid: u32,
+        snapshot: u64,
+        threads: Vec<String>,
+        write: OwnedWriteHalf,
+    },
+    Frame {
+        link: u64,
+        frame: FromWorker,
+    },
     /// The process behind the link is gone (or spoke nonsense, which counts as gone).
-    Gone { link: u64 },
+    Gone {
+        link: u64,
+    },
 }
 
 /// Reads one connection until it ends; the first frame must be Hello.

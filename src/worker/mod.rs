@@ -1,9 +1,9 @@
-//! The host's side of a worker: start it, send it work, read its output as it comes, interrupt it, and wake
-//! its snapshot when it dies. Used alike by the kernel (local worker) and by an engine. Never runs user code
-//! in this process, never compiles.
+//! The host's side of a worker: start it, send it work, read its output as it comes, interrupt it,
+//! and wake its snapshot when it dies. Used alike by the kernel (local worker) and by an engine.
+//! Never runs user code in this process, never compiles.
 //!
-//! The room's loop is [`actor`]: one task owns the worker's socket, its pipes and its snapshot. A run ends
-//! exactly once, with [`WorkerEvent::Done`]; all output of a run is delivered before that.
+//! The room's loop is [`actor`]: one task owns the worker's socket, its pipes and its snapshot. A
+//! run ends exactly once, with [`WorkerEvent::Done`]; all output of a run is delivered before that.
 
 use std::path::{Path, PathBuf};
 
@@ -50,12 +50,13 @@ pub struct Call {
 pub enum Outcome {
     /// `value`: a call's encoded result; empty for a leaf.
     Ok { value: Vec<u8> },
-    /// A panic or a `?` error. `restored`: a variable was lost in unwinding, so the snapshot took over.
+    /// A panic or a `?` error. `restored`: a variable was lost in unwinding, so the snapshot took
+    /// over.
     Error { failure: Failure, restored: bool },
     /// The process died. `cause` in words ("SIGSEGV", "exit code 3").
     Crashed { cause: String, restored: bool, threads_lost: Vec<String> },
-    /// Ended on request. `restored` is false when the cell unwound by itself and needed no snapshot. (Killed
-    /// without a snapshot to wake, it is `Crashed`.)
+    /// Ended on request. `restored` is false when the cell unwound by itself and needed no
+    /// snapshot. (Killed without a snapshot to wake, it is `Crashed`.)
     Interrupted { restored: bool, threads_lost: Vec<String> },
 }
 
@@ -63,18 +64,43 @@ pub enum Outcome {
 #[derive(Debug)]
 pub enum WorkerEvent {
     /// Connected and waiting for work; also after a restart.
-    Ready { pid: u32 },
-    Output { stream: Std, text: String },
-    Display { kind: DisplayKind, id: String, data: Vec<(String, String)> },
+    Ready {
+        pid: u32,
+    },
+    Output {
+        stream: Std,
+        text: String,
+    },
+    Display {
+        kind: DisplayKind,
+        id: String,
+        data: Vec<(String, String)>,
+    },
     /// A cell asks; answer with [`Worker::reply`]. `request` 0 expects no answer.
-    Request { request: u64, topic: String, head: Vec<u8>, body: Vec<u8> },
-    Done { run: u64, outcome: Outcome },
+    Request {
+        request: u64,
+        topic: String,
+        head: Vec<u8>,
+        body: Vec<u8>,
+    },
+    Done {
+        run: u64,
+        outcome: Outcome,
+    },
     /// Died between runs. `restored` false: all variables are gone.
-    Died { cause: String, restored: bool, threads_lost: Vec<String> },
+    Died {
+        cause: String,
+        restored: bool,
+        threads_lost: Vec<String>,
+    },
     /// The executable cannot be started; no further event follows.
-    Failed { why: String },
+    Failed {
+        why: String,
+    },
     /// No snapshot was taken for the run now starting, because the worker is larger than the limit.
-    Unprotected { resident_bytes: u64 },
+    Unprotected {
+        resident_bytes: u64,
+    },
 }
 
 enum Command {
@@ -144,7 +170,8 @@ impl Worker {
         self.command(Command::Interrupt);
     }
 
-    /// Goes back to the state before the last cell: [`WorkerEvent::Died`] with `restored` says it worked.
+    /// Goes back to the state before the last cell: [`WorkerEvent::Died`] with `restored` says it
+    /// worked.
     pub fn undo(&self) {
         self.command(Command::Undo);
     }

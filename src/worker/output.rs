@@ -1,5 +1,5 @@
-//! The worker's stdout and stderr: two pipes, read as they fill, cut at UTF-8 borders; blocks of the evcxr
-//! display convention are taken out of the text. Never waits for a newline.
+//! The worker's stdout and stderr: two pipes, read as they fill, cut at UTF-8 borders; blocks of
+//! the evcxr display convention are taken out of the text. Never waits for a newline.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -51,7 +51,8 @@ impl Stream {
         let mut events = Vec::new();
         let mut buffer = vec![0; READ_BYTES];
         for _ in 0..reads {
-            // Through the reactor first, so that it learns when the pipe is empty; then past its memory.
+            // Through the reactor first, so that it learns when the pipe is empty; then past its
+            // memory.
             let read = match self.wake.try_read(&mut buffer) {
                 Err(_) => self.raw.read(&mut buffer),
                 read => read,
@@ -71,7 +72,8 @@ impl Stream {
         events
     }
 
-    /// At the end of a run: what is left of an unfinished character or line marker is text after all.
+    /// At the end of a run: what is left of an unfinished character or line marker is text after
+    /// all.
     pub(super) fn finish(&mut self) -> Vec<WorkerEvent> {
         let mut events = self.drain(FINAL_READS);
         let rest = self.decode.finish();
@@ -139,13 +141,17 @@ impl Decode {
         Some(Piece::Text(text))
     }
 
-    /// Where a marker may begin at the very end of the text: after the last newline, if all that follows is
-    /// a prefix of the marker.
+    /// Where a marker may begin at the very end of the text: after the last newline, if all that
+    /// follows is a prefix of the marker.
     fn before_possible_marker(&self) -> usize {
         let line = self.held.rfind('\n').map_or(0, |at| at + 1);
         let last = &self.held[line..];
         let starts_a_line = line > 0 || !self.mid_line;
-        if starts_a_line && !last.is_empty() && BEGIN.starts_with(last) { line } else { self.held.len() }
+        if starts_a_line && !last.is_empty() && BEGIN.starts_with(last) {
+            line
+        } else {
+            self.held.len()
+        }
     }
 
     /// The block that `held` starts with, once it is whole.
@@ -220,13 +226,12 @@ mod tests {
 
     #[test]
     fn content_blocks_are_taken_out_wherever_the_chunks_are_cut() {
-        let text = b"before\nEVCXR_BEGIN_CONTENT text/html\n<b>x</b>\n<i>y</i>\nEVCXR_END_CONTENT\nafter";
+        let text =
+            b"before\nEVCXR_BEGIN_CONTENT text/html\n<b>x</b>\n<i>y</i>\nEVCXR_END_CONTENT\nafter";
         for cut in 0..text.len() {
             let pieces = decode(&[&text[..cut], &text[cut..]]);
-            let content = Piece::Content {
-                mime: "text/html".into(),
-                content: "<b>x</b>\n<i>y</i>".into(),
-            };
+            let content =
+                Piece::Content { mime: "text/html".into(), content: "<b>x</b>\n<i>y</i>".into() };
             assert!(pieces.contains(&content), "cut at {cut}: {pieces:?}");
             let words: String = pieces
                 .iter()

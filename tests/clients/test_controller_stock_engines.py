@@ -1,13 +1,8 @@
-"""Our controller between a stock ipyparallel Client and stock Python engines.
-
-The command that starts the controller comes from PRUST_CONTROLLER (default: `prust controller`
-of target/release or target/debug); the engines are `python -m ipyparallel.engine`.
-"""
+"""Our controller between a stock ipyparallel Client and stock Python engines."""
 
 import json
 import os
 import pathlib
-import shlex
 import signal
 import stat
 import subprocess
@@ -17,36 +12,26 @@ import time
 import ipyparallel as ipp
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from harness.deadline import eventually
+from harness.home import binary
+
+HERE = pathlib.Path(__file__).resolve().parent
 WITHIN_SECONDS = 30
 
 
-def controller_command():
-    command = os.environ.get("PRUST_CONTROLLER")
-    if command:
-        return shlex.split(command)
-    for build in ("release", "debug"):
-        binary = ROOT / "target" / build / "prust"
-        if binary.exists():
-            return [str(binary), "controller"]
-    pytest.fail("no prust binary: run `cargo build` first, or set PRUST_CONTROLLER")
-
-
 def wait_until(condition, what):
-    deadline = time.monotonic() + WITHIN_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {WITHIN_SECONDS} s for {what}"
-        time.sleep(0.01)
+    eventually(condition, WITHIN_SECONDS, what)
 
 
 class StockCluster:
     def __init__(self, path):
         self.profile_dir = path / "profile_test"
         self.client_file = self.profile_dir / "security" / "ipcontroller-client.json"
-        self.env = dict(os.environ, IPYTHONDIR=str(path))
+        # Functions travel by the name of this module, so the engines have to find it.
+        self.env = dict(os.environ, IPYTHONDIR=str(path), PYTHONPATH=f"{HERE}:{HERE.parent}")
         self.engines = []
         args = [f"--profile-dir={self.profile_dir}", "--ping=250", "--dictdb", "--log-level=20"]
-        self.controller_args = controller_command() + args
+        self.controller_args = [str(binary()), "controller", *args]
         self.controller = subprocess.Popen(self.controller_args, env=self.env)
         wait_until(self.client_file.exists, "the connection files")
 
@@ -229,7 +214,7 @@ def test_a_killed_engine_fails_its_work_and_the_rest_moves_on(client, cluster):
     pid = client[victim].apply_sync(os.getpid)
     direct = client[victim].apply_async(time.sleep, 60)
     view = client.load_balanced_view()
-    time.sleep(0.1)
+    wait_until(lambda: client.queue_status(victim)["queue"] == 1, "the direct call at work")
     tasks = [view.apply_async(lambda x: x, item) for item in range(50)]
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(ipp.RemoteError) as error:

@@ -59,7 +59,7 @@ def test_every_cell_has_its_times(quickstart):
     for one in quickstart.cells:
         if one.cell_type == "code":
             times = one.metadata["execution"]
-            assert times["shell.execute_reply.started"] <= times["shell.execute_reply"]
+            assert times["iopub.status.busy"] <= times["shell.execute_reply"] <= times["iopub.status.idle"]
 
 
 def test_the_page_of_the_notebook_needs_no_network(quickstart):

@@ -214,7 +214,7 @@ CLEAR_ERRORS = {
     ),
     "a reference to nothing": (
         'dv.apply_with(Reference::<u64>::new("never_made"), |n: Reference<u64>| *n).get()?',
-        ["RemoteError", "`never_made`"],
+        ["NameError", "`never_made`"],
     ),
     "a reference of another type": (
         'dv.push("a_word", &"x".to_string()).get()?;\n'

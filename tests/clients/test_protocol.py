@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from jupyter_client.jsonutil import parse_date
 
 from harness.deadline import eventually
 from harness.home import binary
@@ -31,6 +32,7 @@ def test_messages_of_a_cell_come_in_the_order_of_the_specification(kernel):
     assert cell.kinds == ["busy", "execute_input", "stdout", "execute_result", "idle"]
     assert (cell.stdout, cell.text) == ("printed\n", "2")
     assert cell.of("execute_result")[0]["content"]["execution_count"] == cell.count
+    assert parse_date(cell.reply["metadata"]["started"]) <= cell.reply["header"]["date"]
 
 
 def test_stdout_and_stderr_keep_their_text_whole(kernel):

@@ -77,7 +77,7 @@ fn an_engine_lost_while_its_cell_is_compiled_fails_that_cell() {
         uuid: "uuid0".to_owned(),
         cause: "exit code 1".to_owned(),
     }));
-    assert_eq!(lab.told[0], "task of 1 error  null");
+    assert_eq!(lab.told[1], "task of 1 error  null");
     lab.told.clear();
     lab.event(cell(&[0], Some(1)));
     lab.expect(&[]);

@@ -1,5 +1,6 @@
-//! The kernel's own cluster: a controller as a thread, a pool of engines, a client. Started by the first
-//! parallel use; requests of cells wait here until its engines are announced. Runs no code itself.
+//! The kernel's own cluster: a controller as a thread, a pool of engines, a client. Started by the
+//! first parallel use; requests of cells wait here until its engines are announced. Runs no code
+//! itself.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -118,8 +119,8 @@ fn within(endpoints: &InprocEndpoints) -> Endpoints {
 }
 
 impl Executor {
-    /// Whether engines can be used now; if not, the cluster is being started and the step is to be taken
-    /// again when it is up.
+    /// Whether engines can be used now; if not, the cluster is being started and the step is to be
+    /// taken again when it is up.
     pub(super) fn cluster_ready(&mut self) -> bool {
         if let State::Off = self.cluster.state {
             self.start_cluster(self.settings.n_engines);
@@ -183,7 +184,8 @@ impl Executor {
             let (live, wanted) = (self.cluster.live.len(), self.cluster.wanted);
             self.cluster.late = true;
             self.remark(&format!(
-                "{live} of {wanted} engines are ready after {} s; going on with those. Their log: {}",
+                "{live} of {wanted} engines are ready after {} s; going on with those. \
+                 Their log: {}",
                 ENGINES_TIME.as_secs(),
                 self.cluster_directory().join("engines.log").display(),
             ));
@@ -259,6 +261,8 @@ impl Executor {
             }
             PoolEvent::Left { uuid } => {
                 self.cluster.pids.remove(&uuid);
+                self.cluster.wanted = self.cluster.wanted.min(self.cluster.pids.len());
+                self.cluster_changed();
             }
             PoolEvent::GaveUp { cause } => {
                 self.remark(&format!("no more engines are started: {cause}"));
@@ -297,7 +301,8 @@ impl Executor {
         let State::Up(up) = &self.cluster.state else {
             return match self.cluster.state {
                 State::Starting => "the cluster is starting".to_owned(),
-                _ => "no cluster runs; the first parallel cell starts one, or %cluster start -n N".to_owned(),
+                _ => "no cluster runs; the first parallel cell starts one, or %cluster start -n N"
+                    .to_owned(),
             };
         };
         let status = up.controller.status();
@@ -306,15 +311,17 @@ impl Executor {
             self.cluster.live.len(),
             up.directory.join("ipcontroller-client.json").display()
         )];
-        lines.extend(self.cluster.live.iter().map(|engine| {
-            match self.cluster.pids.get(&engine.uuid) {
+        lines.extend(self.cluster.live.iter().map(
+            |engine| match self.cluster.pids.get(&engine.uuid) {
                 Some(pid) => format!("  engine {}: process {pid}", engine.id),
                 None => format!("  engine {}", engine.id),
-            }
-        }));
+            },
+        ));
         let dropped = status.dropped.total();
         if dropped > 0 {
-            lines.push(format!("  {dropped} messages were refused (unsigned, forged, replayed or broken)"));
+            lines.push(format!(
+                "  {dropped} messages were refused (unsigned, forged, replayed or broken)"
+            ));
         }
         lines.join("\n")
     }

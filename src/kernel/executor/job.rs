@@ -1,5 +1,5 @@
-//! A run, part by part: its magics and its code in order, each waited for before the next begins. Decides
-//! what comes next; how each is done is in the other files.
+//! A run, part by part: its magics and its code in order, each waited for before the next begins.
+//! Decides what comes next; how each is done is in the other files.
 
 use std::collections::VecDeque;
 
@@ -24,11 +24,21 @@ pub(super) enum Step {
     /// Rust in the local worker.
     Local(String),
     /// Rust on the engines.
-    Px { options: PxOptions, code: String },
-    WriteFile { path: String, append: bool, body: String },
+    Px {
+        options: PxOptions,
+        code: String,
+    },
+    WriteFile {
+        path: String,
+        append: bool,
+        body: String,
+    },
     Shell(String),
     /// One of the request's `user_expressions`, evaluated once the cell has succeeded.
-    Expression { name: String, code: String },
+    Expression {
+        name: String,
+        code: String,
+    },
     /// Says how long the run took.
     Time,
     Opt(u8),
@@ -40,14 +50,19 @@ pub(super) enum Stage {
     /// The next step can be taken.
     Ready,
     Compiling(AbortHandle),
-    Running { run: u64, delta: Box<Delta> },
+    Running {
+        run: u64,
+        delta: Box<Delta>,
+    },
     /// A dependency set is being built.
     Building,
     Shell(AbortHandle),
     /// Waits for the cluster, then does the step again.
     Cluster,
     /// A parallel cell, by its tag.
-    Px { tag: u64 },
+    Px {
+        tag: u64,
+    },
     /// The worker starts over or goes back (`%restart`, `%undo`).
     Worker,
 }

@@ -1,9 +1,9 @@
-//! A plain cell: compiled, run in the local worker, its outcome told. The worker's own requests (input,
-//! cluster) pass through here.
+//! A plain cell: compiled, run in the local worker, its outcome told. The worker's own requests
+//! (input, cluster) pass through here.
 
+use super::Executor;
 use super::job::{Compilation, Stage, interrupted};
 use super::tell::{Fault, bundle};
-use super::Executor;
 use crate::cell::plan::ENTRY;
 use crate::compile::{Compiled, Failed};
 use crate::kernel::seam::{Answer, Report};
@@ -69,7 +69,8 @@ impl Executor {
             WorkerEvent::Unprotected { resident_bytes } => {
                 let mebibytes = resident_bytes >> 20;
                 self.remark(&format!(
-                    "the worker holds {mebibytes} MiB: no snapshot is taken before this cell, so a crash \
+                    "the worker holds {mebibytes} MiB: no snapshot is taken before this cell, so a \
+                     crash \
                      would lose its variables"
                 ));
             }
@@ -167,10 +168,14 @@ impl Executor {
                 self.fail(fault);
             }
             Outcome::Crashed { cause, restored, threads_lost } => {
-                let ename = if cause.starts_with("SIG") { cause.clone() } else { "Exit".to_owned() };
+                let ename =
+                    if cause.starts_with("SIG") { cause.clone() } else { "Exit".to_owned() };
                 let evalue = match cause.as_str() {
                     "SIGABRT" => "the cell aborted".to_owned(),
-                    "SIGSEGV" | "SIGBUS" => "the cell touched memory that is not its own, or ran out of stack".to_owned(),
+                    "SIGSEGV" | "SIGBUS" => {
+                        "the cell touched memory that is not its own, or ran out of stack"
+                            .to_owned()
+                    }
                     "SIGKILL" => "the cell was killed, perhaps because memory ran out".to_owned(),
                     cause => format!("the cell ended its process ({cause})"),
                 };
@@ -193,7 +198,8 @@ impl Executor {
     fn after_death(&mut self, fault: Fault, restored: bool, threads_lost: &[String]) -> Fault {
         if !restored {
             self.namespace.variables.clear();
-            return fault.note("There was no snapshot: all variables are lost. Items and imports stay.");
+            return fault
+                .note("There was no snapshot: all variables are lost. Items and imports stay.");
         }
         let fault = if fault.ename == "Interrupted" { fault } else { fault.note(RESTORED) };
         match threads(threads_lost) {
@@ -243,7 +249,8 @@ fn threads(lost: &[String]) -> Option<String> {
     let names = lost.join(", ");
     (count > 0).then(|| {
         format!(
-            "{count} thread(s) that ran before the cell are gone ({names}): pools such as rayon's or \
+            "{count} thread(s) that ran before the cell are gone ({names}): pools such as rayon's \
+             or \
              tokio's need %restart."
         )
     })

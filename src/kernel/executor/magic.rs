@@ -51,7 +51,7 @@ impl Executor {
             Magic::LsMagic => self.show(magics::list()),
             Magic::Help { topic } => self.help(topic.as_deref()),
             Magic::QuickRef => {
-                self.page(&magics::quick_reference());
+                self.page(magics::quick_reference());
                 Ok(())
             }
             Magic::Shell { command } => self.start_shell(command),
@@ -169,7 +169,9 @@ impl Executor {
         }
         match (level, compiler.opt_level()) {
             (Some(_), _) => Ok(()),
-            (None, Some(chosen)) => self.show(format!("optimisation level {chosen} for everything")),
+            (None, Some(chosen)) => {
+                self.show(format!("optimisation level {chosen} for everything"))
+            }
             (None, None) => self.show(
                 "optimisation level 2 for items, 1 for statements with a loop or a closure, else 0",
             ),
@@ -231,7 +233,8 @@ impl Executor {
     }
 
     fn add_dependencies(&mut self, text: &str, manifest: bool) -> Performed {
-        let lines = if manifest { manifest_lines(text) } else { text.lines().map(str::to_owned).collect() };
+        let lines =
+            if manifest { manifest_lines(text) } else { text.lines().map(str::to_owned).collect() };
         let lines: Vec<String> =
             lines.into_iter().filter(|line: &String| !line.trim().is_empty()).collect();
         let (Some(compiler), Some(job)) = (self.compiler.clone(), &self.job) else {

@@ -1,9 +1,11 @@
-//! The executor: everything behind the kernel's face. Runs cells in the local worker, has engines run them,
-//! performs magics, shows panels. Never reads a Jupyter message, never runs user code in this process.
+//! The executor: everything behind the kernel's face. Runs cells in the local worker, has engines
+//! run them, performs magics, shows panels. Never reads a Jupyter message, never runs user code in
+//! this process.
 //!
-//! One loop over one closed [`Event`]; long work (rustc, cargo, a running cell, the start of a cluster) is a
-//! task that ends as another event. Reading order: `job` (a run, part by part), `local` (a plain cell),
-//! `parallel` (a `%%px` cell), `cluster` (controller, engines, client), `panels`, `magic` (the rest).
+//! One loop over one closed [`Event`]; long work (rustc, cargo, a running cell, the start of a
+//! cluster) is a task that ends as another event. Reading order: `job` (a run, part by part),
+//! `local` (a plain cell), `parallel` (a `%%px` cell), `cluster` (controller, engines, client),
+//! `panels`, `magic` (the rest).
 
 mod cluster;
 mod job;
@@ -198,6 +200,7 @@ impl Executor {
             Work::Input { request, answer } => self.input_came(request, answer),
             Work::Comm { comm_id, data, .. } => self.comm_said(&comm_id, data),
             Work::CommClosed { comm_id } => self.panels.closed(&comm_id),
+            Work::PageLoaded => self.panels.page_loaded(),
             Work::Shutdown { .. } => (),
         }
     }

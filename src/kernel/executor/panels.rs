@@ -1,7 +1,7 @@
-//! Panels by submission: opened when a result is shown or blocks, fed from the client's counters, frozen
-//! when the work has ended. The looks are in `kernel::panel`; this only connects.
+//! Panels by submission: opened when a result is shown or blocks, fed from the client's counters,
+//! frozen when the work has ended. The looks are in `kernel::panel`; this only connects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -17,6 +17,9 @@ use crate::wire::jupyter::Object;
 /// Summaries remembered for submissions without a panel, so that one can be opened late.
 const SUMMARIES_MAX: usize = 256;
 
+/// Ended panels whose widgets are kept for pages that were loaded anew.
+const ENDED_MAX: usize = 16;
+
 struct Open {
     panel: Panel,
     run: RunId,
@@ -28,6 +31,8 @@ pub(super) struct Panels {
     count: u64,
     open: BTreeMap<u64, Vec<Open>>,
     latest: BTreeMap<u64, Arc<Summary>>,
+    /// Ended panels whose widgets stay, because a page that was loaded anew shows them.
+    ended: VecDeque<Open>,
     /// Wanted before the first counters came.
     wanted: Vec<(u64, RunId)>,
 }
@@ -39,8 +44,14 @@ impl Panels {
             count: 0,
             open: BTreeMap::new(),
             latest: BTreeMap::new(),
+            ended: VecDeque::new(),
             wanted: Vec::new(),
         }
+    }
+
+    /// A page was loaded anew while panels were live.
+    pub(super) fn page_loaded(&mut self) {
+        self.open.values_mut().flatten().for_each(|open| open.panel.page_loaded());
     }
 
     /// A frontend closed a comm; its panel goes on as text when the work ends.
@@ -124,8 +135,16 @@ impl Executor {
             };
             self.send_panel(open.run, messages);
         }
-        if !ended && !panels.is_empty() {
+        if ended {
+            self.panels.ended.extend(panels.into_iter().filter(|open| open.panel.is_live()));
+        } else if !panels.is_empty() {
             self.panels.open.insert(submission, panels);
+        }
+        while self.panels.ended.len() > ENDED_MAX {
+            if let Some(mut open) = self.panels.ended.pop_front() {
+                let messages = open.panel.close();
+                self.send_panel(open.run, messages);
+            }
         }
         let wanted = std::mem::take(&mut self.panels.wanted);
         for (wanted, run) in wanted {

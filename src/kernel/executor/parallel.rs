@@ -1,5 +1,5 @@
-//! A `%%px` cell: targets, one compile per distinct namespace, one run per engine, live output, one outcome.
-//! Also `view.execute(source)` of a cell, which goes the same way.
+//! A `%%px` cell: targets, one compile per distinct namespace, one run per engine, live output, one
+//! outcome. Also `view.execute(source)` of a cell, which goes the same way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -95,7 +95,9 @@ fn merged(asked: PxOptions, config: &PxOptions) -> PxOptions {
         stream: asked.stream.or(config.stream),
         group: asked.group.or(config.group),
         progress_after: asked.progress_after.or(config.progress_after),
-        signal_on_interrupt: asked.signal_on_interrupt.or_else(|| config.signal_on_interrupt.clone()),
+        signal_on_interrupt: asked
+            .signal_on_interrupt
+            .or_else(|| config.signal_on_interrupt.clone()),
     }
 }
 
@@ -157,7 +159,8 @@ impl Executor {
 
     /// One compile per distinct namespace among the engines.
     fn compile_px(&mut self, tag: u64, engines: Vec<EngineId>) {
-        let (Some(compiler), Some(cell)) = (self.compiler.clone(), self.parallel.cells.get(&tag)) else {
+        let (Some(compiler), Some(cell)) = (self.compiler.clone(), self.parallel.cells.get(&tag))
+        else {
             return;
         };
         let mut groups: Vec<(String, Namespace, Vec<EngineId>)> = Vec::new();
@@ -203,7 +206,10 @@ impl Executor {
                 }
                 Err(Failed::Errors(errors)) => {
                     let on = engines.iter().map(EngineId::to_string).collect::<Vec<_>>().join(", ");
-                    fault = Some(Fault::of_diagnostics(&errors).note(format!("(on engines {on}; nothing was run)")));
+                    fault = Some(
+                        Fault::of_diagnostics(&errors)
+                            .note(format!("(on engines {on}; nothing was run)")),
+                    );
                 }
                 Err(Failed::World(error)) => {
                     fault = Some(Fault::new("ToolchainError", error.to_string()));
@@ -245,10 +251,10 @@ impl Executor {
                 }
             }
             ClientEvent::CellRequested { submission, engines, source } => {
-                let label = self.job.as_ref().map_or("execute", |job| job.run.label.as_str()).to_owned();
+                let label =
+                    self.job.as_ref().map_or("execute", |job| job.run.label.as_str()).to_owned();
                 let run = self.latest_run;
-                let tag =
-                    self.new_cell(run, label, source, PxOptions::default(), Some(submission));
+                let tag = self.new_cell(run, label, source, PxOptions::default(), Some(submission));
                 self.compile_px(tag, engines);
             }
             ClientEvent::CellStale { submission, engine, prust } => {
@@ -278,8 +284,8 @@ impl Executor {
         }
     }
 
-    /// An engine's namespace was not what the cell was compiled against: takes over its truth and compiles
-    /// for it again.
+    /// An engine's namespace was not what the cell was compiled against: takes over its truth and
+    /// compiles for it again.
     fn cell_stale(&mut self, submission: SubmissionId, engine: EngineId, prust: &Value) {
         let full = prust.get("full").cloned().unwrap_or_default();
         let namespace: Namespace = serde_json::from_value(full).unwrap_or_default();
@@ -314,7 +320,10 @@ impl Executor {
             && let Some(name) = out
         {
             // The handle becomes a variable of the notebook.
-            let code = format!("let {name} = ::prust::AsyncMapResult::<::prust::CellReply>::attach(0, {submission});");
+            let code = format!(
+                "let {name} = \
+                 ::prust::AsyncMapResult::<::prust::CellReply>::attach(0, {submission});"
+            );
             job.steps.push_front(super::job::Step::Local(code));
         }
         if block {
@@ -451,9 +460,9 @@ impl Executor {
     }
 
     fn chosen(&self, submission: Option<u64>) -> Result<SubmissionId, Fault> {
-        submission.or_else(|| self.panels.newest()).ok_or_else(|| {
-            Fault::new("UsageError", "there is no parallel work yet")
-        })
+        submission
+            .or_else(|| self.panels.newest())
+            .ok_or_else(|| Fault::new("UsageError", "there is no parallel work yet"))
     }
 
     pub(super) fn configure_px(&mut self, options: PxOptions) {
@@ -472,12 +481,16 @@ impl Executor {
 
     /// `%pxresult`: shows the latest parallel cell again; waits for it if it still runs.
     pub(super) fn px_result(&mut self, options: PxOptions) -> Result<(), Fault> {
-        let tag = self.parallel.latest.ok_or_else(|| {
-            Fault::new("UsageError", "no parallel cell has run yet")
-        })?;
+        let tag = self
+            .parallel
+            .latest
+            .ok_or_else(|| Fault::new("UsageError", "no parallel cell has run yet"))?;
         let group = options.group;
         let Some(cell) = self.parallel.cells.get_mut(&tag) else {
-            return Err(Fault::new("UsageError", "the latest parallel cell is no longer remembered"));
+            return Err(Fault::new(
+                "UsageError",
+                "the latest parallel cell is no longer remembered",
+            ));
         };
         if cell.finished.is_none() {
             // `px_finished` shows all of it, under this cell.

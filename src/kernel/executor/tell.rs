@@ -27,7 +27,8 @@ impl Fault {
     /// The errors of a cell that does not compile; the first one gives the name.
     pub(super) fn of_diagnostics(errors: &[Diagnostic]) -> Self {
         let first = errors.first();
-        let ename = first.and_then(|error| error.code.clone()).unwrap_or_else(|| "error".to_owned());
+        let ename =
+            first.and_then(|error| error.code.clone()).unwrap_or_else(|| "error".to_owned());
         let evalue = first.map(|error| error.message.clone()).unwrap_or_default();
         let traceback = errors.iter().map(|error| error.styled.clone()).collect();
         Self { ename, evalue, traceback }
@@ -98,7 +99,9 @@ impl Executor {
             );
             fault.traceback.push(excerpt);
         } else if !failure.file.is_empty() {
-            fault.traceback.push(format!("  at {}:{}:{}", failure.file, failure.line, failure.column));
+            fault
+                .traceback
+                .push(format!("  at {}:{}:{}", failure.file, failure.line, failure.column));
         }
         fault.traceback.extend(failure.backtrace.iter().map(|line| in_user_terms(line)));
         fault
@@ -124,7 +127,9 @@ impl Executor {
         let names = Names {
             variables: variables.collect(),
             items: items.collect(),
-            crates: ["std", "core", "alloc", "prust", "serde", "serde_json"].map(str::to_owned).into(),
+            crates: ["std", "core", "alloc", "prust", "serde", "serde_json"]
+                .map(str::to_owned)
+                .into(),
         };
         self.report(Report::Names(names.into()));
     }

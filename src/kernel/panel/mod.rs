@@ -27,19 +27,14 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 
 use crate::client::summary::{State, Summary};
-pub use html::frozen;
-pub use lanes::{BLOCKS_MAX, ROWS_MAX as LANES_MAX};
 use models::{Model, Part};
 use pace::Pace;
-pub use sections::{OUTPUT_BYTES_MAX, Section, TABLE_ROWS_MAX};
-pub use text::{plain, progress_line};
+pub use sections::Section;
 
 /// Updates closer together than this are refused, unless they are final or answer a click.
 pub const UPDATE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Version of the widget message protocol, as sent in the metadata of every `comm_open`.
 pub const WIDGET_PROTOCOL: &str = "2.1.0";
-/// Target name of widget comms.
-pub const WIDGET_TARGET: &str = "jupyter.widget";
 const VIEW_MIME: &str = "application/vnd.jupyter.widget-view+json";
 
 /// One message to the front end, before it is a Jupyter message.
@@ -50,14 +45,6 @@ pub enum PanelMessage {
     CommOpen { comm_id: String, data: Value, metadata: Value },
     CommMsg { comm_id: String, data: Value },
     CommClose { comm_id: String },
-}
-
-/// A panel message as the parts of a Jupyter message on iopub.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parts {
-    pub msg_type: &'static str,
-    pub content: Value,
-    pub metadata: Value,
 }
 
 /// What a user asked for with a click.
@@ -172,11 +159,6 @@ impl Panel {
         self.models.iter().any(|model| model.comm_id == comm_id)
     }
 
-    /// Returns the id under which the panel is displayed.
-    pub fn display_id(&self) -> &str {
-        &self.display_id
-    }
-
     /// Takes in a `comm_msg` of the front end (`data` is its `content.data`) and returns what the
     /// user asked for. `update` then answers at once.
     pub fn clicked(&mut self, comm_id: &str, data: &Value) -> Option<Action> {
@@ -202,39 +184,10 @@ impl Panel {
         action
     }
 
-    /// Returns the protocol's answers to a `comm_msg` of the front end, to be sent with that
-    /// message as parent and before the effects of `clicked`: an echo of what it changed, or the
-    /// full state it asked for.
-    pub fn answers(&mut self, comm_id: &str, data: &Value) -> Vec<PanelMessage> {
-        let Some(model) = self.models.iter().find(|model| model.comm_id == comm_id) else {
-            return Vec::new();
-        };
-        let (method, state) = match data["method"].as_str() {
-            Some("update") if data["state"].is_object() => ("echo_update", data["state"].clone()),
-            Some("request_state") => {
-                self.restored = true;
-                ("update", Value::Object(model.state.clone()))
-            }
-            _ => return Vec::new(),
-        };
-        vec![message(&model.comm_id, method, state)]
-    }
-
-    /// Returns every open model by comm id, for the `states` of an `update_states` answer on the
-    /// `jupyter.widget.control` comm. The panel then knows that a page was loaded anew.
-    pub fn full_state(&mut self) -> Map<String, Value> {
+    /// A page was loaded anew: it knows the widgets, but no longer the display, so `finish` leaves the
+    /// widgets open.
+    pub fn page_loaded(&mut self) {
         self.restored = true;
-        let model = |model: &Model| {
-            let name = |key: &str| model.state[key].clone();
-            let value = json!({
-                "model_name": name("_model_name"),
-                "model_module": name("_model_module"),
-                "model_module_version": name("_model_module_version"),
-                "state": model.state,
-            });
-            (model.comm_id.clone(), value)
-        };
-        self.models.iter().map(model).collect()
     }
 
     /// Brings the models up to date and returns the differences.
@@ -295,36 +248,6 @@ impl Panel {
             State::Failed => "Ended",
             State::Cancelled => "Cancelled",
         }
-    }
-}
-
-impl PanelMessage {
-    /// Returns the parts of the Jupyter message.
-    pub fn into_parts(self) -> Parts {
-        let display = |display_id: String, data: Value| {
-            let transient = json!({ "display_id": display_id });
-            json!({ "data": data, "metadata": {}, "transient": transient })
-        };
-        let (msg_type, content, metadata) = match self {
-            Self::Display { display_id, data } => {
-                ("display_data", display(display_id, data), json!({}))
-            }
-            Self::UpdateDisplay { display_id, data } => {
-                ("update_display_data", display(display_id, data), json!({}))
-            }
-            Self::CommOpen { comm_id, data, metadata } => {
-                let content =
-                    json!({ "comm_id": comm_id, "target_name": WIDGET_TARGET, "data": data });
-                ("comm_open", content, metadata)
-            }
-            Self::CommMsg { comm_id, data } => {
-                ("comm_msg", json!({ "comm_id": comm_id, "data": data }), json!({}))
-            }
-            Self::CommClose { comm_id } => {
-                ("comm_close", json!({ "comm_id": comm_id, "data": {} }), json!({}))
-            }
-        };
-        Parts { msg_type, content, metadata }
     }
 }
 

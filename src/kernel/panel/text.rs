@@ -63,31 +63,6 @@ pub fn plain(summary: &Summary) -> String {
     lines.join("\n")
 }
 
-/// Returns one line for a terminal: a carriage return, then text padded to `columns` so that it
-/// covers the line before it.
-pub fn progress_line(summary: &Summary, columns: usize) -> String {
-    let counts = summary.counts;
-    let mut text = format!(
-        "{} {}% {}/{} {}",
-        words::one_line(&summary.label, 30),
-        words::percent(counts.done, counts.total),
-        words::count(counts.done),
-        words::counted(counts.total, "item"),
-        words::clock(summary.elapsed)
-    );
-    if let Some(rate) = pace::overall(summary).rate {
-        text.push_str(&format!(" {}", words::rate(rate)));
-    }
-    if counts.failed > 0 {
-        text.push_str(&format!(" {} failed", words::count(counts.failed)));
-    }
-    if summary.state != State::Running {
-        text.push_str(&format!(" {}", state_word(summary.state)));
-    }
-    let text: String = text.chars().take(columns).collect();
-    format!("\r{text:columns$}")
-}
-
 /// Returns the label on one line, never empty.
 pub(super) fn label(summary: &Summary) -> String {
     let label = words::one_line(&summary.label, words::LABEL_CHARS_MAX);

@@ -1,5 +1,5 @@
-//! What engines print and show in a parallel cell: `[stdout:2]` lines live, `Out[2:5]: ..` for values, or all
-//! of it after the fact in groups. Words and shapes are ipyparallel's.
+//! What engines print and show in a parallel cell: `[stdout:2]` lines live, `Out[2:5]: ..` for
+//! values, or all of it after the fact in groups. Words and shapes are ipyparallel's.
 
 use prust::EngineId;
 use serde_json::Value;
@@ -103,7 +103,9 @@ impl Executor {
                 Output::Display { content, .. } => {
                     show_display(self, run, *engine, content.clone(), false);
                 }
-                Output::Result { content } => show_display(self, run, *engine, content.clone(), true),
+                Output::Result { content } => {
+                    show_display(self, run, *engine, content.clone(), true)
+                }
                 Output::Stream { .. } | Output::Error { .. } => (),
             }
         }
@@ -114,7 +116,9 @@ impl PxCell {
     fn remember(&mut self, engine: EngineId, output: &Output) {
         let bytes = match output {
             Output::Stream { text, .. } => text.len(),
-            Output::Display { content, .. } | Output::Result { content } => content.to_string().len(),
+            Output::Display { content, .. } | Output::Result { content } => {
+                content.to_string().len()
+            }
             Output::Error { traceback, .. } => traceback.iter().map(String::len).sum(),
         };
         self.output_bytes += bytes;
@@ -140,7 +144,9 @@ fn streams(outputs: &[&(EngineId, Output)]) -> Vec<(EngineId, Option<String>, bo
     for (engine, output) in outputs {
         let Output::Stream { stderr, text } = output else { continue };
         match joined.last_mut() {
-            Some((last, Some(so_far), of)) if last == engine && of == stderr => so_far.push_str(text),
+            Some((last, Some(so_far), of)) if last == engine && of == stderr => {
+                so_far.push_str(text)
+            }
             _ => joined.push((*engine, Some(text.clone()), *stderr)),
         }
     }
@@ -163,9 +169,16 @@ fn prefixed(prefix: &str, text: &str, at_start: bool) -> String {
     out
 }
 
-fn show_display(executor: &Executor, run: RunId, engine: EngineId, mut content: Value, result: bool) {
+fn show_display(
+    executor: &Executor,
+    run: RunId,
+    engine: EngineId,
+    mut content: Value,
+    result: bool,
+) {
     let count = content["execution_count"].as_u64().unwrap_or_default();
-    let head = if result { format!("Out[{engine}:{count}]: ") } else { format!("[output:{engine}] ") };
+    let head =
+        if result { format!("Out[{engine}:{count}]: ") } else { format!("[output:{engine}] ") };
     if let Some(plain) = content["data"]["text/plain"].as_str() {
         let text = format!("{head}{plain}");
         content["data"]["text/plain"] = text.into();

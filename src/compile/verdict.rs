@@ -1,0 +1,128 @@
+//! rustc's messages about a cell, judged: errors or warnings in the user's terms, and which
+//! variables it says are moved away. Runs nothing.
+
+use std::collections::BTreeSet;
+
+use super::cell::{Cell, Compiler, Failed};
+use super::rustc::Call;
+use crate::cell::Namespace;
+use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::plan::CratePlan;
+use crate::cell::rustc_json::Message;
+
+impl Compiler {
+    /// rustc's messages in the user's terms: errors as [`Failed`], else the warnings.
+    pub(super) fn verdict(
+        &self,
+        namespace: &Namespace,
+        cell: Cell<'_>,
+        call: &Call,
+        plan: &CratePlan,
+        messages: &[Message],
+        success: bool,
+    ) -> Result<Vec<Diagnostic>, Failed> {
+        let file = call.source.display().to_string();
+        let unit_files: Vec<String> = namespace
+            .units
+            .iter()
+            .map(|unit| self.source_file(&unit.name).display().to_string())
+            .collect();
+        let mut books =
+            vec![Book { file: &file, label: cell.label, text: cell.text, map: &plan.source.map }];
+        books.extend(namespace.units.iter().zip(&unit_files).map(|(unit, file)| Book {
+            file,
+            label: &unit.cell,
+            text: &unit.text,
+            map: &unit.map,
+        }));
+        let diagnostics = messages.iter().map(|message| diagnostic::translate(message, &books));
+        let (errors, warnings): (Vec<_>, Vec<_>) =
+            diagnostics.partition(|diagnostic| diagnostic.severity == Severity::Error);
+        if success {
+            return Ok(warnings.into_iter().filter(|warning| warning.place.is_some()).collect());
+        }
+        if errors.is_empty() {
+            let message = "the compiler failed without an error of its own".to_owned();
+            let text: String = messages.iter().filter_map(|each| each.rendered.clone()).collect();
+            return Err(Failed::Errors(vec![diagnostic::own(
+                Severity::Error,
+                "compiler",
+                message,
+                &text,
+                None,
+            )]));
+        }
+        Err(Failed::Errors(distinct(errors, namespace)))
+    }
+}
+
+/// One error per place and message, with a word about variables that an earlier cell moved away.
+fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
+    let mut kept: Vec<Diagnostic> = Vec::new();
+    for mut error in errors {
+        if error.message.starts_with("erroneous constant") {
+            continue;
+        }
+        // A check of ours that failed while the user's call was instantiated: its words, the user's
+        // place.
+        if error.message.starts_with("the above error was encountered while instantiating")
+            && let Some(cause) = kept.pop_if(|cause| cause.place.is_none())
+        {
+            kept.push(error.with_words_of(&cause));
+            continue;
+        }
+        let known =
+            |other: &Diagnostic| other.place == error.place && other.message == error.message;
+        if kept.iter().any(known) {
+            continue;
+        }
+        let name = error.message.split('`').nth(1).unwrap_or_default();
+        if let Some(cell) =
+            namespace.moved.get(name).filter(|_| error.code.as_deref() == Some("E0425"))
+        {
+            let note = format!("\nnote: `{name}` was moved away by {cell}");
+            error.plain.push_str(&note);
+            error.styled.push_str(&note);
+        }
+        kept.push(error);
+    }
+    kept
+}
+
+/// Variables whose store line rustc refuses because the cell moved them away (E0382) or may not
+/// have set them (E0381).
+pub(super) fn newly_moved(
+    messages: &[Message],
+    file: &str,
+    plan: &CratePlan,
+    moved: &BTreeSet<String>,
+) -> BTreeSet<String> {
+    let book = Book { file, label: "", text: "", map: &plan.source.map };
+    messages
+        .iter()
+        .filter(|message| {
+            let code = message.code.as_ref().map(|code| code.code.as_str());
+            matches!(code, Some("E0382" | "E0381"))
+        })
+        .filter_map(|message| diagnostic::slot_of(message, &[book]))
+        .filter(|name| !moved.contains(name))
+        .collect()
+}
+
+pub(super) fn unkept_warning(name: &str, why: &str) -> Diagnostic {
+    let message = format!("`{name}` is not kept: it is {why}, whose type no later cell can write");
+    let help = match why {
+        "a closure" | "a function item" => {
+            format!(
+                "box it: `let {name}: Box<dyn Fn(i32) -> i32> = Box::new(..);` with its own types"
+            )
+        }
+        "a future" => format!(
+            "box it: `let {name} = Box::pin(..) as std::pin::Pin<Box<dyn Future<Output = _>>>;`"
+        ),
+        _ => format!(
+            "collect it, or box it: `let {name}: Box<dyn Iterator<Item = i32>> = Box::new(..);`"
+        ),
+    };
+    diagnostic::own(Severity::Warning, "not_kept", message, &help, None)
+}
