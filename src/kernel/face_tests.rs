@@ -379,7 +379,7 @@ fn a_page_that_comes_back_gets_all_widgets_while_a_cell_runs() {
     assert_eq!(lab.shell("comm_open", "o", open), ["busy o", "idle o", "busy a"]);
     let ask = json!({ "comm_id": "c", "data": { "method": "request_states" } });
     let out = lab.shell("comm_msg", "q", ask);
-    assert_eq!([&out[0], &out[2], &out[3]], ["busy q", "idle q", "busy a"]);
+    assert_eq!([&out[0], &out[2], &out[3], &out[4]], ["busy q", "PageLoaded", "idle q", "busy a"]);
     let data: Value = serde_json::from_str(out[1].trim_start_matches("comm_msg q ")).expect("JSON");
     assert_eq!(data["states"]["w"]["state"], json!({ "_model_name": "M", "value": 2 }));
     assert_eq!(data["states"]["w"]["model_name"], "M");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use prust::{EngineId, RemoteError, Targets};
 use serde_json::{Value, json};
 
+use self::options::merged;
 use super::job::{Stage, interrupted};
 use super::tell::{Fault, red};
 use super::{Event, Executor};
@@ -17,6 +18,7 @@ use crate::compile::{Cell, Compiled, Failed};
 use crate::kernel::magics::{GroupBy, PxOptions};
 use crate::kernel::seam::{Report, RunId};
 
+mod options;
 mod show;
 
 /// Blocking work shows its panel after this, unless `--progress-after` says otherwise.
@@ -81,23 +83,6 @@ impl Parallel {
 
     fn by_submission(&mut self, submission: SubmissionId) -> Option<&mut PxCell> {
         self.cells.values_mut().find(|cell| cell.submission == Some(submission))
-    }
-}
-
-/// `asked` where it says something, else what was configured.
-fn merged(asked: PxOptions, config: &PxOptions) -> PxOptions {
-    PxOptions {
-        targets: asked.targets.or_else(|| config.targets.clone()),
-        block: asked.block.or(config.block),
-        local: asked.local,
-        out: asked.out,
-        verbose: asked.verbose.or(config.verbose),
-        stream: asked.stream.or(config.stream),
-        group: asked.group.or(config.group),
-        progress_after: asked.progress_after.or(config.progress_after),
-        signal_on_interrupt: asked
-            .signal_on_interrupt
-            .or_else(|| config.signal_on_interrupt.clone()),
     }
 }
 
@@ -442,70 +427,6 @@ impl Executor {
         match cell.submission {
             Some(submission) => self.command(Command::Stop { submission, running: true }),
             None => self.fail(interrupted("nothing was run")),
-        }
-    }
-
-    /// `%px_cancel`: the latest parallel work, or one by number.
-    pub(super) fn cancel(&mut self, submission: Option<u64>) -> Result<(), Fault> {
-        let submission = self.chosen(submission)?;
-        self.command(Command::Stop { submission, running: true });
-        Ok(())
-    }
-
-    pub(super) fn retry(&mut self, submission: Option<u64>) -> Result<(), Fault> {
-        let submission = self.chosen(submission)?;
-        let tag = self.next_number();
-        self.command(Command::Retry { tag, submission });
-        Ok(())
-    }
-
-    fn chosen(&self, submission: Option<u64>) -> Result<SubmissionId, Fault> {
-        submission
-            .or_else(|| self.panels.newest())
-            .ok_or_else(|| Fault::new("UsageError", "there is no parallel work yet"))
-    }
-
-    pub(super) fn configure_px(&mut self, options: PxOptions) {
-        self.parallel.config = merged(options, &self.parallel.config);
-    }
-
-    pub(super) fn toggle_autopx(&mut self) {
-        self.parallel.autopx = !self.parallel.autopx;
-        let state = if self.parallel.autopx {
-            "%autopx enabled: cells run on the engines until the next %autopx"
-        } else {
-            "%autopx disabled"
-        };
-        self.print(None, false, format!("{state}\n"));
-    }
-
-    /// `%pxresult`: shows the latest parallel cell again; waits for it if it still runs.
-    pub(super) fn px_result(&mut self, options: PxOptions) -> Result<(), Fault> {
-        let tag = self
-            .parallel
-            .latest
-            .ok_or_else(|| Fault::new("UsageError", "no parallel cell has run yet"))?;
-        let group = options.group;
-        let Some(cell) = self.parallel.cells.get_mut(&tag) else {
-            return Err(Fault::new(
-                "UsageError",
-                "the latest parallel cell is no longer remembered",
-            ));
-        };
-        if cell.finished.is_none() {
-            // `px_finished` shows all of it, under this cell.
-            cell.options.block = Some(true);
-            cell.options.stream = Some(false);
-            cell.options.group = group;
-            cell.run = self.latest_run;
-            self.set_stage(Stage::Px { tag });
-            return Ok(());
-        }
-        let run = self.latest_run;
-        self.show_outputs(tag, run, group);
-        match self.px_fault(tag) {
-            Some(fault) => Err(fault),
-            None => Ok(()),
         }
     }
 }

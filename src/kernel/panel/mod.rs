@@ -184,8 +184,8 @@ impl Panel {
         action
     }
 
-    /// A page was loaded anew: it knows the widgets, but no longer the display, so `finish` leaves the
-    /// widgets open.
+    /// A page was loaded anew: it knows the widgets, but no longer the display, so `finish` leaves
+    /// the widgets open.
     pub fn page_loaded(&mut self) {
         self.restored = true;
     }
