@@ -20,9 +20,9 @@ const GROUP_COLUMNS: usize = 48;
 const GAP: f64 = 0.14;
 const LABEL_WIDTH: u32 = 92;
 /// Right of the axis: items done, busy share, what went wrong; as offsets from the right edge.
-const VALUES_WIDTH: u32 = 166;
-const ITEMS: &str = "right:100px;width:56px";
-const BUSY: &str = "right:62px;width:34px";
+const VALUES_WIDTH: u32 = 176;
+const ITEMS: &str = "right:108px;width:58px";
+const BUSY: &str = "right:60px;width:44px";
 const WRONG: &str = "right:0;width:54px";
 
 /// One block: a stretch of the axis in percent, and how it looks.
