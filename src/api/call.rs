@@ -15,6 +15,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::any::{TypeId, type_name};
 
 /// What may be sent: every argument and result type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to or from an engine",
+    label = "this needs serde's `Serialize` and `Deserialize`",
+    note = "derive both: `#[derive(serde::Serialize, serde::Deserialize)]`, or use a type that has them"
+)]
 pub trait Value: Serialize + DeserializeOwned + 'static {}
 
 impl<T: Serialize + DeserializeOwned + 'static> Value for T {}

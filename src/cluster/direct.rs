@@ -77,6 +77,7 @@ impl Cluster {
                 self.counts.late += 1;
                 return Some(());
             }
+            engine.has_ended(key);
             engine.note_completed(&self.records.open_mut(key).msg_id);
             let moment = Moment::Replied(engine.id);
             self.records.finish(key, message.clone(), moment, now);

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::record::Records;
 use crate::{
     Channel, Cluster, Effect, EngineId, Failure, Frames, Key, Message, Millis, NOTICE_AFTER_REPLIES,
 };
@@ -42,12 +43,34 @@ pub(crate) struct Engine {
     /// Rises with each task given out; of equally loaded engines the one with the lowest is next.
     pub(crate) last_used: u64,
     pub(crate) direct: BTreeSet<Key>,
+    /// What it has said to be busy with, until that ends.
+    pub(crate) busy: Option<Key>,
     pub(crate) broadcasts: BTreeSet<Key>,
     pub(crate) n_completed: u64,
     pub(crate) completed: VecDeque<String>,
 }
 
 impl Engine {
+    /// What it works on: what it says, or else what was sent to it first.
+    pub(crate) fn at_work(&self, records: &Records) -> Option<Key> {
+        let direct = self.direct.first().copied();
+        let sent =
+            |key| records.get(key).and_then(|record| record.story.first()).map(|(at, _)| *at);
+        let direct = direct.and_then(|key| Some((sent(key)?, key)));
+        let task = self.in_flight.front().map(|(key, sent)| (*sent, *key));
+        // In case of doubt the task has run: it must not run twice.
+        let first = match (direct, task) {
+            (Some(direct), Some(task)) if direct.0 < task.0 => Some(direct),
+            (direct, task) => task.or(direct),
+        };
+        self.busy.or(first.map(|(_, key)| key))
+    }
+
+    /// Forgets what has ended.
+    pub(crate) fn has_ended(&mut self, key: Key) {
+        self.busy.take_if(|busy| *busy == key);
+    }
+
     pub(crate) fn ident(&self) -> Vec<u8> {
         self.uuid.clone().into_bytes()
     }
@@ -217,13 +240,14 @@ impl Cluster {
     pub(crate) fn lose(&mut self, id: EngineId, cause: &str, now: Millis) {
         let Some(engine) = self.engines.remove(&id) else { return };
         self.by_uuid.remove(engine.uuid.as_bytes());
+        let at_work = engine.at_work(&self.records);
         for key in &engine.direct {
             self.fail_direct(*key, &engine, cause, now);
         }
         for key in &engine.broadcasts {
             self.fail_broadcast_child(*key, &engine, cause, now);
         }
-        self.take_back(&engine, cause, now);
+        self.take_back(&engine, at_work, cause, now);
         if engine.announced {
             let content = json!({"id": id, "uuid": engine.uuid, "cause": cause});
             if engine.direct.is_empty() && engine.broadcasts.is_empty() && self.notices.is_empty() {
@@ -265,6 +289,7 @@ impl Cluster {
             last_done: now,
             last_used: 0,
             direct: BTreeSet::new(),
+            busy: None,
             broadcasts: BTreeSet::new(),
             n_completed: 0,
             completed: VecDeque::new(),

@@ -17,6 +17,11 @@ struct Stream {
 }
 
 #[derive(Deserialize)]
+struct Status {
+    execution_state: String,
+}
+
+#[derive(Deserialize)]
 struct Input {
     code: String,
 }
@@ -36,11 +41,29 @@ impl Cluster {
                 }
                 return Some(());
             }
+            "status" => self.note_busy(&message),
             "stream" | "error" | "execute_input" | "execute_result" => self.keep(&message, head),
             _ => {}
         }
         self.forward_published(message);
         Some(())
+    }
+
+    /// Learns what an engine works on, should it be lost.
+    fn note_busy(&mut self, message: &Message) {
+        let status = serde_json::from_slice::<Status>(&message.content);
+        if !status.is_ok_and(|status| status.execution_state == "busy") {
+            return;
+        }
+        let Some(key) = message.parent_id().and_then(|id| self.records.key_of(&id)) else { return };
+        let uuid = self.records.get(key).and_then(|record| record.engine.as_ref());
+        let id = uuid.and_then(|uuid| self.by_uuid.get(uuid.as_bytes()));
+        if let Some(engine) = id.and_then(|id| self.engines.get_mut(id)) {
+            let is_task = engine.in_flight.iter().any(|(in_flight, _)| *in_flight == key);
+            if is_task || engine.direct.contains(&key) {
+                engine.busy = Some(key);
+            }
+        }
     }
 
     fn forward_published(&mut self, message: Message) {

@@ -125,6 +125,7 @@ impl Cluster {
         };
         let (_, sent) = engine.in_flight.remove(at).expect("position was found above");
         engine.measure(self.settings.hwm, sent, now);
+        engine.has_ended(key);
         let engine_id = engine.id;
         let reply = ReplyMetadata::read(&message).unwrap_or_default();
         let could_run = reply.dependencies_met.unwrap_or(true);
@@ -177,10 +178,16 @@ impl Cluster {
         }
     }
 
-    /// Takes the tasks of a lost engine back. The oldest was running: it has failed. The others
-    /// only waited there, and move on.
-    pub(crate) fn take_back(&mut self, engine: &Engine, cause: &str, now: Millis) {
-        for (position, (key, _)) in engine.in_flight.iter().enumerate() {
+    /// Takes the tasks of a lost engine back. The one it worked on has failed. The others only
+    /// waited there, and move on.
+    pub(crate) fn take_back(
+        &mut self,
+        engine: &Engine,
+        at_work: Option<Key>,
+        cause: &str,
+        now: Millis,
+    ) {
+        for (key, _) in &engine.in_flight {
             let record = self.records.open_mut(*key);
             record.tell(now, Moment::Lost(engine.id, cause.to_owned()));
             let failure = Failure::EngineLost {
@@ -191,7 +198,7 @@ impl Cluster {
             };
             let task = self.scheduler.tasks.get_mut(key).expect("tasks in flight are open");
             task.state = State::Unmet;
-            let was_running = position == 0;
+            let was_running = at_work == Some(*key);
             if was_running && task.retries == 0 {
                 self.fail_task(*key, Some(engine), &failure, now);
                 continue;

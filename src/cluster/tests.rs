@@ -109,6 +109,37 @@ fn a_lost_engine_fails_what_ran_and_the_rest_moves_on() {
 }
 
 #[test]
+fn what_a_lost_engine_was_busy_with_fails_and_not_what_waited_behind_it() {
+    let mut lab = Lab::new(Hwm::Fixed(3));
+    lab.engine("e0");
+    let direct = message(&["client", "e0"], "m", "execute_request", None, json!({}), json!({}));
+    lab.receive(Channel::ClientMux, direct);
+    lab.wait(5);
+    for task in ["t1", "t2", "t3"] {
+        lab.task(task, json!({}));
+    }
+    lab.engine("e1");
+    lab.taken();
+    lab.unregister(0, "killed by signal 9");
+    lab.expect(&[
+        "ClientMux [client,e0] execute_reply to m \"EngineError\"",
+        "EngineTask [e1,client] apply_request t1 resigned",
+        "EngineTask [e1,client] apply_request t2 resigned",
+        "EngineTask [e1,client] apply_request t3 resigned",
+    ]);
+    // An engine that says what it works on is believed.
+    let busy = json!({"execution_state": "busy"});
+    let status = message(&["engine.1.status"], "s", "status", Some("t2"), json!({}), busy);
+    lab.receive(Channel::EngineIopub, status);
+    lab.engine("e2");
+    lab.taken();
+    lab.unregister(1, "killed by signal 9");
+    let lines = lab.lines();
+    assert!(lines.contains(&"ClientTask [client] apply_reply to t2 \"EngineError\"".to_owned()));
+    assert_eq!(lines.iter().filter(|line| line.contains("[e2,client]")).count(), 2, "{lines:?}");
+}
+
+#[test]
 fn a_retry_goes_to_another_engine_and_never_repeats_frames() {
     let mut lab = Lab::new(Hwm::Fixed(1));
     lab.engine("e0");

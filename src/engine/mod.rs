@@ -9,6 +9,7 @@ mod event;
 mod flags;
 mod nanny;
 mod outside;
+mod publish;
 mod reply;
 mod request;
 mod state;

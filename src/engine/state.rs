@@ -148,6 +148,15 @@ impl Engine {
 
     /// When [`Event::Tick`] is due if nothing else happens.
     pub fn next_deadline(&self) -> Option<Instant> {
+        let busy = self.running.as_ref().and_then(Running::busy_due);
+        match self.phase {
+            Phase::Ended => None,
+            _ => self.patience().into_iter().chain(busy).min(),
+        }
+    }
+
+    /// Until when this engine waits for somebody else: its worker, its controller.
+    fn patience(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Starting { until } | Phase::Registering { until } => Some(*until),
             Phase::Registered { silence_max, last_ping, .. } => Some(*last_ping + *silence_max),
@@ -191,7 +200,8 @@ impl Engine {
     }
 
     fn tick(&mut self, now: Now) {
-        if self.next_deadline().is_none_or(|deadline| now.instant < deadline) {
+        self.tell_busy(now);
+        if self.patience().is_none_or(|until| now.instant < until) {
             return;
         }
         match self.phase {

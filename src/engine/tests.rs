@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::event::{Channel, Effect, Event, Fault, Now, Prepared};
 use super::state::{Engine, PINGS_MISSED_MAX, Settings};
+use super::work::BUSY_AFTER;
 use crate::wire::{Header, Message};
 use crate::worker::{Outcome, Status, Std, WorkerEvent};
 
@@ -242,6 +243,29 @@ fn calls_run_one_at_a_time_and_publish_nothing_without_output() {
     let output = WorkerEvent::Output { stream: Std::Err, text: "hi\n".to_owned() };
     assert_eq!(lab.tell(Event::Worker(output)), ["m2> stream"]);
     assert_eq!(lab.tell(panicked(2)), ["m2: apply_reply error panic", "m2> idle"]);
+}
+
+#[test]
+fn a_call_is_busy_and_idle_only_when_it_is_long() {
+    let mut lab = Lab::registered();
+    let call = lab.call();
+    lab.tell(call);
+    lab.now.instant += BUSY_AFTER;
+    assert_eq!(lab.engine.next_deadline(), Some(lab.now.instant));
+    assert_eq!(lab.tell(Event::Tick), ["m1> busy"]);
+    assert_eq!(lab.tell(Event::Tick), [""; 0]);
+    let effects = lab.effects(ok(1));
+    let [Effect::Reply(reply), Effect::Publish(_)] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    // Nothing that a client would have to wait for was published.
+    let metadata = serde_json::to_value(&reply.metadata).expect("plain");
+    assert_eq!(metadata.get("prust"), None);
+    let call = lab.call();
+    lab.tell(call);
+    lab.now.instant += BUSY_AFTER / 2;
+    assert_eq!(lab.tell(Event::Tick), [""; 0]);
+    assert_eq!(lab.tell(ok(2)), ["m2: apply_reply ok"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! [`Engine`]; like it, does no I/O and reads no clock.
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,11 @@ use super::reply::{Metadata, WorkMetadata, error_content};
 use super::request::{Compiled, Execute, Route, Task, Work};
 use super::state::{Engine, QUEUE_TASKS_MAX};
 use crate::cell::namespace::{Delta, Namespace};
-use crate::worker::{DisplayKind, Failure, Outcome, Status, Std};
+use crate::worker::{Failure, Outcome, Std};
+
+/// A call of our own client says that it is busy only once it has run so long: a panel can show
+/// where it runs, and the many calls that are shorter cost nothing more.
+pub(super) const BUSY_AFTER: Duration = Duration::from_millis(20);
 
 /// The piece of work in hand.
 #[derive(Debug)]
@@ -21,9 +25,10 @@ pub(super) struct Running {
     started: SystemTime,
     stage: Stage,
     /// The number of this execution, for its reply.
-    execution_count: u64,
+    pub(super) execution_count: u64,
     /// Messages published for it, told to clients that wait for no idle status.
-    n_published: u64,
+    pub(super) n_published: u64,
+    busy: Busy,
     /// What the worker knows once this has succeeded.
     delta: Option<Box<Delta>>,
     /// Where it failed, for clients that can name the user's own line.
@@ -36,12 +41,27 @@ enum Stage {
     Working,
 }
 
+/// Whether anybody was told that the work runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Busy {
+    Untold,
+    Due(Instant),
+    Told,
+}
+
 impl Running {
+    pub(super) fn busy_due(&self) -> Option<Instant> {
+        match self.busy {
+            Busy::Due(at) => Some(at),
+            Busy::Untold | Busy::Told => None,
+        }
+    }
+
     pub(super) fn msg_id(&self) -> &str {
         &self.task.route.msg_id
     }
 
-    fn silent(&self) -> bool {
+    pub(super) fn silent(&self) -> bool {
         matches!(&self.task.work, Work::Execute(execute) if execute.silent)
     }
 }
@@ -93,6 +113,7 @@ impl Engine {
             stage: Stage::Working,
             execution_count: self.execution_count,
             n_published: 0,
+            busy: Busy::Untold,
             delta: None,
             place: None,
             task,
@@ -100,10 +121,12 @@ impl Engine {
         if let Some((call, delta)) = call {
             self.pristine = false;
             running.delta = delta;
+            running.busy = Busy::Due(now.instant + BUSY_AFTER);
             self.running = Some(running);
             return self.effects.push(Effect::Call { run: self.run_last, call });
         }
         self.publish_status(Arc::clone(&self.parent), "busy");
+        running.busy = Busy::Told;
         match &mut running.task.work {
             Work::Execute(_) => self.start_execute(running, now),
             Work::Refused { fault, .. } => {
@@ -111,6 +134,15 @@ impl Engine {
                 self.finish_fault(running, &fault, now);
             }
             Work::Call { .. } => unreachable!("a call was started above"),
+        }
+    }
+
+    /// Tells that a call runs, if it is time to.
+    pub(super) fn tell_busy(&mut self, now: Now) {
+        let Some(running) = &mut self.running else { return };
+        if running.busy_due().is_some_and(|at| at <= now.instant) {
+            running.busy = Busy::Told;
+            self.publish_status(Arc::clone(&self.parent), "busy");
         }
     }
 
@@ -266,85 +298,6 @@ impl Engine {
         true
     }
 
-    pub(super) fn output(&mut self, stream: Std, text: &str) {
-        let name = match stream {
-            Std::Out => "stdout",
-            Std::Err => "stderr",
-        };
-        self.publish_output(name, "stream", json!({"name": name, "text": text}));
-    }
-
-    pub(super) fn display(&mut self, kind: DisplayKind, id: String, data: Vec<(String, String)>) {
-        let mut content = json!({"data": bundle(data), "metadata": {}});
-        match kind {
-            DisplayKind::Result => {
-                let Some(running) = &self.running else { return };
-                if running.silent() {
-                    return;
-                }
-                content["execution_count"] = running.execution_count.into();
-                self.publish_output("execute_result", "execute_result", content);
-            }
-            DisplayKind::Display => {
-                content["transient"] =
-                    if id.is_empty() { json!({}) } else { json!({"display_id": id}) };
-                self.publish_output("displaypub", "display_data", content);
-            }
-            DisplayKind::Update => {
-                content["transient"] = json!({"display_id": id});
-                self.publish_output("displaypub", "update_display_data", content);
-            }
-            DisplayKind::Clear => {
-                self.publish_output("displaypub", "clear_output", json!({"wait": false}));
-            }
-        }
-    }
-
-    /// What user code may ask of an engine: its number, to publish a value. The rest needs a
-    /// notebook, and says so.
-    pub(super) fn user_request(&mut self, request: u64, topic: &str, head: &[u8], body: Vec<u8>) {
-        let (status, body) = match topic {
-            "engine" => {
-                let id = self.id().map_or_else(String::new, |id| id.to_string());
-                (Status::Ok, id.into_bytes())
-            }
-            "publish" => {
-                self.publish_data(head, body);
-                (Status::Ok, Vec::new())
-            }
-            "input" => (Status::Error, b"an engine has no keyboard".to_vec()),
-            _ => {
-                let text = format!("\"{topic}\" is not available on an engine");
-                (Status::Error, text.into_bytes())
-            }
-        };
-        if request != 0 {
-            let head = Vec::new();
-            self.effects.push(Effect::Answer { request, status, head, body });
-        }
-    }
-
-    fn publish_data(&mut self, head: &[u8], body: Vec<u8>) {
-        if let Some(running) = &mut self.running {
-            running.n_published += 1;
-        }
-        let content = json!({"key": String::from_utf8_lossy(head)});
-        let parent = Arc::clone(&self.parent);
-        self.publish_for(parent, "datapub", "prust_data", content, vec![body]);
-    }
-
-    fn publish_output(&mut self, topic: &str, msg_type: &'static str, content: Value) {
-        if let Some(running) = &mut self.running {
-            running.n_published += 1;
-        }
-        self.publish_for(Arc::clone(&self.parent), topic, msg_type, content, Vec::new());
-    }
-
-    fn publish_status(&mut self, parent: Arc<[u8]>, state: &str) {
-        let content = json!({"execution_state": state});
-        self.publish_for(parent, "status", "status", content, Vec::new());
-    }
-
     /// Ends every queued task that `unwanted` picks, as aborted.
     pub(super) fn abort_queued(&mut self, unwanted: impl Fn(&Task) -> bool, now: Now) {
         let (aborted, kept) =
@@ -364,6 +317,7 @@ impl Engine {
             stage: Stage::Working,
             execution_count: self.execution_count,
             n_published: 0,
+            busy: Busy::Untold,
             delta: None,
             place: None,
         };
@@ -398,7 +352,7 @@ impl Engine {
         let method = running.task.method();
         let execute = method == "execute";
         let prust = self.prust_metadata(&running, execute);
-        let Running { task, started, execution_count, n_published, .. } = running;
+        let Running { task, started, execution_count, n_published, busy, .. } = running;
         let status = match verdict {
             Verdict::Ok { .. } => "ok",
             Verdict::Error(_) => "error",
@@ -423,7 +377,8 @@ impl Engine {
             }
             Verdict::Aborted => json!({"status": "aborted"}),
         };
-        let idle = (task.is_followed() || n_published > 0).then(|| Arc::clone(&task.route.parent));
+        let is_followed = task.is_followed() || n_published > 0 || busy == Busy::Told;
+        let idle = is_followed.then(|| Arc::clone(&task.route.parent));
         let msg_type = task.route.reply_type();
         let Route { channel, ids, parent, .. } = task.route;
         let metadata = Metadata::Work(Box::new(metadata));
@@ -476,13 +431,4 @@ fn ok_content(execution_count: u64) -> Value {
         "user_expressions": {},
         "payload": [],
     })
-}
-
-/// A MIME bundle: JSON types as JSON, everything else as text.
-fn bundle(data: Vec<(String, String)>) -> Value {
-    let value = |mime: &str, text: String| match mime.ends_with("json") {
-        true => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        false => Value::String(text),
-    };
-    data.into_iter().map(|(mime, text)| (mime.clone(), value(&mime, text))).collect()
 }
