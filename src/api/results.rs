@@ -141,12 +141,9 @@ macro_rules! shared_members {
                 self.submission.timedelta(from, to)
             }
 
-            /// One record per task.
-            ///
-            /// # Errors
-            /// The work was not submitted, or is not known any more.
-            pub fn metadata(&self) -> Result<Vec<TaskMetadata>> {
-                self.submission.metadata(false)
+            /// One record per task; none when the work was not submitted or is not known any more.
+            pub fn metadata(&self) -> Vec<TaskMetadata> {
+                self.submission.metadata(false).unwrap_or_default()
             }
 
             /// What each task printed.

@@ -102,6 +102,9 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     let severity =
         if message.level.starts_with("warning") { Severity::Warning } else { Severity::Error };
     let code = message.code.as_ref().map(|code| code.code.clone());
+    if let Some(capturing) = capturing_call(message, code.as_deref(), books) {
+        return capturing;
+    }
     if let Some(kept) = kept_reference(message, code.as_deref(), books) {
         return kept;
     }
@@ -132,8 +135,17 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     draw(severity, code, title, at, &groups)
 }
 
+/// What is shown of a linker's own words.
+const LINKER_CHARACTERS: usize = 4000;
+
 /// A syntax error that rustc met where the user's text had ended.
 fn syntax_error(message: &Message, books: &[Book<'_>]) -> Diagnostic {
+    if message.message.starts_with("linking") {
+        let notes: Vec<&str> =
+            message.children.iter().map(|child| child.message.as_str()).collect();
+        let help: String = notes.join("\n").chars().take(LINKER_CHARACTERS).collect();
+        return own(Severity::Error, "link", message.message.clone(), &help, None);
+    }
     let at = message.spans.iter().find_map(|span| {
         let book = books.iter().find(|book| book.file == span.file_name)?;
         let end = book.map.user_end_before(span.byte_start)?.min(book.text.len());
@@ -251,6 +263,25 @@ fn child_group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) -> Grou
         .filter(|(at, _)| at.book.file == book.file)
         .map(|(at, new)| Patch::new(at.range.clone(), clean(new)));
     Group::with_title(title).element(Snippet::source(book.text).path(book.label).patches(patches))
+}
+
+/// A closure for the engines that borrows a variable: rustc's own advice (`move`) would not help.
+fn capturing_call(message: &Message, code: Option<&str>, books: &[Book<'_>]) -> Option<Diagnostic> {
+    code.filter(|code| *code == "E0373")?;
+    let calls = [".map(", ".apply(", ".map_with(", ".apply_with("];
+    let called = message.children.iter().flat_map(|child| &child.spans).any(|span| {
+        let text = place(span, books).map(|at| &at.book.text[at.range]);
+        text.is_some_and(|text| calls.iter().any(|call| text.contains(call)))
+    });
+    let at = message.spans.iter().find(|span| span.is_primary && called)?;
+    let at = place(at, books)?;
+    let name = message.message.split('`').nth(1).unwrap_or("a variable");
+    let title = format!("this closure captures `{name}`, so it cannot run on an engine");
+    let help = format!(
+        "hand `{name}` over: `map_with(shared, f, items)` or `apply_with(args, f)`; or name an \
+         engine's own variable with `Reference::<T>::new(\"{name}\")`"
+    );
+    Some(own(Severity::Error, "E0373", title, &help, Some((at.book, at.range))))
 }
 
 /// A variable of the cell borrows from something that ends with the cell.

@@ -4,7 +4,7 @@ use super::command::{ClientEvent, Signal, Stopped, SubmissionId};
 use super::event::{Channel, Now, Number, raw};
 use super::replies::{aborted, about};
 use super::state::{Query, State};
-use super::task::{End, Stage};
+use super::task::{End, Stage, Task};
 use prust::request::Answer;
 use prust::{EngineId, Error, Targets};
 use serde_json::{Value, json};
@@ -25,14 +25,19 @@ impl State {
         let balanced = submission.balanced;
         let mut stopped = Stopped::default();
         let mut open: Vec<(u32, Option<EngineId>, bool)> = Vec::new();
-        let n_silent = if balanced { n_live } else { 0 };
+        let is_running = |task: &&Task| matches!(task.stage, Stage::Running);
+        let n_known = submission.tasks.iter().filter(is_running).count();
+        let mut n_silent = if balanced { n_live.saturating_sub(n_known) } else { 0 };
         let mut unsent = Vec::new();
         for (task, idx) in submission.tasks.iter().zip(0u32..) {
             match task.stage {
                 Stage::Ended(_) | Stage::Settling { .. } => stopped.finished += 1,
                 Stage::Compiling => unsent.push(idx),
                 // An engine may have taken a balanced task without having said so yet.
-                Stage::Sent => open.push((idx, task.engine, open.len() < n_silent)),
+                Stage::Sent => {
+                    open.push((idx, task.engine, n_silent > 0));
+                    n_silent = n_silent.saturating_sub(1);
+                }
                 Stage::Running => open.push((idx, task.engine, true)),
             }
         }

@@ -173,7 +173,8 @@ impl State {
         let engine = engine.or(task.engine);
         match what {
             Published::Busy => {
-                if let Some(engine) = engine {
+                // What a lost engine said of a task that is elsewhere by now means nothing.
+                if let Some(engine) = engine.filter(|engine| self.engines.contains_key(engine)) {
                     self.started(id, idx, engine, now);
                 }
             }

@@ -24,6 +24,8 @@ const LOST_ENGINES_MAX: usize = 1000;
 pub struct Settings {
     /// `Client::connect` in a cell waits for that many engines (for `CONNECT_WAIT_MAX` at most).
     pub n_engines_expected: usize,
+    /// Submissions are numbered after this one: a cell may still hold handles of a client before.
+    pub submissions_before: SubmissionId,
     /// Values and payloads kept, in bytes; beyond it the oldest results are dropped, unreferenced
     /// ones first.
     pub results_bytes_max: u64,
@@ -31,7 +33,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { n_engines_expected: 1, results_bytes_max: 2 << 30 }
+        Self { n_engines_expected: 1, submissions_before: 0, results_bytes_max: 2 << 30 }
     }
 }
 
@@ -85,6 +87,7 @@ pub(super) enum Query {
 impl State {
     /// `prefix`: what every message id starts with; a number follows.
     pub(super) fn new(prefix: String, settings: Settings) -> Self {
+        let n_submissions = settings.submissions_before;
         Self {
             settings,
             prefix,
@@ -94,7 +97,7 @@ impl State {
             by_uuid: HashMap::new(),
             lost: VecDeque::new(),
             submissions: BTreeMap::new(),
-            n_submissions: 0,
+            n_submissions,
             by_number: BTreeMap::new(),
             aliases: HashMap::new(),
             settling: BTreeSet::new(),

@@ -19,7 +19,7 @@ naps
 """
 RECORDS = """
 naps.wait();
-for task in naps.metadata()? {
+for task in naps.metadata() {
     println!("{}", task.received.unwrap().duration_since(std::time::UNIX_EPOCH)?.as_millis());
 }
 """

@@ -199,7 +199,7 @@ def test_a_handle_knows_its_times_and_its_tasks(kernel):
     assert kernel.ok("naps.wait(); (naps.ready(), naps.progress(), naps.len())").text == "(true, 8, 8)"
     assert kernel.ok("naps.serial_time()? >= std::time::Duration::from_millis(400)").text == "true"
     assert kernel.ok("naps.speedup()? > 1.0 && naps.wall_time()? <= naps.elapsed()").text == "true"
-    assert kernel.ok("naps.metadata()?.iter().all(|t| t.started <= t.completed && t.engine_id.is_some())").text == "true"
+    assert kernel.ok("naps.metadata().iter().all(|t| t.started <= t.completed && t.engine_id.is_some())").text == "true"
 
 
 def test_a_failed_item_leaves_the_others(kernel):

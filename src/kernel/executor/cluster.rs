@@ -49,6 +49,8 @@ struct Waiting {
 #[derive(Default)]
 pub(super) struct Cluster {
     state: State,
+    /// Which of this kernel's clusters it is.
+    number: u64,
     waiting: Vec<Waiting>,
     pub(super) live: Vec<EngineInfo>,
     /// Engine processes by the uuid they were started with.
@@ -57,6 +59,13 @@ pub(super) struct Cluster {
     /// Numbers the waits for engines, so that an old timer is recognised.
     attempt: u64,
     late: bool,
+}
+
+impl Cluster {
+    /// Whether an event of this cluster is still of interest.
+    pub(super) fn is(&self, number: u64) -> bool {
+        self.number == number
+    }
 }
 
 /// What the default cluster was asked to be.
@@ -74,7 +83,11 @@ fn pool_config(settings: &Settings, directory: &std::path::Path, n_engines: usiz
     }
 }
 
-async fn bring_up(settings: Settings, n_engines: usize) -> Result<ClusterUp, String> {
+async fn bring_up(
+    settings: Settings,
+    n_engines: usize,
+    submissions_before: u64,
+) -> Result<ClusterUp, String> {
     let directory = std::env::temp_dir().join(format!("prust-cluster-{}", settings.session));
     let made = {
         use std::os::unix::fs::DirBuilderExt;
@@ -94,7 +107,8 @@ async fn bring_up(settings: Settings, n_engines: usize) -> Result<ClusterUp, Str
     let (pool, pool_events) = pool::start(pool_config(&settings, &directory, n_engines));
     let file = controller.client_file();
     let endpoints = controller.inproc_endpoints().map_or_else(|| Endpoints::from(file), within);
-    let connected = client::connect(&context, &file.key, &endpoints, client::Settings::default());
+    let of_client = client::Settings { submissions_before, ..client::Settings::default() };
+    let connected = client::connect(&context, &file.key, &endpoints, of_client);
     let (client, client_events) = connected.map_err(|error| error.to_string())?;
     Ok(ClusterUp {
         client,
@@ -143,8 +157,9 @@ impl Executor {
             State::Off => {
                 self.cluster.state = State::Starting;
                 let settings = self.settings.clone();
+                let before = self.panels.newest().unwrap_or(0);
                 self.later(async move {
-                    Event::ClusterUp(Box::new(bring_up(settings, n_engines).await))
+                    Event::ClusterUp(Box::new(bring_up(settings, n_engines, before).await))
                 });
             }
         }
@@ -167,11 +182,13 @@ impl Executor {
                 }
             }
             Ok(mut up) => {
+                let cluster = self.next_number();
+                self.cluster.number = cluster;
                 if let Some(events) = up.client_events.take() {
-                    self.forward(events, Event::Client);
+                    self.forward(events, move |event| Event::Client { cluster, event });
                 }
                 if let Some(events) = up.pool_events.take() {
-                    self.forward(events, Event::Pool);
+                    self.forward(events, move |event| Event::Pool { cluster, event });
                 }
                 self.cluster.state = State::Up(Box::new(up));
                 self.cluster_changed();
@@ -285,6 +302,7 @@ impl Executor {
         let State::Up(up) = std::mem::take(&mut self.cluster.state) else { return None };
         self.cluster = Cluster { attempt: self.cluster.attempt, ..Cluster::default() };
         self.parallel.forget_engines();
+        self.end_panels();
         Some(async move {
             up.client.command(Command::Close);
             up.pool.stop();

@@ -52,16 +52,42 @@ enum Event {
     Work(Work),
     Opened(Result<Compiler, CompileError>),
     Worker(WorkerEvent),
-    Compiled { job: u64, result: Compilation },
-    PxCompiled { tag: u64, results: Vec<parallel::GroupResult> },
-    Dependencies { job: u64, set: Result<String, DependencyError> },
-    Shell { job: u64, ended: Result<bool, String> },
-    ShellOutput { stderr: bool, text: String },
+    Compiled {
+        job: u64,
+        result: Compilation,
+    },
+    PxCompiled {
+        tag: u64,
+        results: Vec<parallel::GroupResult>,
+    },
+    Dependencies {
+        job: u64,
+        set: Result<String, DependencyError>,
+    },
+    Shell {
+        job: u64,
+        ended: Result<bool, String>,
+    },
+    ShellOutput {
+        stderr: bool,
+        text: String,
+    },
     ClusterUp(Box<Result<ClusterUp, String>>),
-    EnginesLate { attempt: u64 },
-    Client(ClientEvent),
-    Pool(PoolEvent),
-    PanelDue { tag: u64 },
+    EnginesLate {
+        attempt: u64,
+    },
+    /// `cluster` numbers the cluster it came from: one that was stopped may still speak.
+    Client {
+        cluster: u64,
+        event: ClientEvent,
+    },
+    Pool {
+        cluster: u64,
+        event: PoolEvent,
+    },
+    PanelDue {
+        tag: u64,
+    },
 }
 
 struct Executor {
@@ -187,8 +213,9 @@ impl Executor {
             Event::ShellOutput { stderr, text } => self.print(None, stderr, text),
             Event::ClusterUp(result) => self.cluster_up(*result),
             Event::EnginesLate { attempt } => self.engines_late(attempt),
-            Event::Client(event) => self.client_said(event),
-            Event::Pool(event) => self.pool_said(event),
+            Event::Client { cluster, event } if self.cluster.is(cluster) => self.client_said(event),
+            Event::Pool { cluster, event } if self.cluster.is(cluster) => self.pool_said(event),
+            Event::Client { .. } | Event::Pool { .. } => (),
             Event::PanelDue { tag } => self.panel_due(tag),
         }
     }

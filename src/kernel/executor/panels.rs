@@ -91,6 +91,24 @@ impl Executor {
         self.send_panel(run, messages);
     }
 
+    /// The cluster is gone: what its panels show has ended.
+    pub(super) fn end_panels(&mut self) {
+        let live: Vec<Arc<Summary>> = self
+            .panels
+            .open
+            .keys()
+            .filter_map(|submission| self.panels.latest.get(submission).cloned())
+            .collect();
+        for summary in live {
+            let mut ended = (*summary).clone();
+            let counts = &mut ended.counts;
+            counts.cancelled += std::mem::take(&mut counts.running);
+            counts.cancelled += std::mem::take(&mut counts.waiting);
+            ended.state = State::Cancelled;
+            self.progressed(Arc::new(ended));
+        }
+    }
+
     fn send_panel(&self, run: RunId, messages: Vec<PanelMessage>) {
         let run = Some(run);
         for message in messages {
