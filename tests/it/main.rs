@@ -1,5 +1,6 @@
 //! The integration tests, in one binary.
 
+mod cells;
 mod face;
 mod support;
 mod tidy;
