@@ -27,6 +27,7 @@ pub(super) struct Stream {
     wake: pipe::Receiver,
     /// The same open pipe, for reads that do not go through the reactor's cached readiness.
     raw: std::fs::File,
+    buffer: Vec<u8>,
     decode: Decode,
 }
 
@@ -37,7 +38,8 @@ impl Stream {
         let reader = OwnedFd::from(reader);
         let raw = std::fs::File::from(reader.try_clone()?);
         let wake = pipe::Receiver::from_owned_fd(reader)?;
-        Ok((Self { which, wake, raw, decode: Decode::default() }, writer))
+        let buffer = vec![0; READ_BYTES];
+        Ok((Self { which, wake, raw, buffer, decode: Decode::default() }, writer))
     }
 
     /// Waits until there may be something to read. Cancel-safe.
@@ -49,16 +51,15 @@ impl Stream {
     /// Reads what there is now, at most `reads` times.
     pub(super) fn drain(&mut self, reads: usize) -> Vec<WorkerEvent> {
         let mut events = Vec::new();
-        let mut buffer = vec![0; READ_BYTES];
         for _ in 0..reads {
             // Through the reactor first, so that it learns when the pipe is empty; then past its
             // memory.
-            let read = match self.wake.try_read(&mut buffer) {
-                Err(_) => self.raw.read(&mut buffer),
+            let read = match self.wake.try_read(&mut self.buffer) {
+                Err(_) => self.raw.read(&mut self.buffer),
                 read => read,
             };
             let Ok(count @ 1..) = read else { break };
-            for piece in self.decode.push(&buffer[..count]) {
+            for piece in self.decode.push(&self.buffer[..count]) {
                 events.push(match piece {
                     Piece::Text(text) => WorkerEvent::Output { stream: self.which, text },
                     Piece::Content { mime, content } => WorkerEvent::Display {
