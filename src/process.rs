@@ -106,6 +106,19 @@ pub fn output_of(program: &str, args: &[&str]) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Has the child of `command` killed when the calling thread ends: for compilers and shells, which
+/// nobody wants to outlive the kernel. The thread must live as long as the child is wanted.
+pub fn end_with_us(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec only prctl is called, which is async-signal-safe and touches no
+    // memory of ours.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+            Ok(())
+        })
+    }
+}
+
 /// Makes orphaned descendants children of this process, so that it can reap them.
 pub fn adopt_orphans() -> io::Result<()> {
     // SAFETY: PR_SET_CHILD_SUBREAPER takes one integer and touches no memory of ours.

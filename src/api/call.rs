@@ -18,7 +18,7 @@ use std::any::{TypeId, type_name};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to or from an engine",
     label = "this needs serde's `Serialize` and `Deserialize`",
-    note = "derive both: `#[derive(serde::Serialize, serde::Deserialize)]`, or use a type that has them"
+    note = "derive both: `#[derive(serde::Serialize, serde::Deserialize)]`"
 )]
 pub trait Value: Serialize + DeserializeOwned + 'static {}
 

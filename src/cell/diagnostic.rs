@@ -66,17 +66,18 @@ struct Placed<'a> {
 
 fn place<'a>(span: &Span, books: &[Book<'a>]) -> Option<Placed<'a>> {
     let mut span = Some(span);
+    let mut placed = None;
     while let Some(at) = span {
         if let Some(book) = books.iter().find(|book| book.file == at.file_name) {
             let range = book.map.to_user(at.byte_start..at.byte_end);
             if let Some(range) = range.filter(|range| range.end <= book.text.len()) {
-                return Some(Placed { book: *book, range });
+                placed = Some(Placed { book: *book, range });
             }
         }
-        // Inside a macro's definition: the place where the user calls it.
+        // Inside a macro's definition: the place where the user calls it, outermost.
         span = at.expansion.as_ref().map(|expansion| &expansion.span);
     }
-    None
+    placed
 }
 
 /// The variable whose store or take line the error's primary place is in, if it is in one.

@@ -55,6 +55,17 @@ impl Map {
         })
     }
 
+    /// The user's byte that begins at most `within` bytes after a generated one: rustc counts the
+    /// bracket that we put before a final expression to its place.
+    pub fn user_start_after(&self, at: usize, within: usize) -> Option<usize> {
+        self.pieces.iter().filter(|piece| piece.start >= at && piece.start <= at + within).find_map(
+            |piece| match piece.origin {
+                Origin::User { at } => Some(at),
+                Origin::Slot { .. } | Origin::Ours => None,
+            },
+        )
+    }
+
     /// The user's byte range for a generated one; `None` where it starts in text of ours.
     pub fn to_user(&self, range: Range<usize>) -> Option<Range<usize>> {
         let piece = self.piece(range.start)?;

@@ -48,11 +48,21 @@ pub fn unwritable(type_text: &str) -> Option<&'static str> {
         Some("a function item")
     } else if type_text.contains("impl ") {
         Some("an `impl Trait` type")
+    } else if has_never(type_text) {
+        Some("a type with `!` in it")
     } else if type_text.contains('{') {
         Some("a type that the compiler made")
     } else {
         None
     }
+}
+
+/// `!` as a type of its own, which stable Rust cannot write.
+fn has_never(type_text: &str) -> bool {
+    type_text.match_indices('!').any(|(at, _)| {
+        let before = type_text[..at].chars().next_back().is_none_or(|c| "<(, ".contains(c));
+        before && type_text[at + 1..].chars().next().is_none_or(|c| ">), ".contains(c))
+    })
 }
 
 /// Fixes what the printed form loses: `&dyn A + B` needs parentheses, erased lifetimes are
@@ -137,6 +147,7 @@ mod tests {
     #[test]
     fn closures_cannot_be_written() {
         assert!(unwritable("{closure@a.rs:1:2: 1:3}").is_some());
+        assert!(unwritable("std::thread::JoinHandle<!>").is_some());
         assert!(unwritable("std::option::Option<i32>").is_none());
     }
 }

@@ -109,6 +109,8 @@ pub struct Delta {
     pub put: Vec<(String, Variable)>,
     /// Moved away by the cell.
     pub moved: Vec<String>,
+    /// Declared by the cell with types that no later cell can write.
+    pub unkept: Vec<String>,
     pub units: Vec<Unit>,
     pub imports: Vec<Import>,
     /// Crate-level attributes, such as `#![feature(..)]`.
@@ -151,6 +153,9 @@ impl Namespace {
         for name in &delta.moved {
             self.variables.remove(name);
             self.moved.insert(name.clone(), delta.cell.clone());
+        }
+        for name in &delta.unkept {
+            self.variables.remove(name);
         }
         for (name, variable) in &delta.put {
             self.variables.insert(name.clone(), variable.clone());

@@ -337,7 +337,7 @@ pub fn delta(
         };
         match mir::unwritable(type_text) {
             Some(why) => {
-                delta.moved.push(name.clone());
+                delta.unkept.push(name.clone());
                 unkept.push((name.clone(), why));
             }
             None => {

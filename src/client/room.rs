@@ -9,6 +9,9 @@ use crate::wire::{Batch, Sockets};
 use std::time::{Instant, SystemTime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+/// A long submission leaves in pieces, so that the engines begin while the rest is being written.
+const SENDS_PER_BATCH_MAX: usize = 256;
+
 pub(super) struct Room {
     pub(super) state: State,
     pub(super) messages: Messages,
@@ -70,7 +73,12 @@ impl Room {
             let now = Now { at: self.start.elapsed(), date: SystemTime::now() };
             for effect in self.state.handle(event, now) {
                 match effect {
-                    Effect::Send(outgoing) => self.messages.write(outgoing, &mut batch),
+                    Effect::Send(outgoing) => {
+                        self.messages.write(outgoing, &mut batch);
+                        if batch.len() >= SENDS_PER_BATCH_MAX {
+                            self.sockets.send_batch(std::mem::take(&mut batch));
+                        }
+                    }
                     Effect::Emit(event) => open &= self.events.send(event).is_ok(),
                     Effect::Close => open = false,
                 }

@@ -10,6 +10,9 @@ use crate::cell::map::{byte_at, line_column};
 /// Sources remembered; an older one shows its generated place instead.
 const BOOKS_MAX: usize = 2000;
 
+/// How far a place in text of ours may be from the user's to be taken for it.
+const NEARBY_BYTES: usize = 4;
+
 /// One generated source and its cell.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -59,8 +62,9 @@ impl Books {
         let entry = shelf.entries.get(file)?.clone();
         drop(shelf);
         let at = byte_at(&entry.generated, line, column);
-        let user = entry.map.to_user(at..at)?;
-        let (line, column) = line_column(&entry.text, user.start);
+        let exact = entry.map.to_user(at..at).map(|range| range.start);
+        let user = exact.or_else(|| entry.map.user_start_after(at, NEARBY_BYTES))?;
+        let (line, column) = line_column(&entry.text, user);
         Some(Place { label: entry.label.clone(), line, column, text: entry.text.clone() })
     }
 

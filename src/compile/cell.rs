@@ -16,7 +16,7 @@ use super::store::{self, Store};
 use super::toolchain::Toolchain;
 use super::verdict::{newly_moved, unkept_warning};
 use super::{CompileError, Settings};
-use crate::cell::diagnostic::Diagnostic;
+use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::plan::{self, CratePlan, LeafSlots};
 use crate::cell::rustc_json;
 use crate::cell::{Delta, Namespace, Split, Unit, mir};
@@ -217,6 +217,7 @@ impl Compiler {
         always_leaf: bool,
     ) -> Result<Compiled, Failed> {
         let split = Split::read(cell.text);
+        self.refuse_features(cell, &split)?;
         let mut scope = namespace.clone();
         let mut warnings = Vec::new();
         let mut units = Vec::new();
@@ -241,6 +242,25 @@ impl Compiler {
         delta.units = units;
         let needs = scope.units.iter().map(|unit| self.library_file(&unit.name)).collect();
         Ok(Compiled { library, needs, delta, warnings })
+    }
+
+    /// `#![feature(..)]` is for nightly toolchains; taken over, it would break every later cell.
+    fn refuse_features(&self, cell: Cell<'_>, split: &Split) -> Result<(), Failed> {
+        let is_feature = |range: &&std::ops::Range<usize>| {
+            cell.text[(*range).clone()]
+                .trim_start_matches(['#', '!', '[', ' '])
+                .starts_with("feature")
+        };
+        let feature = split.attributes.iter().find(is_feature);
+        let Some(range) = feature.filter(|_| !self.version().contains("nightly")) else {
+            return Ok(());
+        };
+        let map = crate::cell::Map::default();
+        let book = Book { file: "", label: cell.label, text: cell.text, map: &map };
+        let message = "`#![feature]` needs a nightly toolchain".to_owned();
+        let help = "set RUSTC to a nightly rustc, or do without";
+        let at = Some((book, range.clone()));
+        Err(Failed::Errors(vec![diagnostic::own(Severity::Error, "E0554", message, help, at)]))
     }
 
     async fn unit(

@@ -161,6 +161,10 @@ impl Compiler {
         if !ended.status.success() {
             let words = String::from_utf8_lossy(&ended.stderr);
             let output = if artifacts.errors.is_empty() { words.into() } else { artifacts.errors };
+            let output = output
+                .replace(&format!("{package} v0.1.0 ({})", folder.display()), "this notebook")
+                .replace(&folder.display().to_string(), "this notebook")
+                .replace(&package, "this notebook");
             return Err(DependencyError::Build { output });
         }
         let kept = manifest::keep(&shared.store, &artifacts).map_err(DependencyError::World)?;

@@ -110,6 +110,7 @@ impl Call {
             // Only for our own leaf: the one unstable flag that prints types by their full paths.
             command.env("RUSTC_BOOTSTRAP", "1");
         }
+        crate::process::end_with_us(command.as_std_mut());
         let output = command
             .output()
             .await

@@ -59,7 +59,15 @@ impl Compiler {
 /// One error per place and message, with a word about variables that an earlier cell moved away.
 fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
     let mut kept: Vec<Diagnostic> = Vec::new();
+    // A borrow that ends too early is told once, not again where the variable is put back.
+    let cause = ["E0373", "E0597", "E0521"];
+    let is_cause =
+        |error: &Diagnostic| error.code.as_deref().is_some_and(|code| cause.contains(&code));
+    let told = errors.iter().any(is_cause);
     for mut error in errors {
+        if told && matches!(error.code.as_deref(), Some("E0505" | "E0506" | "E0503")) {
+            continue;
+        }
         if error.message.starts_with("erroneous constant") {
             continue;
         }
@@ -83,6 +91,12 @@ fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
             let note = format!("\nnote: `{name}` was moved away by {cell}");
             error.plain.push_str(&note);
             error.styled.push_str(&note);
+        }
+        if matches!(error.code.as_deref(), Some("E0116" | "E0117")) {
+            let note = "\nnote: an `impl` belongs to the cell that defines the type: add it there \
+                        and run that cell again";
+            error.plain.push_str(note);
+            error.styled.push_str(note);
         }
         kept.push(error);
     }

@@ -1,5 +1,6 @@
 //! The controller's loop: messages in, signatures checked, effects out, in batches. The only place
 //! of this room that sends or reads the clock.
+use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use prust_cluster::{Channel, Cluster, Effect, Event, Head, Hwm, Message, Millis, Settings};
@@ -10,6 +11,9 @@ use crate::wire::{Batch, Frames, Opened, Reader, Writer};
 
 /// How many bursts are taken together before answers are sent.
 const BURSTS_MAX: usize = 16;
+/// How many new tasks are taken in before engines are heard and answers are sent: a submission of
+/// thousands must not keep the engines waiting.
+const TASKS_PER_TURN_MAX: usize = 64;
 
 pub(super) struct Served {
     pub(super) opened: Opened,
@@ -28,36 +32,28 @@ pub(super) async fn serve(
     let Opened { sockets, mut incoming, .. } = served.opened;
     let mut server = Server::new(&served.key, served.ping, served.hwm, served.connection_info);
     loop {
-        let wait = server.cluster.next_deadline() - server.clock.now();
         let mut outgoing = Batch::new();
-        let is_running = tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stopped| *stopped) => false,
-            burst = incoming.recv() => match burst {
-                None => false,
-                Some(mut burst) => {
-                    for _ in 0..BURSTS_MAX {
-                        for (socket, frames) in burst.drain(..) {
-                            server.receive(socket, frames, &mut outgoing);
-                        }
-                        match incoming.try_recv() {
-                            Ok(next) => burst = next,
-                            Err(_) => break,
-                        }
-                    }
-                    for (socket, frames) in burst {
-                        server.receive(socket, frames, &mut outgoing);
-                    }
-                    true
+        if server.backlog.is_empty() {
+            let wait = server.cluster.next_deadline() - server.clock.now();
+            tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+                burst = incoming.recv() => match burst {
+                    None => break,
+                    Some(burst) => server.take(burst, &mut outgoing),
+                },
+                () = tokio::time::sleep(Duration::from_millis(wait.0)) => {
+                    server.handle(Event::Tick, &mut outgoing);
                 }
-            },
-            () = tokio::time::sleep(Duration::from_millis(wait.0)) => {
-                server.handle(Event::Tick, &mut outgoing);
-                true
             }
-        };
+        }
+        for _ in 0..BURSTS_MAX {
+            let Ok(burst) = incoming.try_recv() else { break };
+            server.take(burst, &mut outgoing);
+        }
+        server.submit(TASKS_PER_TURN_MAX, &mut outgoing);
         sockets.send_batch(outgoing);
-        if !is_running || server.has_stopped {
+        if server.has_stopped || *stopped.borrow() {
             break;
         }
         let new = server.status(false);
@@ -69,6 +65,8 @@ pub(super) async fn serve(
 
 struct Server {
     cluster: Cluster,
+    /// New tasks that were not taken in yet. What clients ask or cancel waits for them.
+    backlog: VecDeque<(usize, Frames)>,
     reader: Reader,
     writer: Writer,
     clock: Clock,
@@ -83,10 +81,32 @@ impl Server {
         let settings = Settings { period, hwm, session: session.clone(), connection_info };
         Self {
             cluster: Cluster::new(settings, clock.now()),
+            backlog: VecDeque::new(),
             reader: Reader::new(key),
             writer: Writer::new(key, session, "prust-controller"),
             clock,
             has_stopped: false,
+        }
+    }
+
+    fn take(&mut self, burst: Batch, outgoing: &mut Batch) {
+        for (socket, frames) in burst {
+            match Channel::ALL.get(socket) {
+                Some(Channel::ClientTask) => self.backlog.push_back((socket, frames)),
+                Some(Channel::ClientControl | Channel::Registration) => {
+                    self.submit(usize::MAX, outgoing);
+                    self.receive(socket, frames, outgoing);
+                }
+                _ => self.receive(socket, frames, outgoing),
+            }
+        }
+    }
+
+    /// Takes some of the new tasks in.
+    fn submit(&mut self, n_max: usize, outgoing: &mut Batch) {
+        for _ in 0..n_max {
+            let Some((socket, frames)) = self.backlog.pop_front() else { return };
+            self.receive(socket, frames, outgoing);
         }
     }
 

@@ -53,7 +53,13 @@ pub fn run(args: Vec<String>) -> i32 {
         tracing::info!("{ignored} means nothing to a Rust engine and is ignored");
     }
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(outside::run(flags)),
+        // As a task of its own: waking the root future costs a system call each time.
+        Ok(runtime) => runtime.block_on(async {
+            tokio::spawn(outside::run(flags)).await.unwrap_or_else(|error| {
+                tracing::error!("the engine's loop ended early: {error}");
+                1
+            })
+        }),
         Err(error) => {
             tracing::error!("failed to start the event loop: {error}");
             1

@@ -29,6 +29,10 @@ const FILE_POLL: Duration = Duration::from_millis(50);
 const EVENTS_PER_TURN_MAX: usize = 512;
 /// Printed text joined into one message, at most.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Replies to short calls may wait for the next ones while more calls are queued here: a reply
+/// costs several threads' waking, however many leave together. So many wait at most, and so long.
+const HELD_MAX: usize = 16;
+const HELD_TIME: Duration = Duration::from_millis(2);
 /// How long the worker may take to end with us; it ends by itself when our side is closed.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
@@ -65,8 +69,9 @@ struct Outside {
     registrar: Sockets,
     registrar_incoming: UnboundedReceiver<Batch>,
     joined: Option<(Sockets, UnboundedReceiver<Batch>)>,
-    /// What this turn sends by the joined sockets.
+    /// What this turn sends by the joined sockets, and until when it may wait.
     outgoing: Batch,
+    held_until: Option<Instant>,
     worker: Worker,
     worker_events: UnboundedReceiver<WorkerEvent>,
     workshop: Workshop,
@@ -110,6 +115,7 @@ impl Outside {
             registrar_incoming: opened.incoming,
             joined: None,
             outgoing: Batch::new(),
+            held_until: None,
             worker,
             worker_events,
             workshop,
@@ -132,7 +138,8 @@ impl Outside {
             };
         loop {
             let mut events = Vec::new();
-            let deadline = self.state.next_deadline().map(tokio::time::Instant::from_std);
+            let deadline = self.state.next_deadline().into_iter().chain(self.held_until).min();
+            let deadline = deadline.map(tokio::time::Instant::from_std);
             tokio::select! {
                 Some(batch) = self.registrar_incoming.recv() => self.registered(batch, &mut events),
                 batch = receive(&mut self.joined) => self.received(batch, &mut events),
@@ -162,8 +169,20 @@ impl Outside {
                     }
                 }
             }
-            self.flush();
+            if !self.may_hold() {
+                self.flush();
+            }
         }
+    }
+
+    /// Whether what is to be sent may wait a moment, because more will follow at once.
+    fn may_hold(&mut self) -> bool {
+        let replies = self.outgoing.iter().all(|(socket, _)| *socket == TASK);
+        if self.outgoing.len() >= HELD_MAX || !replies || !self.state.is_quick() {
+            return false;
+        }
+        let now = Instant::now();
+        *self.held_until.get_or_insert(now + HELD_TIME) > now
     }
 
     /// What else has happened by now, up to a limit. Text printed in one go becomes one event.
@@ -350,6 +369,7 @@ impl Outside {
     }
 
     fn flush(&mut self) {
+        self.held_until = None;
         if let Some((sockets, _)) = &self.joined {
             sockets.send_batch(std::mem::take(&mut self.outgoing));
         }

@@ -53,6 +53,8 @@ pub struct Engine {
     pub(super) namespace_hash: String,
     /// Whether the worker has run nothing yet.
     pub(super) pristine: bool,
+    /// Whether the last call was over within `QUICK_TIME`.
+    pub(super) was_quick: bool,
     pub(super) execution_count: u64,
     pub(super) run_last: u64,
     /// The header of the work that output belongs to: the running one, else the last.
@@ -120,6 +122,7 @@ impl Engine {
             namespace,
             namespace_hash,
             pristine: true,
+            was_quick: false,
             execution_count: 0,
             run_last: 0,
             parent: Arc::from(&b"{}"[..]),

@@ -246,6 +246,22 @@ fn calls_run_one_at_a_time_and_publish_nothing_without_output() {
 }
 
 #[test]
+fn short_calls_in_a_row_are_told_from_long_and_from_last_ones() {
+    let mut lab = Lab::registered();
+    for event in [lab.call(), lab.call(), lab.call(), lab.call()] {
+        lab.tell(event);
+    }
+    assert!(!lab.engine.is_quick(), "nothing is known yet");
+    lab.tell(ok(1));
+    assert!(lab.engine.is_quick());
+    lab.now.instant += BUSY_AFTER / 2;
+    lab.tell(ok(2));
+    assert!(!lab.engine.is_quick(), "the last one was long");
+    lab.tell(ok(3));
+    assert!(!lab.engine.is_quick(), "nothing waits");
+}
+
+#[test]
 fn a_call_is_busy_and_idle_only_when_it_is_long() {
     let mut lab = Lab::registered();
     let call = lab.call();

@@ -17,6 +17,9 @@ use crate::worker::{Failure, Outcome, Std};
 /// where it runs, and the many calls that are shorter cost nothing more.
 pub(super) const BUSY_AFTER: Duration = Duration::from_millis(20);
 
+/// A call that took less is quick: the next one will most likely end as soon.
+const QUICK_TIME: Duration = Duration::from_millis(2);
+
 /// The piece of work in hand.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -226,10 +229,18 @@ impl Engine {
         self.start_next(now);
     }
 
+    /// Whether short calls follow one another: one runs, the last was quick, more are waiting.
+    pub fn is_quick(&self) -> bool {
+        let runs_call = self.running.as_ref().is_some_and(|running| running.busy_due().is_some());
+        self.was_quick && runs_call && !self.queue.is_empty()
+    }
+
     pub(super) fn done(&mut self, run: u64, outcome: Outcome, now: Now) {
         let Some(mut running) = self.running.take_if(|running| running.run == run) else {
             return;
         };
+        let slow_at = running.busy_due().map(|due| due - BUSY_AFTER + QUICK_TIME);
+        self.was_quick = slow_at.is_some_and(|slow_at| now.instant < slow_at);
         match outcome {
             Outcome::Ok { value } => {
                 self.commit(&mut running);

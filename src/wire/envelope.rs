@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, Visitor};
@@ -92,6 +92,8 @@ pub struct Writer {
     fixed: Arc<str>,
     pid: u32,
     n_written: Arc<AtomicU64>,
+    /// The latest date given out, in microseconds since 1970: dates never go back, clocks may.
+    latest: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -108,6 +110,7 @@ impl Writer {
             fixed: fixed.into(),
             pid: std::process::id(),
             n_written: Arc::default(),
+            latest: Arc::default(),
         }
     }
 
@@ -168,6 +171,14 @@ impl Writer {
         frames
     }
 
+    /// The clock, held where it would go back behind an earlier message.
+    fn now(&self) -> SystemTime {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        let before = self.latest.fetch_max(micros, Ordering::Relaxed);
+        UNIX_EPOCH + Duration::from_micros(micros.max(before))
+    }
+
     fn header(&self, msg_id: &str, msg_type: &str) -> Vec<u8> {
         let mut header = Vec::with_capacity(192 + msg_id.len() + self.fixed.len());
         header.extend_from_slice(br#"{"msg_id":"#);
@@ -175,7 +186,7 @@ impl Writer {
         header.extend_from_slice(br#","msg_type":"#);
         header.extend_from_slice(json_text(msg_type).as_bytes());
         header.extend_from_slice(self.fixed.as_bytes());
-        date::write_iso(SystemTime::now(), &mut header);
+        date::write_iso(self.now(), &mut header);
         header.extend_from_slice(b"\"}");
         header
     }

@@ -5,6 +5,7 @@ mod date;
 pub mod envelope;
 pub mod jupyter;
 pub mod socket;
+mod spec;
 
 pub use envelope::{Dropped, DroppedCounts, Header, Message, Reader, Writer};
 pub use socket::{Batch, Context, End, Frames, Kind, Opened, SocketError, Sockets, Spec};

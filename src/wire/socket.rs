@@ -1,9 +1,10 @@
 //! The one door of the zmq crate: a group of sockets owned by one thread, which hands what arrives
 //! to a channel and sends what it is given. Never reads a message, never blocks its callers.
 //!
-//! `ZMQ_FD` falls silent once its socket was touched, be it by a send: the thread polls the descriptors
-//! and sleeps only when every socket woken or touched has said that it has nothing. (`zmq_poll` asks
-//! all sockets, a system call each, several times per message.) A burst writes the eventfd once.
+//! `ZMQ_FD` falls silent once its socket was touched, be it by a send: the thread polls the
+//! descriptors and sleeps only when every socket woken or touched has said that it has nothing.
+//! (`zmq_poll` asks all sockets, a system call each, several times per message.) A burst writes the
+//! eventfd once.
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
@@ -17,6 +18,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use zmq::Context;
 use zmq::PollItem;
+
+pub use super::spec::{End, Kind, Spec};
 
 /// One message as its frames.
 pub type Frames = Vec<Vec<u8>>;
@@ -34,58 +37,6 @@ const OVERFLOW_MESSAGES_MAX: usize = 1_000_000;
 const COPIED_BYTES_MAX: usize = 1024;
 /// How long the last messages may take to leave once a socket is closed.
 const LINGER_MS: i32 = 1000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Router,
-    Dealer,
-    Pub,
-    XPub,
-    Sub,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// `tcp://127.0.0.1:0` takes a free port.
-    Bind(String),
-    Connect(String),
-}
-
-/// What one socket of a group is.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    pub kind: Kind,
-    pub ends: Vec<End>,
-    pub identity: Option<Vec<u8>>,
-    /// Returns every message as it came, in the socket's own thread: a heartbeat.
-    pub echo: bool,
-}
-
-impl Spec {
-    pub fn bind(kind: Kind, endpoint: impl Into<String>) -> Self {
-        Self { kind, ends: vec![End::Bind(endpoint.into())], identity: None, echo: false }
-    }
-
-    pub fn connect(kind: Kind, endpoint: impl Into<String>) -> Self {
-        Self { kind, ends: vec![End::Connect(endpoint.into())], identity: None, echo: false }
-    }
-
-    pub fn identity(mut self, identity: impl Into<Vec<u8>>) -> Self {
-        self.identity = Some(identity.into());
-        self
-    }
-
-    pub fn echo(mut self) -> Self {
-        self.echo = true;
-        self
-    }
-
-    /// One more address of the same socket.
-    pub fn and(mut self, end: End) -> Self {
-        self.ends.push(end);
-        self
-    }
-}
 
 /// Why a group could not be opened.
 #[derive(Debug)]
@@ -242,8 +193,8 @@ impl Shared {
     }
 }
 
-/// Every socket is asked this often even if no descriptor woke: a wake-up that libzmq might lose costs a
-/// delay, not a hang.
+/// Every socket is asked this often even if no descriptor woke: a wake-up that libzmq might lose
+/// costs a delay, not a hang.
 const SWEEP_MILLIS: i64 = 500;
 
 struct Member {
@@ -325,7 +276,8 @@ impl Owner {
         }
     }
 
-    /// Reads what has arrived at marked sockets, up to the budget; one that gave less loses its mark.
+    /// Reads what has arrived at marked sockets, up to the budget; one that gave less loses its
+    /// mark.
     fn receive_some(&mut self) {
         let mut batch = Batch::new();
         for (position, member) in self.members.iter_mut().enumerate() {

@@ -218,10 +218,21 @@ impl Actor {
         }
         self.changed |= work.mutates;
         if self.active.is_some() && self.ending.is_none() {
-            self.expected = if work.snapshot { Some(work.run) } else { self.expected };
+            self.expect_snapshot(&work);
             self.send(&work.frame).await;
         }
         self.queue.push_back(work);
+    }
+
+    /// What can be woken once `work` has begun. A cell that runs without a snapshot makes the one
+    /// before a lie about the past: it is let go, and ends at the end of its connection.
+    fn expect_snapshot(&mut self, work: &Running) {
+        if work.snapshot {
+            self.expected = Some(work.run);
+        } else if matches!(work.frame, ToWorker::Run { .. }) {
+            self.expected = None;
+            self.sleeping = None;
+        }
     }
 
     async fn send(&mut self, frame: &ToWorker) {
@@ -405,7 +416,7 @@ impl Actor {
     async fn send_queue(&mut self) {
         let frames: Vec<Vec<u8>> = self.queue.iter().map(|work| work.frame.write()).collect();
         let protected = self.queue.iter().rfind(|work| work.snapshot);
-        self.expected = protected.map(|work| work.run).or(self.expected);
+        self.expected = protected.map(|work| work.run);
         if let Some(active) = &mut self.active {
             for frame in frames {
                 let _ = active.write.write_all(&frame).await;

@@ -30,10 +30,11 @@ def console(home, tmp_path):
 
     yield start
     for child in children:
+        # The full prompt may swallow an end of file while it redraws; then it is ended by force.
         child.sendeof()
-        if child.expect([r"\(\[?y", pexpect.EOF]) == 0:
+        if child.expect([r"\(\[?y", pexpect.EOF, pexpect.TIMEOUT], timeout=5) == 0:
             child.sendline("y")
-            child.expect(pexpect.EOF)
+            child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=5)
         child.close(force=True)
 
 

@@ -87,8 +87,11 @@ async fn bring_up(
     settings: Settings,
     n_engines: usize,
     submissions_before: u64,
+    number: u64,
 ) -> Result<ClusterUp, String> {
-    let directory = std::env::temp_dir().join(format!("prust-cluster-{}", settings.session));
+    // Each cluster its own: one that is still ending removes its directory.
+    let name = format!("prust-cluster-{}-{number}", settings.session);
+    let directory = std::env::temp_dir().join(name);
     let made = {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)
@@ -158,8 +161,9 @@ impl Executor {
                 self.cluster.state = State::Starting;
                 let settings = self.settings.clone();
                 let before = self.panels.newest().unwrap_or(0);
+                let number = self.next_number();
                 self.later(async move {
-                    Event::ClusterUp(Box::new(bring_up(settings, n_engines, before).await))
+                    Event::ClusterUp(Box::new(bring_up(settings, n_engines, before, number).await))
                 });
             }
         }

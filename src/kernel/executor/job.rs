@@ -2,6 +2,7 @@
 //! Decides what comes next; how each is done is in the other files.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
@@ -16,6 +17,9 @@ use crate::wire::jupyter::Object;
 
 /// What compiling a local cell gave.
 pub(super) type Compilation = Result<Compiled, Failed>;
+
+/// A run waits this long for the first counters of a panel it shows.
+const PANEL_TIME: Duration = Duration::from_secs(2);
 
 /// One thing to do.
 #[derive(Debug)]
@@ -65,6 +69,8 @@ pub(super) enum Stage {
     },
     /// The worker starts over or goes back (`%restart`, `%undo`).
     Worker,
+    /// All is done but for a panel whose first counters have not come.
+    Panel,
 }
 
 /// The run that is going on.
@@ -79,6 +85,8 @@ pub(super) struct Job {
     pub(super) expression: Option<(String, Object)>,
     /// What the reply asks the frontend to do (`page`).
     pub(super) payload: Vec<Value>,
+    /// Parallel work with a greater number was begun by this run.
+    pub(super) submissions_before: u64,
 }
 
 /// The steps of a cell, outermost wrap first.
@@ -129,6 +137,7 @@ impl Executor {
         let id = self.next_number();
         let steps = steps(&run, self.parallel.autopx);
         let started = std::time::Instant::now();
+        let submissions_before = self.panels.newest().unwrap_or(0);
         self.job = Some(Job {
             id,
             run,
@@ -138,6 +147,7 @@ impl Executor {
             interrupted: false,
             expression: None,
             payload: Vec::new(),
+            submissions_before,
         });
         self.advance();
     }
@@ -190,18 +200,36 @@ impl Executor {
     }
 
     pub(super) fn succeed(&mut self) {
+        // What is shown after the run has ended is lost to frontends that only run notebooks.
+        if let Some(job) = self.job.as_mut().filter(|job| self.panels.awaits(job.run.run)) {
+            let first = !matches!(job.stage, Stage::Panel);
+            let id = job.id;
+            job.stage = Stage::Panel;
+            if first {
+                self.later(async move {
+                    tokio::time::sleep(PANEL_TIME).await;
+                    Event::PanelLate { job: id }
+                });
+            }
+            return;
+        }
         let payload = self.job.as_mut().map(|job| std::mem::take(&mut job.payload));
         self.finish(Outcome::Ok { payload: payload.unwrap_or_default() });
     }
 
     pub(super) fn fail(&mut self, fault: Fault) {
-        let Fault { ename, evalue, traceback } = fault;
+        let Fault { ename, evalue, mut traceback } = fault;
         // A user expression that fails is a value of its own; the cell has succeeded.
         if self.end_expression(json!({
             "status": "error", "ename": ename, "evalue": evalue, "traceback": traceback,
         })) {
             return self.go_on();
         }
+        // The handles are gone with the cell; the work is not.
+        let before = self.job.as_ref().map_or(u64::MAX - 1, |job| job.submissions_before);
+        traceback.extend(self.panels.running_since(before).iter().map(|work| {
+            format!("`{}` goes on; %px_cancel {} ends it", work.label, work.submission)
+        }));
         self.finish(Outcome::Error { ename, evalue, traceback });
     }
 
@@ -268,7 +296,20 @@ impl Executor {
             Stage::Building => self.fail(interrupted("the dependencies stay as they were")),
             Stage::Cluster => self.fail(interrupted("the cluster goes on starting")),
             Stage::Ready | Stage::Worker => self.fail(interrupted("nothing was run")),
+            Stage::Panel => self.panel_late(),
         }
+    }
+
+    /// The panel has come, or does not come in time: the run ends.
+    pub(super) fn panel_shown(&mut self) {
+        if matches!(self.job.as_ref().map(|job| &job.stage), Some(Stage::Panel)) {
+            self.succeed();
+        }
+    }
+
+    pub(super) fn panel_late(&mut self) {
+        self.panels.forget_wanted();
+        self.panel_shown();
     }
 
     pub(super) fn namespace_before(&self) -> Option<Namespace> {

@@ -37,6 +37,9 @@ impl Executor {
 
     fn commit(&mut self, delta: &crate::cell::Delta) {
         self.before = Some(self.namespace.clone());
+        for remark in old_callers(&self.namespace, delta) {
+            self.remark(&remark);
+        }
         self.namespace.apply(delta);
     }
 
@@ -67,11 +70,13 @@ impl Executor {
                 self.fail(Fault::new("WorkerError", why));
             }
             WorkerEvent::Unprotected { resident_bytes } => {
+                if std::mem::replace(&mut self.said_unprotected, true) {
+                    return;
+                }
                 let mebibytes = resident_bytes >> 20;
                 self.remark(&format!(
-                    "the worker holds {mebibytes} MiB: no snapshot is taken before this cell, so a \
-                     crash \
-                     would lose its variables"
+                    "the worker holds {mebibytes} MiB: cells get no snapshot, so a crash would \
+                     lose its variables (said once)"
                 ));
             }
         }
@@ -167,6 +172,11 @@ impl Executor {
                 }
                 self.fail(fault);
             }
+            Outcome::Crashed { restored, threads_lost, .. } if self.was_interrupted() => {
+                let fault = interrupted("the cell was ended");
+                let fault = self.after_death(fault, restored, &threads_lost);
+                self.fail(fault);
+            }
             Outcome::Crashed { cause, restored, threads_lost } => {
                 let ename =
                     if cause.starts_with("SIG") { cause.clone() } else { "Exit".to_owned() };
@@ -208,6 +218,10 @@ impl Executor {
         }
     }
 
+    fn was_interrupted(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.interrupted)
+    }
+
     /// The worker died between cells, or went back on `%undo`.
     fn worker_died(&mut self, cause: &str, restored: bool, threads_lost: &[String]) {
         if matches!(self.job.as_ref().map(|job| &job.stage), Some(Stage::Worker)) {
@@ -241,12 +255,37 @@ impl Executor {
     }
 }
 
+/// What still uses an item that `delta` redefines.
+fn old_callers(namespace: &crate::cell::Namespace, delta: &crate::cell::Delta) -> Vec<String> {
+    let redefined = delta.units.iter().flat_map(|unit| {
+        unit.provides.iter().flat_map(|provided| {
+            let old = namespace.providers(&provided.name);
+            let old = old.into_iter().filter(|old| old.name != unit.name);
+            old.map(|old| (provided.name.clone(), old.name.clone())).collect::<Vec<_>>()
+        })
+    });
+    let mut remarks = Vec::new();
+    for (name, old) in redefined {
+        for caller in namespace.units.iter().filter(|unit| unit.needs.contains(&old)) {
+            let names: Vec<&str> =
+                caller.provides.iter().map(|provided| provided.name.as_str()).collect();
+            remarks.push(format!(
+                "`{}` ({}) may still use the old `{name}`: run that cell again",
+                names.join("`, `"),
+                caller.cell
+            ));
+        }
+    }
+    remarks
+}
+
 const RESTORED: &str = "All variables are as they were before the cell.";
 
 /// What a woken snapshot has lost.
 fn threads(lost: &[String]) -> Option<String> {
     let count = lost.len();
-    let names = lost.join(", ");
+    let name = |name: &String| if name == "prust-worker" { "unnamed" } else { name }.to_owned();
+    let names = lost.iter().map(name).collect::<Vec<_>>().join(", ");
     (count > 0).then(|| {
         format!(
             "{count} thread(s) that ran before the cell are gone ({names}): pools such as rayon's \

@@ -88,6 +88,9 @@ enum Event {
     PanelDue {
         tag: u64,
     },
+    PanelLate {
+        job: u64,
+    },
 }
 
 struct Executor {
@@ -111,6 +114,8 @@ struct Executor {
     parallel: Parallel,
     panels: Panels,
     snapshots: bool,
+    /// The user knows that the worker is too large for snapshots.
+    said_unprotected: bool,
 }
 
 /// Starts the executor on the current runtime. Its reports end when it has ended its processes.
@@ -145,6 +150,7 @@ pub fn start(settings: Settings) -> (UnboundedSender<Work>, UnboundedReceiver<Re
         parallel: Parallel::default(),
         panels,
         snapshots: true,
+        said_unprotected: false,
     };
     tokio::spawn(executor.run(events));
     (work, report_receiver)
@@ -217,6 +223,11 @@ impl Executor {
             Event::Pool { cluster, event } if self.cluster.is(cluster) => self.pool_said(event),
             Event::Client { .. } | Event::Pool { .. } => (),
             Event::PanelDue { tag } => self.panel_due(tag),
+            Event::PanelLate { job } => {
+                if self.job.as_ref().is_some_and(|running| running.id == job) {
+                    self.panel_late();
+                }
+            }
         }
     }
 

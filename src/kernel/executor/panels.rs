@@ -61,6 +61,28 @@ impl Panels {
         }
     }
 
+    /// Whether a panel of this run is still to come.
+    pub(super) fn awaits(&self, run: RunId) -> bool {
+        self.wanted.iter().any(|(_, of)| *of == run)
+    }
+
+    pub(super) fn forget_wanted(&mut self) {
+        self.wanted.clear();
+    }
+
+    /// Work numbered after `submission` that goes on.
+    pub(super) fn running_since(&self, submission: u64) -> Vec<Arc<Summary>> {
+        let running =
+            |summary: &&Arc<Summary>| matches!(summary.state, State::Waiting | State::Running);
+        let later = self.latest.range(submission + 1..).map(|(_, summary)| summary);
+        later.filter(running).cloned().collect()
+    }
+
+    /// Whether the submission was ever heard of (and not too long ago).
+    pub(super) fn knows(&self, submission: u64) -> bool {
+        self.latest.contains_key(&submission)
+    }
+
     /// The submission that was heard of last.
     pub(super) fn newest(&self) -> Option<u64> {
         self.latest.keys().next_back().copied()
@@ -172,6 +194,7 @@ impl Executor {
                 self.panels.wanted.push((wanted, run));
             }
         }
+        self.panel_shown();
     }
 
     /// A frontend used a panel.

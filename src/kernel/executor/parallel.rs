@@ -176,6 +176,7 @@ impl Executor {
     }
 
     pub(super) fn px_compiled(&mut self, tag: u64, results: Vec<GroupResult>) {
+        let local: Vec<String> = self.local_names();
         let Some(cell) = self.parallel.cells.get_mut(&tag) else { return };
         let mut runs = Vec::new();
         let mut warnings = Vec::new();
@@ -195,6 +196,17 @@ impl Executor {
                         Fault::of_diagnostics(&errors)
                             .note(format!("(on engines {on}; nothing was run)")),
                     );
+                    let unknown =
+                        errors.first().filter(|error| error.code.as_deref() == Some("E0425"));
+                    let name = unknown.and_then(|error| error.message.split('`').nth(1));
+                    if let Some(name) = name.filter(|name| local.iter().any(|known| known == name))
+                    {
+                        let note = format!(
+                            "`{name}` is in the notebook's own worker: run its cell with \
+                             %%px --local"
+                        );
+                        fault = fault.map(|fault| fault.note(note));
+                    }
                 }
                 Err(Failed::World(error)) => {
                     fault = Some(Fault::new("ToolchainError", error.to_string()));
@@ -210,6 +222,12 @@ impl Executor {
         self.show_warnings(&warnings);
         let work = CellWork { tag, submission: answers, runs, code, silent: false, label: None };
         self.command(Command::Cell(work));
+    }
+
+    /// What the notebook's own worker knows by name.
+    fn local_names(&self) -> Vec<String> {
+        let variables = self.namespace.variables.keys().map(String::as_str);
+        variables.chain(self.namespace.items()).map(str::to_owned).collect()
     }
 
     fn px_not_compiled(&mut self, tag: u64, answers: Option<SubmissionId>, fault: Fault) {

@@ -46,6 +46,10 @@ impl Executor {
     }
 
     fn chosen(&self, submission: Option<u64>) -> Result<SubmissionId, Fault> {
+        if let Some(unknown) = submission.filter(|number| !self.panels.knows(*number)) {
+            let why = format!("there is no parallel work {unknown}");
+            return Err(Fault::new("UsageError", why));
+        }
         submission
             .or_else(|| self.panels.newest())
             .ok_or_else(|| Fault::new("UsageError", "there is no parallel work yet"))
