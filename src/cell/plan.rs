@@ -117,6 +117,9 @@ fn scope(
 
 fn head(namespace: &Namespace, cell: &str, split: &Split, source: &mut Source) {
     source.ours(QUIET);
+    if !split.salt.is_empty() {
+        source.ours(&format!("// {}\n", split.salt));
+    }
     for attribute in &namespace.attributes {
         source.ours(attribute).ours("\n");
     }
@@ -285,10 +288,10 @@ fn body(
          || -> ::core::result::Result<(), ::prust_runtime::cell::CellError> {\n",
     );
     for range in &split.statements {
-        source.user(cell, range.clone()).ours("\n");
+        source.user_edited(cell, range.clone(), &split.edits).ours("\n");
     }
     if let Some(range) = &split.value {
-        source.ours("match &(\n").user(cell, range.clone()).ours(SHOW);
+        source.ours("match &(\n").user_edited(cell, range.clone(), &split.edits).ours(SHOW);
     }
     for (number, (name, _)) in slots.puts.iter().enumerate() {
         if !moved.contains(name) {

@@ -23,6 +23,10 @@ pub struct Split {
     pub imports: Vec<(Range<usize>, Vec<Import>)>,
     pub items: Vec<ItemPiece>,
     pub statements: Vec<Range<usize>>,
+    /// Makes the generated source differ from an equal one: the files it includes may have changed.
+    pub salt: String,
+    /// Edits in statements and value, sorted.
+    pub edits: Vec<Edit>,
     /// The final expression without semicolon, which is shown.
     pub value: Option<Range<usize>>,
     /// What the statements declare at the top level, with `mut` or not, in order.
@@ -49,6 +53,30 @@ pub struct ItemPiece {
 }
 
 impl Split {
+    /// Has `include_str!("data.txt")` and its relatives look in `folder`, the notebook's, and not beside
+    /// the generated source.
+    pub fn include_from(&mut self, text: &str, folder: &str, salt: impl FnOnce() -> String) {
+        let Ok(tokens) = text.parse() else { return };
+        let mut starts = Vec::new();
+        if text.contains("include") {
+            included(tokens, &mut starts);
+        }
+        if !starts.is_empty() {
+            self.salt = salt();
+        }
+        let escaped = format!("{folder}/").escape_default().to_string();
+        for at in starts {
+            let edit = Edit { at, remove: 0, insert: escaped.clone() };
+            match self.items.iter_mut().find(|item| item.range.contains(&at)) {
+                Some(item) => {
+                    item.edits.push(edit);
+                    item.edits.sort_by_key(|edit| edit.at);
+                }
+                None => self.edits.push(edit),
+            }
+        }
+    }
+
     /// Cuts up `text`. Never fails: text that does not parse becomes one statement.
     pub fn read(text: &str) -> Self {
         match parse(text) {
@@ -110,6 +138,27 @@ fn parse(text: &str) -> syn::Result<(Vec<Attribute>, Vec<Stmt>)> {
         Ok((attributes, Block::parse_within(input)?))
     };
     parser.parse2(tokens)
+}
+
+/// Where the relative paths of file-including macros begin.
+fn included(tokens: TokenStream, starts: &mut Vec<usize>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for (index, token) in tokens.iter().enumerate() {
+        let TokenTree::Group(group) = token else { continue };
+        let named = index >= 2
+            && matches!(&tokens[index - 1], TokenTree::Punct(punct) if punct.as_char() == '!')
+            && matches!(&tokens[index - 2], TokenTree::Ident(ident)
+                if ["include", "include_str", "include_bytes"].iter().any(|name| ident == name));
+        match group.stream().into_iter().next() {
+            Some(TokenTree::Literal(path)) if named => {
+                let text = path.to_string();
+                if text.starts_with('"') && !text.starts_with("\"/") {
+                    starts.push(path.span().byte_range().start + 1);
+                }
+            }
+            _ => included(group.stream(), starts),
+        }
+    }
 }
 
 /// By tokens, so that macro bodies count.
@@ -310,6 +359,17 @@ mod tests {
                 "use std::ops::Add as _;"
             ]
         );
+    }
+
+    #[test]
+    fn included_files_are_looked_for_in_the_notebooks_folder() {
+        let text = "let t = include_str!(\"a.txt\"); let u = include_str!(\"/abs\");";
+        let mut split = Split::read(text);
+        split.include_from(text, "/nb", || "1".to_owned());
+        let mut source = crate::cell::map::Source::default();
+        source.user_edited(text, 0..text.len(), &split.edits);
+        assert!(source.text.contains("include_str!(\"/nb/a.txt\")"), "{}", source.text);
+        assert!(source.text.contains("include_str!(\"/abs\")"), "{}", source.text);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::event::Number;
 use prust::EngineId;
-use prust::outcome::Failure;
+use prust::outcome::{self, Failure};
 use prust::request::TaskMetadata;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -15,6 +15,12 @@ pub(super) const STREAM_BYTES_MAX: usize = 256 << 10;
 pub(super) const DISPLAYS_MAX: usize = 64;
 /// Published values kept per task.
 pub(super) const DATA_KEYS_MAX: usize = 256;
+
+/// The first failure among a call's encoded outcomes.
+fn first_failure(value: &[u8]) -> Option<Failure> {
+    let (outcomes, _) = outcome::read_outcomes(value).ok()?;
+    outcomes.failed.into_iter().next().map(|(_, failure)| failure)
+}
 
 #[derive(Debug)]
 pub(super) struct Task {
@@ -139,14 +145,21 @@ impl Task {
         let error = match &self.stage {
             Stage::Settling { end: End::Failed(failure) | End::Aborted(failure) }
             | Stage::Ended(End::Failed(failure) | End::Aborted(failure)) => Some(failure.clone()),
+            // The call came back; the user's function may have failed in it, for one item or all.
+            Stage::Settling { end: End::Value(Some(value)) }
+            | Stage::Ended(End::Value(Some(value))) => first_failure(value),
             _ => None,
+        };
+        let status = match (self.status(), &error) {
+            ("ok", Some(_)) => "error",
+            (status, _) => status,
         };
         TaskMetadata {
             engine_id: self.engine,
             started: self.started,
             completed: self.completed,
             received: self.received,
-            status: self.status().to_owned(),
+            status: status.to_owned(),
             attempts: 1,
             stdout: text(|output| &output.stdout),
             stderr: text(|output| &output.stderr),

@@ -216,7 +216,9 @@ impl Compiler {
         cell: Cell<'_>,
         always_leaf: bool,
     ) -> Result<Compiled, Failed> {
-        let split = Split::read(cell.text);
+        let mut split = Split::read(cell.text);
+        let salt = || uuid::Uuid::new_v4().simple().to_string();
+        split.include_from(cell.text, &self.shared.cwd.display().to_string(), salt);
         self.refuse_features(cell, &split)?;
         let mut scope = namespace.clone();
         let mut warnings = Vec::new();
