@@ -110,6 +110,7 @@ impl Face {
     }
 
     pub(super) fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        self.outbox.wall = now.wall;
         match event {
             Event::Shell(message) => self.shell(message, now),
             Event::Control(message) => self.control(&message, now),
@@ -182,6 +183,7 @@ impl Face {
         self.outbox.route(Outgoing {
             channel,
             ids,
+            date: None,
             msg_id: None,
             msg_type: msg_type.to_owned(),
             parent: parent.clone(),

@@ -1,6 +1,6 @@
 //! What goes out: replies, and the broadcast with its topics, its welcome and its coalesced
 //! streams. Decides when text is sent and in which order; never touches a socket.
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -27,6 +27,8 @@ pub(super) struct Outgoing {
     pub(super) ids: Vec<Vec<u8>>,
     /// Chosen here only when an answer to it has to be recognised.
     pub(super) msg_id: Option<String>,
+    /// When it was made, for one that waits for the first subscriber.
+    pub(super) date: Option<SystemTime>,
     pub(super) msg_type: String,
     pub(super) parent: Parent,
     pub(super) metadata: Object,
@@ -48,6 +50,8 @@ pub(super) struct Outbox {
     held: Option<Vec<Outgoing>>,
     segments: Vec<Segment>,
     last_flush: Option<Instant>,
+    /// The date of the event being handled.
+    pub(super) wall: SystemTime,
 }
 
 impl Outbox {
@@ -58,6 +62,7 @@ impl Outbox {
             held: Some(Vec::new()),
             segments: Vec::new(),
             last_flush: None,
+            wall: SystemTime::UNIX_EPOCH,
         }
     }
 
@@ -199,7 +204,9 @@ impl Outbox {
     ) {
         let outgoing = outgoing(topic, msg_type, parent, metadata, content, buffers);
         match &mut self.held {
-            Some(held) if held.len() < HELD_MAX => held.push(outgoing),
+            Some(held) if held.len() < HELD_MAX => {
+                held.push(Outgoing { date: Some(self.wall), ..outgoing });
+            }
             _ => self.effects.push(Effect::Send(outgoing)),
         }
     }
@@ -226,6 +233,7 @@ fn outgoing(
     Outgoing {
         channel: Channel::IoPub,
         ids: vec![topic],
+        date: None,
         msg_id: None,
         msg_type: msg_type.to_owned(),
         parent: parent.clone(),

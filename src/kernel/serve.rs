@@ -231,11 +231,16 @@ impl Kernel {
     }
 
     fn written(&self, outgoing: Outgoing) -> (usize, Frames) {
-        let Outgoing { channel, ids, msg_id, msg_type, parent, metadata, content, buffers } =
+        let Outgoing { channel, ids, msg_id, date, msg_type, parent, metadata, content, buffers } =
             outgoing;
         let msg_id = msg_id.unwrap_or_else(|| self.writer.next_id());
-        let frames =
-            self.writer.write_as(&msg_id, &ids, &msg_type, &parent.0, &metadata, &content, buffers);
+        let writer = &self.writer;
+        let parent = &parent.0;
+        let frames = match date {
+            None => writer.write_as(&msg_id, &ids, &msg_type, parent, &metadata, &content, buffers),
+            Some(date) => writer
+                .write_dated(date, &msg_id, &ids, &msg_type, parent, &metadata, &content, buffers),
+        };
         let position = Channel::ALL.iter().position(|other| *other == channel);
         (position.expect("ALL holds every channel"), frames)
     }

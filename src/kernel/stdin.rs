@@ -77,6 +77,7 @@ impl Face {
         self.outbox.route(Outgoing {
             channel: Channel::Stdin,
             ids: running.ids.clone(),
+            date: None,
             msg_id: Some(msg_id),
             msg_type: "input_request".to_owned(),
             parent: running.origin.parent.clone(),

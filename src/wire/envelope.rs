@@ -17,7 +17,6 @@ use sha2::Sha256;
 
 use super::date;
 use super::socket::Frames;
-
 pub use date::{iso, now_iso, parse_iso};
 
 /// Separates routing identities from the message.
@@ -136,13 +135,12 @@ impl Writer {
         content: &impl Serialize,
         buffers: Vec<Vec<u8>>,
     ) -> (String, Frames) {
-        let msg_id = self.next_id();
-        let frames = self.write_as(&msg_id, ids, msg_type, raw_parent, metadata, content, buffers);
-        (msg_id, frames)
+        let id = self.next_id();
+        let frames = self.write_as(&id, ids, msg_type, raw_parent, metadata, content, buffers);
+        (id, frames)
     }
 
-    /// As `write`, with an id of the caller's. The id must not have been used before: receivers
-    /// drop a message with a signature they have seen.
+    /// As `write`, with an id of the caller's, never used before: receivers drop what they have seen.
     #[expect(clippy::too_many_arguments, reason = "the seven parts of a message, each once")]
     pub fn write_as(
         &self,
@@ -154,7 +152,24 @@ impl Writer {
         content: &impl Serialize,
         buffers: Vec<Vec<u8>>,
     ) -> Frames {
-        let header = self.header(msg_id, msg_type);
+        let date = self.now();
+        self.write_dated(date, msg_id, ids, msg_type, raw_parent, metadata, content, buffers)
+    }
+
+    /// As `write_as`, for a message that was made at `date` and waited.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a message, each once")]
+    pub fn write_dated(
+        &self,
+        date: SystemTime,
+        msg_id: &str,
+        ids: &[Vec<u8>],
+        msg_type: &str,
+        raw_parent: &[u8],
+        metadata: &impl Serialize,
+        content: &impl Serialize,
+        buffers: Vec<Vec<u8>>,
+    ) -> Frames {
+        let header = self.header(msg_id, msg_type, date);
         let parent = if raw_parent.is_empty() { b"{}".to_vec() } else { raw_parent.to_vec() };
         let signed = [header, parent, json(metadata), json(content)];
         self.frames(ids, signed, buffers)
@@ -171,7 +186,7 @@ impl Writer {
         frames
     }
 
-    /// The clock, held where it would go back behind an earlier message.
+    /// The clock, held where it would go back.
     fn now(&self) -> SystemTime {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
@@ -179,14 +194,14 @@ impl Writer {
         UNIX_EPOCH + Duration::from_micros(micros.max(before))
     }
 
-    fn header(&self, msg_id: &str, msg_type: &str) -> Vec<u8> {
+    fn header(&self, msg_id: &str, msg_type: &str, date: SystemTime) -> Vec<u8> {
         let mut header = Vec::with_capacity(192 + msg_id.len() + self.fixed.len());
         header.extend_from_slice(br#"{"msg_id":"#);
         header.extend_from_slice(json_text(msg_id).as_bytes());
         header.extend_from_slice(br#","msg_type":"#);
         header.extend_from_slice(json_text(msg_type).as_bytes());
         header.extend_from_slice(self.fixed.as_bytes());
-        date::write_iso(self.now(), &mut header);
+        date::write_iso(date, &mut header);
         header.extend_from_slice(b"\"}");
         header
     }
