@@ -23,7 +23,7 @@ pub struct Split {
     pub imports: Vec<(Range<usize>, Vec<Import>)>,
     pub items: Vec<ItemPiece>,
     pub statements: Vec<Range<usize>>,
-    /// Makes the generated source differ from an equal one: the files it includes may have changed.
+    /// Makes the generated source differ from an equal one: files it includes may have changed.
     pub salt: String,
     /// Edits in statements and value, sorted.
     pub edits: Vec<Edit>,

@@ -140,7 +140,7 @@ impl Writer {
         (id, frames)
     }
 
-    /// As `write`, with an id of the caller's, never used before: receivers drop what they have seen.
+    /// As `write`, with a fresh id of the caller's: receivers drop what they have seen.
     #[expect(clippy::too_many_arguments, reason = "the seven parts of a message, each once")]
     pub fn write_as(
         &self,
