@@ -53,8 +53,8 @@ pub struct ItemPiece {
 }
 
 impl Split {
-    /// Has `include_str!("data.txt")` and its relatives look in `folder`, the notebook's, and not beside
-    /// the generated source.
+    /// Has `include_str!("data.txt")` and its relatives look in `folder`, the notebook's, and not
+    /// beside the generated source.
     pub fn include_from(&mut self, text: &str, folder: &str, salt: impl FnOnce() -> String) {
         let Ok(tokens) = text.parse() else { return };
         let mut starts = Vec::new();
