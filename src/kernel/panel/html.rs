@@ -196,7 +196,7 @@ fn figures_row(out: &mut String, summary: &Summary, figures: &Figures) {
     let tiles = [
         (format!("{}%", words::percent(counts.done, counts.total)), progress_caption(summary), 190),
         (elapsed, "elapsed".to_owned(), 100),
-        (figures.rate.map_or_else(none, words::rate), "rate".to_owned(), 100),
+        (figures.rate.map_or_else(none, words::rate), "rate".to_owned(), 124),
         (time_left, time_caption.to_owned(), 100),
         (speedup, speedup_caption, 180),
     ];
