@@ -97,7 +97,7 @@ impl Tally {
         let Some(engine) = engine else { return };
         let lane = self.lanes.entry(engine).or_default();
         lane.done += ended.done;
-        lane.failed += ended.failed + ended.cancelled;
+        lane.failed += ended.failed;
         lane.busy += busy;
         if let Some((from, to)) = span {
             lane.add_span(from, to, n, ended.failed > 0);

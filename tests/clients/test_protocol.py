@@ -32,6 +32,7 @@ def test_messages_of_a_cell_come_in_the_order_of_the_specification(kernel):
     assert cell.kinds == ["busy", "execute_input", "stdout", "execute_result", "idle"]
     assert (cell.stdout, cell.text) == ("printed\n", "2")
     assert cell.of("execute_result")[0]["content"]["execution_count"] == cell.count
+    # Dates are read or not, as long as ipyparallel is imported or not: it turns that off for all.
     started, replied = cell.reply["metadata"]["started"], cell.reply["header"]["date"]
     assert parse_date(started) <= (parse_date(replied) if isinstance(replied, str) else replied)
 

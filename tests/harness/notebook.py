@@ -3,6 +3,7 @@
 import re
 
 import nbformat
+from jupyter_client import jsonutil, session
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
@@ -12,9 +13,15 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 def execute(source, cwd, kernel="prust", seconds=300):
     """Runs a notebook to its end, as nbclient does for everybody, and returns it with its outputs."""
     notebook = nbformat.read(source, as_version=4)
-    NotebookClient(
+    client = NotebookClient(
         notebook, kernel_name=kernel, timeout=seconds, resources={"metadata": {"path": str(cwd)}}
-    ).execute()
+    )
+    # ipyparallel, once another test has imported it, turns off the reading of dates for the whole process.
+    before, session.extract_dates = session.extract_dates, jsonutil.extract_dates
+    try:
+        client.execute()
+    finally:
+        session.extract_dates = before
     return notebook
 
 
