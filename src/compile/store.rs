@@ -27,7 +27,7 @@ impl Store {
                 .map_err(|source| CompileError::Cache { path: folder.clone(), source })?;
         }
         // A directory that exists may still refuse writing.
-        let probe = store.root.join(format!(".probe-{}", std::process::id()));
+        let probe = scratch_name(&store.root.join("probe"));
         fs::write(&probe, b"")
             .and_then(|()| fs::remove_file(&probe))
             .map_err(|source| CompileError::Cache { path: store.root.clone(), source })?;

@@ -24,7 +24,6 @@ use self::cluster::{Cluster, ClusterUp};
 use self::job::{Compilation, Job};
 use self::panels::Panels;
 use self::parallel::Parallel;
-use super::panel::PanelMessage;
 use super::pool::PoolEvent;
 use super::seam::{Report, RunId, Work};
 use crate::cell::Namespace;
@@ -91,10 +90,6 @@ enum Event {
     },
     PanelLate {
         job: u64,
-    },
-    PanelClosing {
-        run: RunId,
-        closing: Vec<PanelMessage>,
     },
 }
 
@@ -228,7 +223,6 @@ impl Executor {
             Event::Pool { cluster, event } if self.cluster.is(cluster) => self.pool_said(event),
             Event::Client { .. } | Event::Pool { .. } => (),
             Event::PanelDue { tag } => self.panel_due(tag),
-            Event::PanelClosing { run, closing } => self.send_now(run, closing),
             Event::PanelLate { job } => {
                 if self.job.as_ref().is_some_and(|running| running.id == job) {
                     self.panel_late();

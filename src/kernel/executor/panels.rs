@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::{Event, Executor};
+use super::Executor;
 use crate::client::Command;
 use crate::client::summary::{State, Summary};
 use crate::kernel::panel::{Action, Panel, PanelMessage};
@@ -16,9 +16,6 @@ use crate::wire::jupyter::Object;
 
 /// Summaries remembered for submissions without a panel, so that one can be opened late.
 const SUMMARIES_MAX: usize = 256;
-
-/// A frontend takes at most this long to show a frozen page.
-const CLOSE_AFTER: Duration = Duration::from_millis(1500);
 
 /// Ended panels whose widgets are kept for pages that were loaded anew.
 const ENDED_MAX: usize = 16;
@@ -134,22 +131,7 @@ impl Executor {
         }
     }
 
-    /// Sends the messages; comms are closed a moment later, when the frontend has taken the frozen
-    /// page in their place. Both at once would have it remove the same widgets twice.
     fn send_panel(&self, run: RunId, messages: Vec<PanelMessage>) {
-        let (closing, now): (Vec<_>, Vec<_>) = messages
-            .into_iter()
-            .partition(|message| matches!(message, PanelMessage::CommClose { .. }));
-        self.send_now(run, now);
-        if !closing.is_empty() {
-            self.later(async move {
-                tokio::time::sleep(CLOSE_AFTER).await;
-                Event::PanelClosing { run, closing }
-            });
-        }
-    }
-
-    pub(super) fn send_now(&self, run: RunId, messages: Vec<PanelMessage>) {
         let run = Some(run);
         for message in messages {
             self.report(match message {
