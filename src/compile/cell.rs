@@ -17,7 +17,8 @@ use super::toolchain::Toolchain;
 use super::verdict::{newly_moved, unkept_warning};
 use super::{CompileError, Settings};
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
-use crate::cell::plan::{self, CratePlan, LeafSlots};
+use crate::cell::plan::leaf::LeafSlots;
+use crate::cell::plan::{self, CratePlan};
 use crate::cell::rustc_json;
 use crate::cell::{Delta, Namespace, Split, Unit, mir};
 
@@ -223,8 +224,8 @@ impl Compiler {
         let mut scope = namespace.clone();
         let mut warnings = Vec::new();
         let mut units = Vec::new();
-        if let Some(plan) = plan::unit(namespace, cell.text, &split) {
-            let unit = plan::unit_record(namespace, cell.text, cell.label, &split, &plan);
+        if let Some(plan) = plan::unit::unit(namespace, cell.text, &split) {
+            let unit = plan::unit::record(namespace, cell.text, cell.label, &split, &plan);
             warnings.extend(self.unit(namespace, cell, &unit, &plan).await?);
             units.push(unit);
             scope.apply(&Delta { units: units.clone(), ..Delta::default() });
@@ -239,7 +240,7 @@ impl Compiler {
             let nothing = std::collections::BTreeMap::new();
             let slots = LeafSlots::default();
             let moved = BTreeSet::new();
-            (None, plan::delta(cell.label, &split, &slots, &moved, &nothing, cell.text).0)
+            (None, plan::leaf::delta(cell.label, &split, &slots, &moved, &nothing, cell.text).0)
         };
         delta.units = units;
         let needs = scope.units.iter().map(|unit| self.library_file(&unit.name)).collect();
@@ -299,7 +300,7 @@ impl Compiler {
         let opt_level = self.leaf_opt_level(split);
         let mut moved = BTreeSet::new();
         for round in 0.. {
-            let plan = plan::leaf(namespace, cell.text, split, &slots, &moved);
+            let plan = plan::leaf::leaf(namespace, cell.text, split, &slots, &moved);
             let name = leaf_name(namespace, &plan, opt_level);
             self.remember(&name, cell.label, cell.text, &plan.source.text, &plan.source.map);
             let call =
@@ -316,7 +317,8 @@ impl Compiler {
             }
             let mut warnings =
                 self.verdict(namespace, cell, &call, &plan, &messages, ended.success)?;
-            let (delta, unkept) = plan::delta(cell.label, split, &slots, &moved, &types, cell.text);
+            let (delta, unkept) =
+                plan::leaf::delta(cell.label, split, &slots, &moved, &types, cell.text);
             warnings.extend(unkept.into_iter().map(|(name, why)| unkept_warning(&name, why)));
             return Ok((call.output, delta, warnings));
         }

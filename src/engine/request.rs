@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::event::{Channel, Fault};
 use crate::cell::namespace::Delta;
-use crate::cell::plan::ENTRY;
+use crate::cell::plan::leaf::ENTRY;
 use crate::wire::Message;
 use crate::worker::Call;
 

@@ -6,7 +6,7 @@ use super::event::{Fault, Prepared};
 use super::flags::Tools;
 use crate::cell::Diagnostic;
 use crate::cell::namespace::Namespace;
-use crate::cell::plan::ENTRY;
+use crate::cell::plan::leaf::ENTRY;
 use crate::compile::{Cell, Compiler, Failed, Settings};
 use crate::worker::{self, Outcome, WorkerEvent};
 

@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use prust_kernel::cell::plan::ENTRY;
+use prust_kernel::cell::plan::leaf::ENTRY;
 use prust_kernel::cell::{Diagnostic, Namespace};
 use prust_kernel::compile::{Cell, Compiler, Failed, Settings};
 use prust_kernel::worker::{self, DisplayKind, Outcome, Std, Worker, WorkerEvent};

@@ -4,7 +4,7 @@
 use super::Executor;
 use super::job::{Compilation, Stage, interrupted};
 use super::tell::{Fault, bundle};
-use crate::cell::plan::ENTRY;
+use crate::cell::plan::leaf::ENTRY;
 use crate::compile::{Compiled, Failed};
 use crate::kernel::seam::{Answer, Report};
 use crate::wire::jupyter::Object;

@@ -11,7 +11,7 @@ use self::options::merged;
 use super::job::{Stage, interrupted};
 use super::tell::{Fault, red};
 use super::{Event, Executor};
-use crate::cell::plan::ENTRY;
+use crate::cell::plan::leaf::ENTRY;
 use crate::cell::{Delta, Namespace};
 use crate::client::{CellRun, CellWork, ClientEvent, Command, Output, SubmissionId};
 use crate::compile::{Cell, Compiled, Failed};

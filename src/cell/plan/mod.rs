@@ -1,0 +1,129 @@
+//! Writes the crates around a cell's text: the unit (its items, as a library that later cells link)
+//! and the leaf (its statements, run once). Imports are sparse: only what the text mentions, and
+//! what holds traits.
+
+use std::collections::BTreeSet;
+
+use super::map::Source;
+use super::namespace::{Import, Namespace};
+use super::split::Split;
+
+pub mod leaf;
+pub mod unit;
+
+/// Names that `use prust::prelude::*` gives; a cell that mentions none does not link the `prust`
+/// crate.
+pub const PRELUDE: [&str; 15] = [
+    "prust",
+    "Client",
+    "DirectView",
+    "EngineView",
+    "LoadBalancedView",
+    "AsyncResult",
+    "AsyncMapResult",
+    "Reference",
+    "EngineId",
+    "RemoteError",
+    "Targets",
+    "serde",
+    "Serialize",
+    "Deserialize",
+    "serde_json",
+];
+
+/// Lints that would speak of names used only in later cells, or of our own lines.
+const QUIET: &str = "#![allow(unused_imports, unused_variables, unused_mut, unused_assignments, \
+    dead_code, \
+    unreachable_code, unused_parens, unused_braces, private_interfaces, private_bounds, \
+    non_local_definitions, unused_macros, redundant_imports, unexpected_cfgs, path_statements, \
+    unused_labels, named_asm_labels, improper_ctypes_definitions, ambiguous_glob_imports)]\n";
+
+/// A crate to compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CratePlan {
+    pub source: Source,
+    /// Units it names directly; their libraries are its `--extern`s.
+    pub units: Vec<String>,
+    /// Whether it needs the `prust` crate (and serde with it).
+    pub api: bool,
+}
+
+/// What the generated preamble of a crate brings into scope.
+struct Scope {
+    text: String,
+    units: Vec<String>,
+    api: bool,
+}
+
+/// Imports in force for text that mentions `names`, leaving out names in `defined`, which the crate
+/// defines.
+fn scope(
+    namespace: &Namespace,
+    new: &[Import],
+    mut names: BTreeSet<String>,
+    defined: &BTreeSet<String>,
+) -> Scope {
+    let replaced: BTreeSet<&str> = new.iter().map(|import| import.key.as_str()).collect();
+    let old: Vec<&Import> = namespace
+        .imports
+        .iter()
+        .filter(|import| !replaced.contains(import.key.as_str()) && !defined.contains(&import.key))
+        .collect();
+    // An import's path may start at a name of the user's, and its own name may be mentioned by
+    // another.
+    let mut imports: Vec<&Import> = Vec::new();
+    loop {
+        let found: Vec<&Import> = old
+            .iter()
+            .filter(|import| import.is_implicit() || names.contains(&import.key))
+            .filter(|import| !imports.contains(import))
+            .copied()
+            .collect();
+        if found.is_empty() {
+            break;
+        }
+        names.extend(found.iter().map(|import| import.root.clone()));
+        imports.extend(found);
+    }
+    names.extend(new.iter().map(|import| import.root.clone()));
+    let imported: BTreeSet<&str> =
+        imports.iter().copied().chain(new).map(|import| import.key.as_str()).collect();
+    let mut text = String::new();
+    let mut units: BTreeSet<String> = BTreeSet::new();
+    for name in names.iter().filter(|name| !defined.contains(*name)) {
+        if imported.contains(name.as_str()) {
+            continue;
+        }
+        for unit in namespace.providers(name) {
+            text.push_str(&format!("use ::{}::{name};\n", unit.name));
+            units.insert(unit.name.clone());
+        }
+    }
+    for unit in namespace.units.iter().filter(|unit| unit.implicit) {
+        text.push_str(&format!("use ::{}::*;\n", unit.name));
+        units.insert(unit.name.clone());
+    }
+    let api = names.iter().any(|name| PRELUDE.contains(&name.as_str()));
+    if api {
+        text.push_str("use ::prust::prelude::*;\n");
+    }
+    imports.iter().for_each(|import| text.push_str(&format!("{}\n", import.text)));
+    Scope { text, units: units.into_iter().collect(), api }
+}
+
+fn head(namespace: &Namespace, cell: &str, split: &Split, source: &mut Source) {
+    source.ours(QUIET);
+    if !split.salt.is_empty() {
+        source.ours(&format!("// {}\n", split.salt));
+    }
+    for attribute in &namespace.attributes {
+        source.ours(attribute).ours("\n");
+    }
+    for range in &split.attributes {
+        source.user(cell, range.clone()).ours("\n");
+    }
+}
+
+fn new_imports(split: &Split) -> Vec<Import> {
+    split.imports.iter().flat_map(|(_, imports)| imports.iter().cloned()).collect()
+}
