@@ -5,7 +5,7 @@ use super::command::Output;
 use super::event::{Channel, Event, Number, Outgoing, Published, Reply, Verdict};
 use super::replies::failure_of;
 use crate::wire::envelope::parse_iso;
-use crate::wire::{Batch, Frames, Message, Reader, Writer};
+use crate::wire::{Batch, Draft, Frames, Message, Reader, Writer};
 use prust::EngineId;
 use serde::Deserialize;
 use serde_json::Value;
@@ -76,8 +76,8 @@ impl Messages {
         let Outgoing { channel, to, number, msg_type, metadata, content, buffers } = outgoing;
         let ids: Vec<Vec<u8>> = to.into_iter().map(|uuid| uuid.as_bytes().to_vec()).collect();
         let msg_id = format!("{}{number}", self.prefix);
-        let frames =
-            self.writer.write_as(&msg_id, &ids, &msg_type, b"", &metadata, &content, buffers);
+        let draft = Draft::new(&msg_type, &content).to(&ids).metadata(&metadata);
+        let (_, frames) = self.writer.write(draft.buffers(buffers).msg_id(msg_id));
         let socket = match channel {
             Channel::Query => QUERY,
             Channel::Control => CONTROL,

@@ -11,7 +11,7 @@ use super::{ControllerError, Settings};
 use crate::wire;
 use crate::wire::connection::{ClientFile, EngineFile};
 use crate::wire::socket::port_of;
-use crate::wire::{End, Kind, Opened, Spec};
+use crate::wire::{Draft, End, Kind, Opened, Spec};
 
 /// How long a controller that may be alive is waited for. It answers in less than a millisecond.
 const ALIVE_WITHIN: Duration = Duration::from_millis(500);
@@ -154,7 +154,7 @@ fn answers(endpoint: &str, key: &str) -> io::Result<bool> {
         return Ok(false);
     };
     let writer = wire::Writer::new(key, uuid::Uuid::new_v4().to_string(), "prust");
-    let (_, frames) = writer.write(&[], "connection_request", b"", &json!({}), &json!({}), vec![]);
+    let (_, frames) = writer.write(Draft::new("connection_request", &json!({})));
     opened.sockets.send(0, frames);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let reply = runtime.block_on(async {

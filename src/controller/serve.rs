@@ -7,7 +7,7 @@ use prust_cluster::{Channel, Cluster, Effect, Event, Head, Hwm, Message, Millis,
 use tokio::sync::watch;
 
 use super::Status;
-use crate::wire::{Batch, Frames, Opened, Reader, Writer};
+use crate::wire::{Batch, Draft, Frames, Opened, Reader, Writer};
 
 /// How many bursts are taken together before answers are sent.
 const BURSTS_MAX: usize = 16;
@@ -144,8 +144,8 @@ impl Server {
         match effect {
             Effect::Forward { channel, frames } => outgoing.push((socket_of(channel), frames)),
             Effect::Write { channel, ids, msg_type, parent, metadata, content, buffers } => {
-                let (_, frames) =
-                    self.writer.write(&ids, &msg_type, &parent, &metadata, &content, buffers);
+                let draft = Draft::new(&msg_type, &content).to(&ids).answering(&parent);
+                let (_, frames) = self.writer.write(draft.metadata(&metadata).buffers(buffers));
                 tracing::debug!(?channel, %msg_type, %content, "wrote");
                 outgoing.push((socket_of(channel), frames));
             }

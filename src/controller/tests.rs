@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{Controller, ControllerError, Settings, start};
-use crate::wire::{self, Frames, Kind, Message, Opened, Reader, Spec, Writer};
+use crate::wire::{self, Draft, Frames, Kind, Message, Opened, Reader, Spec, Writer};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -39,7 +39,9 @@ impl Peer {
 
     fn message(&self, ids: &[&str], msg_type: &str, parent: &[u8], content: &Value) -> Frames {
         let ids: Frames = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
-        self.writer.write(&ids, msg_type, parent, &json!({"status": "ok"}), content, vec![]).1
+        let metadata = json!({"status": "ok"});
+        let draft = Draft::new(msg_type, content).to(&ids).answering(parent).metadata(&metadata);
+        self.writer.write(draft).1
     }
 
     fn send(&self, socket: usize, ids: &[&str], msg_type: &str, content: &Value) {
@@ -136,7 +138,8 @@ async fn bad_messages_on_every_socket_are_dropped_and_counted() {
     let forger = Writer::new("another key", "forger".to_owned(), "test");
     let none = json!({});
     for socket in 0..ends.len() {
-        let forged = forger.write(&[b"x".to_vec()], "apply_request", b"", &none, &none, vec![]).1;
+        let ids = [b"x".to_vec()];
+        let forged = forger.write(Draft::new("apply_request", &none).to(&ids)).1;
         let mut unsigned = forged.clone();
         unsigned[2].clear();
         let mut truncated = forged.clone();
@@ -144,7 +147,7 @@ async fn bad_messages_on_every_socket_are_dropped_and_counted() {
         let mut no_json = peer.message(&["x"], "apply_request", b"", &none);
         no_json[6] = b"\xff{".to_vec();
         let signed = [b"no json".to_vec(), b"{}".to_vec(), b"{}".to_vec(), b"{}".to_vec()];
-        let well_signed = peer.writer.frames(&[b"x".to_vec()], signed, vec![]);
+        let well_signed = peer.writer.frames(&ids, signed, vec![]);
         for frames in [forged, unsigned, truncated, no_json, well_signed, vec![vec![]]] {
             peer.opened.sockets.send(socket, frames);
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::process;
-use crate::wire::{Context, Kind, Spec, Writer};
+use crate::wire::{Context, Draft, Kind, Spec, Writer};
 
 /// What the nanny is told through its pipe. The key does not belong on a command line.
 #[derive(Deserialize, Serialize)]
@@ -69,8 +69,7 @@ pub(super) fn run() -> i32 {
     let writer = Writer::new(&charge.key, uuid::Uuid::new_v4().to_string(), "prust-nanny");
     let cause = "its process was killed or crashed";
     let content = json!({"id": charge.id, "uuid": charge.uuid, "cause": cause});
-    let (_, frames) =
-        writer.write(&[], "unregistration_request", b"", &json!({}), &content, Vec::new());
+    let (_, frames) = writer.write(Draft::new("unregistration_request", &content));
     opened.sockets.send(0, frames);
     opened.sockets.close();
     0

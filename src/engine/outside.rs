@@ -20,7 +20,7 @@ use super::reply::Metadata;
 use super::state::{Engine, Settings};
 use super::workshop::Workshop;
 use crate::wire::connection::{EngineFile, engine_file_path, profile_dir};
-use crate::wire::{Batch, Context, Frames, Kind, Reader, Sockets, Spec, Writer};
+use crate::wire::{Batch, Context, Draft, Frames, Kind, Reader, Sockets, Spec, Writer};
 use crate::worker::{Worker, WorkerEvent};
 
 /// How often a missing connection file is looked for.
@@ -249,28 +249,22 @@ impl Outside {
                 self.registrar_send("unregistration_request", &content);
             }
             Effect::Reply(reply) => {
-                let (parent, metadata) = (&reply.parent, &reply.metadata);
-                let frames = self.writer.write(
-                    &reply.ids,
-                    &reply.msg_type,
-                    parent,
-                    metadata,
-                    &reply.content,
-                    reply.buffers,
-                );
-                self.outgoing.push((socket_of(reply.channel), frames.1));
+                let draft = Draft::new(&reply.msg_type, &reply.content)
+                    .to(&reply.ids)
+                    .answering(&reply.parent)
+                    .metadata(&reply.metadata)
+                    .buffers(reply.buffers);
+                self.outgoing.push((socket_of(reply.channel), self.writer.write(draft).1));
             }
             Effect::Publish(publication) => {
                 let metadata = Metadata::Plain { engine: Arc::clone(&self.uuid) };
-                let frames = self.writer.write(
-                    &[publication.topic.into_bytes()],
-                    publication.msg_type,
-                    &publication.parent,
-                    &metadata,
-                    &publication.content,
-                    publication.buffers,
-                );
-                self.outgoing.push((IOPUB, frames.1));
+                let topic = [publication.topic.into_bytes()];
+                let draft = Draft::new(publication.msg_type, &publication.content)
+                    .to(&topic)
+                    .answering(&publication.parent)
+                    .metadata(&metadata)
+                    .buffers(publication.buffers);
+                self.outgoing.push((IOPUB, self.writer.write(draft).1));
             }
             Effect::Pong(payload) => self.outgoing.push((PONG, Frames::from([payload]))),
             Effect::Compile { run, code, label, namespace } => {
@@ -315,7 +309,7 @@ impl Outside {
 
     fn registrar_send(&self, msg_type: &str, content: &serde_json::Value) {
         let metadata = Metadata::Plain { engine: Arc::clone(&self.uuid) };
-        let (_, frames) = self.writer.write(&[], msg_type, b"", &metadata, content, Vec::new());
+        let (_, frames) = self.writer.write(Draft::new(msg_type, content).metadata(&metadata));
         self.registrar.send(0, frames);
     }
 

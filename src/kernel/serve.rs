@@ -16,7 +16,8 @@ use super::requests;
 use super::seam::{Outcome, Report, Work};
 use crate::wire::connection::{Channel, FileError, KernelFile};
 use crate::wire::{
-    Batch, Context, DroppedCounts, Frames, Kind, Opened, Reader, SocketError, Spec, Writer, socket,
+    Batch, Context, Draft, DroppedCounts, Frames, Kind, Opened, Reader, SocketError, Spec, Writer,
+    socket,
 };
 
 /// How long the first broadcasts wait for a subscriber.
@@ -233,14 +234,14 @@ impl Kernel {
     fn written(&self, outgoing: Outgoing) -> (usize, Frames) {
         let Outgoing { channel, ids, msg_id, date, msg_type, parent, metadata, content, buffers } =
             outgoing;
-        let msg_id = msg_id.unwrap_or_else(|| self.writer.next_id());
-        let writer = &self.writer;
-        let parent = &parent.0;
-        let frames = match date {
-            None => writer.write_as(&msg_id, &ids, &msg_type, parent, &metadata, &content, buffers),
-            Some(date) => writer
-                .write_dated(date, &msg_id, &ids, &msg_type, parent, &metadata, &content, buffers),
-        };
+        let draft = Draft::new(&msg_type, &content)
+            .to(&ids)
+            .answering(&parent.0)
+            .metadata(&metadata)
+            .buffers(buffers)
+            .msg_id(msg_id)
+            .date(date);
+        let (_, frames) = self.writer.write(draft);
         let position = Channel::ALL.iter().position(|other| *other == channel);
         (position.expect("ALL holds every channel"), frames)
     }

@@ -15,8 +15,8 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::date;
 use super::socket::Frames;
+use super::{Draft, date};
 pub use date::{iso, now_iso, parse_iso};
 
 /// Separates routing identities from the message.
@@ -124,55 +124,13 @@ impl Writer {
         format!("{}_{}_{n}", self.session, self.pid)
     }
 
-    /// Returns the new message's id and its frames. `raw_parent`: the raw header of the message
-    /// this one answers, or empty.
-    pub fn write(
-        &self,
-        ids: &[Vec<u8>],
-        msg_type: &str,
-        raw_parent: &[u8],
-        metadata: &impl Serialize,
-        content: &impl Serialize,
-        buffers: Vec<Vec<u8>>,
-    ) -> (String, Frames) {
-        let id = self.next_id();
-        let frames = self.write_as(&id, ids, msg_type, raw_parent, metadata, content, buffers);
-        (id, frames)
-    }
-
-    /// As `write`, with a fresh id of the caller's: receivers drop what they have seen.
-    #[expect(clippy::too_many_arguments, reason = "the seven parts of a message, each once")]
-    pub fn write_as(
-        &self,
-        msg_id: &str,
-        ids: &[Vec<u8>],
-        msg_type: &str,
-        raw_parent: &[u8],
-        metadata: &impl Serialize,
-        content: &impl Serialize,
-        buffers: Vec<Vec<u8>>,
-    ) -> Frames {
-        let date = self.now();
-        self.write_dated(date, msg_id, ids, msg_type, raw_parent, metadata, content, buffers)
-    }
-
-    /// As `write_as`, for a message that was made at `date` and waited.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a message, each once")]
-    pub fn write_dated(
-        &self,
-        date: SystemTime,
-        msg_id: &str,
-        ids: &[Vec<u8>],
-        msg_type: &str,
-        raw_parent: &[u8],
-        metadata: &impl Serialize,
-        content: &impl Serialize,
-        buffers: Vec<Vec<u8>>,
-    ) -> Frames {
-        let header = self.header(msg_id, msg_type, date);
-        let parent = if raw_parent.is_empty() { b"{}".to_vec() } else { raw_parent.to_vec() };
-        let signed = [header, parent, json(metadata), json(content)];
-        self.frames(ids, signed, buffers)
+    /// Returns the new message's id and its frames.
+    pub fn write(&self, draft: Draft<'_, impl Serialize, impl Serialize>) -> (String, Frames) {
+        let id = draft.msg_id.unwrap_or_else(|| self.next_id());
+        let header = self.header(&id, draft.msg_type, draft.date.unwrap_or_else(|| self.now()));
+        let parent = if draft.raw_parent.is_empty() { b"{}" } else { draft.raw_parent };
+        let signed = [header, parent.to_vec(), json(draft.metadata), json(draft.content)];
+        (id, self.frames(draft.ids, signed, draft.buffers))
     }
 
     /// Signs ready-made JSON frames: header, parent, metadata, content.

@@ -11,7 +11,8 @@ fn writer() -> Writer {
 fn frames() -> Frames {
     let ids = [b"client".to_vec(), b"<IDS|".to_vec()];
     let buffers = vec![b"buffer".to_vec(), Vec::new()];
-    writer().write(&ids, "execute_request", b"", &json!({}), &json!({"code": "1+1"}), buffers).1
+    let content = json!({"code": "1+1"});
+    writer().write(Draft::new("execute_request", &content).to(&ids).buffers(buffers)).1
 }
 
 #[test]
@@ -45,7 +46,7 @@ fn the_signature_is_the_one_of_the_specification() {
 #[test]
 fn the_parent_is_the_request_header_byte_for_byte() {
     let odd = br#"{ "msg_id":"x",  "msg_type":"t", "new_field":[1, 2] }"#;
-    let frames = writer().write(&[], "status", odd, &json!({}), &json!({}), Vec::new()).1;
+    let frames = writer().write(Draft::new("status", &json!({})).answering(odd)).1;
     let message = Reader::new(KEY).read(frames).expect("it is signed");
     assert_eq!(message.raw_parent, odd);
     assert_eq!(message.parent().map(|header| header.msg_id), Some("x".to_owned()));
@@ -55,7 +56,7 @@ fn the_parent_is_the_request_header_byte_for_byte() {
 fn ids_are_unique_across_clones() {
     let writer = writer();
     let other = writer.clone();
-    let make = |writer: &Writer| writer.write(&[], "t", b"", &json!({}), &json!({}), Vec::new()).0;
+    let make = |writer: &Writer| writer.write(Draft::new("t", &json!({}))).0;
     let ids = [make(&writer), make(&other), make(&writer)];
     assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
 }
@@ -125,7 +126,7 @@ fn a_header_with_missing_or_odd_fields_reads_as_empty_text() {
 #[test]
 fn without_a_key_nothing_is_signed_or_checked() {
     let writer = Writer::new("", "s".to_owned(), "u");
-    let frames = writer.write(&[], "t", b"", &json!({}), &json!({}), Vec::new()).1;
+    let frames = writer.write(Draft::new("t", &json!({}))).1;
     assert_eq!(frames[1], b"");
     let mut reader = Reader::new("");
     assert!(reader.read(frames.clone()).is_ok());

@@ -2,10 +2,12 @@
 //! connection files. Knows no notebook and no cluster; decides nothing.
 pub mod connection;
 mod date;
+mod draft;
 pub mod envelope;
 pub mod jupyter;
 pub mod socket;
 mod spec;
 
+pub use draft::Draft;
 pub use envelope::{Dropped, DroppedCounts, Header, Message, Reader, Writer};
 pub use socket::{Batch, Context, End, Frames, Kind, Opened, SocketError, Sockets, Spec};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use prust_kernel::kernel::{Report, Run, Settings, Work, bind, serve};
 use prust_kernel::wire::connection::{Channel, KernelFile};
 use prust_kernel::wire::{
-    Batch, Context, Frames, Kind, Message, Reader, Sockets, Spec, Writer, socket,
+    Batch, Context, Draft, Frames, Kind, Message, Reader, Sockets, Spec, Writer, socket,
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -97,7 +97,7 @@ impl Frontend {
 
     /// The frames of a request that is not sent yet.
     pub fn message(&mut self, msg_type: &str, content: Value) -> (String, Frames) {
-        let (id, frames) = self.writer.write(&[], msg_type, b"", &json!({}), &content, vec![]);
+        let (id, frames) = self.writer.write(Draft::new(msg_type, &content));
         self.headers.insert(id.clone(), frames[2].clone());
         (id, frames)
     }
