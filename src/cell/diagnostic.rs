@@ -68,7 +68,8 @@ fn place<'a>(span: &Span, books: &[Book<'a>]) -> Option<Placed<'a>> {
     let mut span = Some(span);
     let mut placed = None;
     while let Some(at) = span {
-        if let Some(book) = books.iter().find(|book| book.file == at.file_name) {
+        // A source made from several cells has a book for each.
+        for book in books.iter().filter(|book| book.file == at.file_name) {
             let range = book.map.to_user(at.byte_start..at.byte_end);
             if let Some(range) = range.filter(|range| range.end <= book.text.len()) {
                 placed = Some(Placed { book: *book, range });
@@ -78,6 +79,13 @@ fn place<'a>(span: &Span, books: &[Book<'a>]) -> Option<Placed<'a>> {
         span = at.expansion.as_ref().map(|expansion| &expansion.span);
     }
     placed
+}
+
+/// Where in the user's cells a message points to: the book, and the byte there.
+pub fn user_place<'a>(message: &Message, books: &[Book<'a>]) -> Option<(Book<'a>, usize)> {
+    let primary = message.spans.iter().filter(|span| span.is_primary);
+    let placed = primary.filter_map(|span| place(span, books)).next()?;
+    Some((placed.book, placed.range.start))
 }
 
 /// The variable whose store or take line the error's primary place is in, if it is in one.
@@ -220,19 +228,24 @@ fn main_group<'a>(
     Group::with_title(title).elements(snippets(&message.spans, books))
 }
 
+/// One cell's text in one source.
+fn same(one: &Book<'_>, other: &Book<'_>) -> bool {
+    one.file == other.file && std::ptr::eq(one.text, other.text)
+}
+
 /// One snippet per cell that the spans lie in.
 fn snippets<'a>(spans: &'a [Span], books: &[Book<'a>]) -> Vec<Snippet<'a, Annotation<'a>>> {
     let placed: Vec<(&Span, Placed<'a>)> =
         spans.iter().filter_map(|span| Some((span, place(span, books)?))).collect();
     let mut files: Vec<Book<'a>> = Vec::new();
     for (_, at) in &placed {
-        if !files.iter().any(|book| book.file == at.book.file) {
+        if !files.iter().any(|book| same(book, &at.book)) {
             files.push(at.book);
         }
     }
     let snippet = |book: Book<'a>| {
         let annotations =
-            placed.iter().filter(|(_, at)| at.book.file == book.file).map(|(span, at)| {
+            placed.iter().filter(|(_, at)| same(&at.book, &book)).map(|(span, at)| {
                 let kind =
                     if span.is_primary { AnnotationKind::Primary } else { AnnotationKind::Context };
                 let label = span.label.as_deref().map(clean).filter(|label| !speaks_of_us(label));
@@ -261,7 +274,7 @@ fn child_group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) -> Grou
     let book = first.book;
     let patches = replacements
         .iter()
-        .filter(|(at, _)| at.book.file == book.file)
+        .filter(|(at, _)| same(&at.book, &book))
         .map(|(at, new)| Patch::new(at.range.clone(), clean(new)));
     Group::with_title(title).element(Snippet::source(book.text).path(book.label).patches(patches))
 }

@@ -39,6 +39,20 @@ impl Map {
         self.pieces[..after].iter().rev().find(|piece| at <= piece.start + piece.length)
     }
 
+    /// The map of one of several texts that a source was made from: those bytes that come from
+    /// `texts`, counted from its start.
+    pub fn of_part(&self, texts: &Range<usize>) -> Self {
+        let pieces = self.pieces.iter().map(|piece| {
+            let origin = match piece.origin {
+                Origin::User { at } if texts.contains(&at) => Origin::User { at: at - texts.start },
+                Origin::User { .. } => Origin::Ours,
+                ref other => other.clone(),
+            };
+            Piece { origin, ..piece.clone() }
+        });
+        Self { pieces: pieces.collect() }
+    }
+
     /// Who wrote the byte at `at`.
     pub fn origin(&self, at: usize) -> &Origin {
         self.piece(at).map_or(&Origin::Ours, |piece| &piece.origin)
@@ -84,6 +98,8 @@ impl Map {
 pub struct Source {
     pub text: String,
     pub map: Map,
+    /// Where the text that is being copied begins, among all texts of this source.
+    base: usize,
 }
 
 impl Source {
@@ -93,6 +109,12 @@ impl Source {
             self.map.pieces.push(piece);
             self.text.push_str(text);
         }
+    }
+
+    /// What is copied from now on is another text: it begins here, among all texts. See
+    /// [`Map::of_part`].
+    pub fn begin_text(&mut self, base: usize) {
+        self.base = base;
     }
 
     /// Appends text of ours.
@@ -109,7 +131,7 @@ impl Source {
 
     /// Appends a stretch of the user's cell.
     pub fn user(&mut self, cell: &str, range: Range<usize>) -> &mut Self {
-        self.push(&cell[range.clone()], Origin::User { at: range.start });
+        self.push(&cell[range.clone()], Origin::User { at: self.base + range.start });
         self
     }
 
@@ -126,7 +148,7 @@ impl Source {
 }
 
 /// A change to the user's text that keeps all other bytes' positions known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edit {
     pub at: usize,
     pub remove: usize,

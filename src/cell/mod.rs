@@ -2,12 +2,15 @@
 //! text out; no files, no processes, no clock.
 //!
 //! [`split`] cuts a cell into items, imports, statements and the final expression; [`mentions`]
-//! lists the names a piece uses; [`plan`] writes the unit and the leaf around the user's text with
+//! lists the names a piece uses; [`items`] decides which definition is in force and which crate it
+//! stands in; [`plan`] writes the unit and the leaf around the user's text with
 //! a [`map::Map`] of where each byte came from; [`mir`] reads the variables' types from the
 //! compiler's MIR; [`diagnostic`] carries rustc's errors back to the user's cell, line and column;
 //! [`namespace`] is what persists.
 
 pub mod diagnostic;
+pub mod item;
+pub mod items;
 pub mod map;
 pub mod mentions;
 pub mod mir;
@@ -18,6 +21,7 @@ pub mod rustc_json;
 pub mod split;
 
 pub use diagnostic::Diagnostic;
+pub use items::{Items, Unit};
 pub use map::{Map, Origin, Source};
-pub use namespace::{Delta, Import, Namespace, Unit, Variable};
+pub use namespace::{Delta, Import, Namespace, Variable};
 pub use split::Split;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::map::Map;
+use super::items::Items;
 
 /// A variable that lives in a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,23 +66,6 @@ pub struct Provided {
     pub docs: String,
 }
 
-/// The items of one cell, compiled as a library that later cells link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unit {
-    /// Crate name, `unit_<hash>`; the library's file is `lib<name>.so`.
-    pub name: String,
-    pub provides: Vec<Provided>,
-    /// Units whose libraries this one links, directly or not.
-    pub needs: Vec<String>,
-    /// Holds traits or trait impls, which are in force without being named.
-    pub implicit: bool,
-    pub cell: String,
-    /// The user's text and where it went, for places in panics and diagnostics.
-    pub text: String,
-    pub generated: String,
-    pub map: Map,
-}
-
 /// One name brought in by `use`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
@@ -111,7 +94,8 @@ pub struct Delta {
     pub moved: Vec<String>,
     /// Declared by the cell with types that no later cell can write.
     pub unkept: Vec<String>,
-    pub units: Vec<Unit>,
+    /// All items, where the cell defines some.
+    pub items: Option<Box<Items>>,
     pub imports: Vec<Import>,
     /// Crate-level attributes, such as `#![feature(..)]`.
     pub attributes: Vec<String>,
@@ -123,8 +107,7 @@ pub struct Delta {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     pub variables: BTreeMap<String, Variable>,
-    /// Oldest first; a later unit's names shadow earlier ones.
-    pub units: Vec<Unit>,
+    pub items: Items,
     pub imports: Vec<Import>,
     pub attributes: Vec<String>,
     /// Key of the dependency set; `None` is the base set.
@@ -141,7 +124,7 @@ impl Namespace {
             .iter()
             .map(|(name, variable)| (name, &variable.type_text, variable.mutable))
             .collect();
-        let units: Vec<_> = self.units.iter().map(|unit| &unit.name).collect();
+        let units: Vec<_> = self.items.units.iter().map(|unit| &unit.file).collect();
         let imports: Vec<_> = self.imports.iter().map(|import| &import.text).collect();
         let all = (variables, units, imports, &self.attributes, &self.set);
         let text = serde_json::to_vec(&all).expect("names and texts always serialise");
@@ -165,9 +148,8 @@ impl Namespace {
             self.imports.retain(|known| known.key != import.key);
             self.imports.push(import.clone());
         }
-        for unit in &delta.units {
-            self.units.retain(|known| known.name != unit.name);
-            self.units.push(unit.clone());
+        if let Some(items) = &delta.items {
+            self.items.clone_from(items);
         }
         for attribute in &delta.attributes {
             if !self.attributes.contains(attribute) {
@@ -179,31 +161,34 @@ impl Namespace {
         }
     }
 
-    /// The unit that gives `name` now, for each of Rust's name spaces it is in.
-    pub fn providers(&self, name: &str) -> Vec<&Unit> {
-        let mut kinds: Vec<Kind> = Vec::new();
-        let mut units: Vec<&Unit> = Vec::new();
-        for unit in self.units.iter().rev() {
-            for provided in unit.provides.iter().filter(|provided| provided.name == name) {
-                if !kinds.iter().any(|kind| kind.shadows(provided.kind)) {
-                    kinds.push(provided.kind);
-                    units.push(unit);
-                }
-            }
-        }
-        units
+    /// The types of variables that stand in units: unit and name of each.
+    pub fn held(&self) -> BTreeSet<(String, String)> {
+        self.variables.values().flat_map(|variable| unit_paths(&variable.type_text)).collect()
     }
+}
 
-    /// Every item name in force.
-    pub fn items(&self) -> BTreeSet<&str> {
-        let provided = self.units.iter().flat_map(|unit| &unit.provides);
-        provided.map(|provided| provided.name.as_str()).collect()
-    }
+/// Each `unit_ab12::Name` in a type.
+pub fn unit_paths(type_text: &str) -> Vec<(String, String)> {
+    let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let starts = type_text.match_indices("unit_").map(|(at, _)| at);
+    let paths = starts.filter_map(|at| {
+        let rest = &type_text[at..];
+        let (unit, rest) = rest.split_at(rest.find(|letter| !is_part(letter))?);
+        let rest = rest.strip_prefix("::")?;
+        let end = rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
+        Some((unit.to_owned(), rest[..end].to_owned()))
+    });
+    paths.collect()
+}
 
-    /// The unit with this crate name.
-    pub fn unit(&self, name: &str) -> Option<&Unit> {
-        self.units.iter().find(|unit| unit.name == name)
+/// A short hash over parts, in hexadecimal; the same parts give the same hash everywhere.
+pub fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part.as_bytes());
     }
+    hex(&digest.finalize()[..12])
 }
 
 /// Lowercase hexadecimal.

@@ -2,19 +2,16 @@
 //! ranges of the text. Text that does not parse is handed on whole: rustc says best what is wrong
 //! with it.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use proc_macro2::{TokenStream, TokenTree};
-use quote::ToTokens;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Attribute, Block, Expr, Item, Pat, Stmt, UseTree};
 
+use super::item::{self, ItemPiece};
 use super::map::Edit;
-use super::mentions;
-use super::namespace::{Import, Kind, Provided};
-use super::publish::publish;
+use super::namespace::Import;
 
 /// A cell, cut up.
 #[derive(Debug, Default)]
@@ -38,18 +35,6 @@ pub struct Split {
     /// Has a loop or a closure: worth optimising. Other code runs once, and compiles faster
     /// unoptimised.
     pub hot: bool,
-}
-
-/// One item and the edits that make it reachable from other crates.
-#[derive(Debug)]
-pub struct ItemPiece {
-    pub range: Range<usize>,
-    pub edits: Vec<Edit>,
-    pub provides: Option<Provided>,
-    /// A trait or a trait impl: in force without being named.
-    pub implicit: bool,
-    /// Names in its tokens.
-    pub mentions: BTreeSet<String>,
 }
 
 impl Split {
@@ -105,7 +90,7 @@ impl Split {
                     flatten(&item.tree, lead, &mut imports);
                     split.imports.push((range, imports));
                 }
-                Stmt::Item(item) => split.items.push(item_piece(item, range)),
+                Stmt::Item(item) => split.items.push(item::read(item, range)),
                 Stmt::Local(local) => {
                     declared(&local.pat, &mut split.declares);
                     split.statements.push(range);
@@ -115,6 +100,9 @@ impl Split {
                 }
                 Stmt::Macro(mac) if last && mac.semi_token.is_none() && !is_braced(mac) => {
                     split.value = Some(range);
+                }
+                Stmt::Macro(mac) if let Some(piece) = item::made_by_macro(mac, range.clone()) => {
+                    split.items.push(piece);
                 }
                 Stmt::Expr(..) | Stmt::Macro(_) => split.statements.push(range),
             }
@@ -237,83 +225,6 @@ fn flatten(tree: &UseTree, prefix: &str, imports: &mut Vec<Import>) {
         }
     }
 }
-
-fn item_piece(item: &Item, range: Range<usize>) -> ItemPiece {
-    let mut edits = Vec::new();
-    publish(item, &mut edits);
-    edits.sort_by_key(|edit| edit.at);
-    let provides = provided(item).map(|(name, kind)| Provided {
-        name,
-        kind,
-        header: header(item),
-        docs: docs(item),
-    });
-    let implicit = matches!(item, Item::Trait(_) | Item::TraitAlias(_) | Item::Impl(_));
-    ItemPiece {
-        range,
-        edits,
-        provides,
-        implicit,
-        mentions: mentions::mentions(item.to_token_stream()),
-    }
-}
-
-fn provided(item: &Item) -> Option<(String, Kind)> {
-    Some(match item {
-        Item::Const(item) if item.ident == "_" => return None,
-        Item::Const(item) => (item.ident.to_string(), Kind::Constant),
-        Item::Enum(item) => (item.ident.to_string(), Kind::Type),
-        Item::Fn(item) => (item.sig.ident.to_string(), Kind::Function),
-        Item::Macro(item) => (item.ident.as_ref()?.to_string(), Kind::Macro),
-        Item::Mod(item) => (item.ident.to_string(), Kind::Module),
-        Item::Static(item) => (item.ident.to_string(), Kind::Static),
-        Item::Struct(item) => (item.ident.to_string(), Kind::Type),
-        Item::Trait(item) => (item.ident.to_string(), Kind::Trait),
-        Item::TraitAlias(item) => (item.ident.to_string(), Kind::Trait),
-        Item::Type(item) => (item.ident.to_string(), Kind::Type),
-        Item::Union(item) => (item.ident.to_string(), Kind::Type),
-        _ => return None,
-    })
-}
-
-/// The item up to its body, on one line.
-fn header(item: &Item) -> String {
-    let tokens = match item {
-        Item::Fn(item) => item.sig.to_token_stream(),
-        item => item.to_token_stream(),
-    };
-    let text = tokens.to_string();
-    let end = if matches!(item, Item::Fn(_)) { text.len() } else { HEADER_CHARACTERS };
-    text.chars().take(end).collect()
-}
-
-/// The text of its doc comments.
-fn docs(item: &Item) -> String {
-    let attributes = match item {
-        Item::Const(item) => &item.attrs,
-        Item::Enum(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::Macro(item) => &item.attrs,
-        Item::Mod(item) => &item.attrs,
-        Item::Static(item) => &item.attrs,
-        Item::Struct(item) => &item.attrs,
-        Item::Trait(item) => &item.attrs,
-        Item::Type(item) => &item.attrs,
-        Item::Union(item) => &item.attrs,
-        _ => return String::new(),
-    };
-    let line = |attribute: &Attribute| match &attribute.meta {
-        syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
-            Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
-            _ => None,
-        },
-        _ => None,
-    };
-    attributes.iter().filter_map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// Enough of an item to recognise it.
-const HEADER_CHARACTERS: usize = 400;
 
 #[cfg(test)]
 mod tests {

@@ -16,9 +16,15 @@ const NEARBY_BYTES: usize = 4;
 /// One generated source and its cell.
 #[derive(Debug)]
 pub(super) struct Entry {
+    pub(super) pages: Vec<Page>,
+    pub(super) generated: String,
+}
+
+/// One cell's share of a source.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
     pub(super) label: String,
     pub(super) text: String,
-    pub(super) generated: String,
     pub(super) map: Map,
 }
 
@@ -62,10 +68,14 @@ impl Books {
         let entry = shelf.entries.get(file)?.clone();
         drop(shelf);
         let at = byte_at(&entry.generated, line, column);
-        let exact = entry.map.to_user(at..at).map(|range| range.start);
-        let user = exact.or_else(|| entry.map.user_start_after(at, NEARBY_BYTES))?;
-        let (line, column) = line_column(&entry.text, user);
-        Some(Place { label: entry.label.clone(), line, column, text: entry.text.clone() })
+        let exact = |page: &Page| page.map.to_user(at..at).map(|range| range.start);
+        let near = |page: &Page| page.map.user_start_after(at, NEARBY_BYTES);
+        let found = |find: &dyn Fn(&Page) -> Option<usize>| {
+            entry.pages.iter().find_map(|page| Some((page, find(page)?)))
+        };
+        let (page, user) = found(&exact).or_else(|| found(&near))?;
+        let (line, column) = line_column(&page.text, user);
+        Some(Place { label: page.label.clone(), line, column, text: page.text.clone() })
     }
 
     /// Replaces every `FOLDER/name.rs:LINE:COLUMN` of a known source by the user's
@@ -118,12 +128,8 @@ mod tests {
         let mut source = Source::default();
         source.ours("fn f() {\n").user(cell, 0..cell.len());
         let books = Books::default();
-        let entry = Entry {
-            label: "In[3]".into(),
-            text: cell.into(),
-            generated: source.text.clone(),
-            map: source.map.clone(),
-        };
+        let page = Page { label: "In[3]".into(), text: cell.into(), map: source.map.clone() };
+        let entry = Entry { pages: vec![page], generated: source.text.clone() };
         books.add("/store/src/leaf_1.rs", entry);
         let text = "at /store/src/leaf_1.rs:3:1, then /store/src/other.rs:1:1";
         let expected = "at In[3]:2:1, then /store/src/other.rs:1:1";

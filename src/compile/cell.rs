@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::base::{self, Base};
-use super::books::{Books, Entry, Place};
+use super::books::{Books, Entry, Page, Place};
 use super::dependencies::{self, DependencySet};
 use super::rustc::{Call, CrateType, Ended};
 use super::store::{self, Store};
@@ -17,13 +17,14 @@ use super::toolchain::Toolchain;
 use super::verdict::{newly_moved, unkept_warning};
 use super::{CompileError, Settings};
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::items::Part;
 use crate::cell::plan::leaf::LeafSlots;
 use crate::cell::plan::{self, CratePlan};
 use crate::cell::rustc_json;
 use crate::cell::{Delta, Namespace, Split, Unit, mir};
 
 /// Optimisation of units, before the user chooses.
-const OPT_LEVEL_UNIT: u8 = 2;
+pub(super) const OPT_LEVEL_UNIT: u8 = 2;
 /// Of leaves with a loop or a closure, and of those without: level 1 makes generic code several
 /// times slower to compile, and code that runs once gains nothing from it.
 const OPT_LEVEL_HOT: u8 = 1;
@@ -38,6 +39,9 @@ pub struct Cell<'a> {
     pub text: &'a str,
     /// `In[5]`
     pub label: &'a str,
+    /// The frontend's id of the cell, so that another run of it replaces what it defined; empty
+    /// when there is none.
+    pub key: &'a str,
 }
 
 /// A cell ready to run.
@@ -158,27 +162,28 @@ impl Compiler {
 
     /// Remembers the units of a namespace that another process compiled, for places in panics.
     pub fn learn(&self, namespace: &Namespace) {
-        for unit in &namespace.units {
-            self.remember(&unit.name, &unit.cell, &unit.text, &unit.generated, &unit.map);
-        }
+        namespace.items.units.iter().for_each(|unit| self.remember_unit(unit));
     }
 
-    fn remember(
-        &self,
-        name: &str,
-        label: &str,
-        text: &str,
-        generated: &str,
-        map: &crate::cell::Map,
-    ) {
-        let file = self.source_file(name).display().to_string();
-        let entry = Entry {
-            label: label.to_owned(),
-            text: text.to_owned(),
-            generated: generated.to_owned(),
-            map: map.clone(),
+    pub(super) fn remember_unit(&self, unit: &Unit) {
+        let page = |part: &Part| Page {
+            label: part.label.clone(),
+            text: part.text.clone(),
+            map: part.map.clone(),
         };
-        self.shared.books.add(&file, entry);
+        let pages = unit.parts.iter().map(page).collect();
+        let entry = Entry { pages, generated: unit.generated.clone() };
+        self.shared.books.add(&self.source_file(&unit.file).display().to_string(), entry);
+    }
+
+    fn remember_leaf(&self, name: &str, cell: Cell<'_>, plan: &CratePlan) {
+        let page = Page {
+            label: cell.label.to_owned(),
+            text: cell.text.to_owned(),
+            map: plan.source.map.clone(),
+        };
+        let entry = Entry { pages: vec![page], generated: plan.source.text.clone() };
+        self.shared.books.add(&self.source_file(name).display().to_string(), entry);
     }
 
     pub(super) fn source_file(&self, name: &str) -> PathBuf {
@@ -223,27 +228,30 @@ impl Compiler {
         self.refuse_features(cell, &split)?;
         let mut scope = namespace.clone();
         let mut warnings = Vec::new();
-        let mut units = Vec::new();
-        if let Some(plan) = plan::unit::unit(namespace, cell.text, &split) {
-            let unit = plan::unit::record(namespace, cell.text, cell.label, &split, &plan);
-            warnings.extend(self.unit(namespace, cell, &unit, &plan).await?);
-            units.push(unit);
-            scope.apply(&Delta { units: units.clone(), ..Delta::default() });
+        let mut items = None;
+        if !split.items.is_empty() {
+            let built = self.units(namespace, cell, &split).await?;
+            warnings.extend(built.warnings);
+            scope.items = built.items.clone();
+            items = Some(Box::new(built.items));
         }
-        let no_unit = units.is_empty();
-        let leaf_wanted = always_leaf || split.runs() || (no_unit && !split.imports.is_empty());
-        let (library, mut delta) = if leaf_wanted {
-            let (library, delta, more) = self.leaf(&scope, cell, &split).await?;
+        let no_items = items.is_none();
+        let leaf_wanted = always_leaf || split.runs() || (no_items && !split.imports.is_empty());
+        let (mut library, mut needs, mut delta) = (None, Vec::new(), None);
+        if leaf_wanted {
+            let (leaf, units, change, more) = self.leaf(&scope, cell, &split).await?;
             warnings.extend(more);
-            ((always_leaf || split.runs()).then_some(library), delta)
-        } else {
+            library = (always_leaf || split.runs()).then_some(leaf);
+            needs = units;
+            delta = Some(change);
+        }
+        let mut delta = delta.unwrap_or_else(|| {
             let nothing = std::collections::BTreeMap::new();
             let slots = LeafSlots::default();
             let moved = BTreeSet::new();
-            (None, plan::leaf::delta(cell.label, &split, &slots, &moved, &nothing, cell.text).0)
-        };
-        delta.units = units;
-        let needs = scope.units.iter().map(|unit| self.library_file(&unit.name)).collect();
+            plan::leaf::delta(cell.label, &split, &slots, &moved, &nothing, cell.text).0
+        });
+        delta.items = items;
         Ok(Compiled { library, needs, delta, warnings })
     }
 
@@ -266,35 +274,13 @@ impl Compiler {
         Err(Failed::Errors(vec![diagnostic::own(Severity::Error, "E0554", message, help, at)]))
     }
 
-    async fn unit(
-        &self,
-        namespace: &Namespace,
-        cell: Cell<'_>,
-        unit: &Unit,
-        plan: &CratePlan,
-    ) -> Result<Vec<Diagnostic>, Failed> {
-        self.remember(&unit.name, cell.label, cell.text, &plan.source.text, &plan.source.map);
-        let set = self.set(namespace)?;
-        let call = self.call(
-            &unit.name,
-            CrateType::Dylib,
-            plan,
-            set.as_ref(),
-            namespace,
-            self.opt_level().unwrap_or(OPT_LEVEL_UNIT),
-        );
-        let (ended, _) = self.build(&unit.name, &call, plan).await?;
-        let messages = rustc_json::read(&ended.stderr);
-        self.verdict(namespace, cell, &call, plan, &messages, ended.success)
-    }
-
     /// Compiles the leaf; again without the variables that rustc says are moved away.
     async fn leaf(
         &self,
         namespace: &Namespace,
         cell: Cell<'_>,
         split: &Split,
-    ) -> Result<(PathBuf, Delta, Vec<Diagnostic>), Failed> {
+    ) -> Result<Leaf, Failed> {
         let slots = LeafSlots::of(namespace, cell.text, split);
         let set = self.set(namespace)?;
         let opt_level = self.leaf_opt_level(split);
@@ -302,9 +288,9 @@ impl Compiler {
         for round in 0.. {
             let plan = plan::leaf::leaf(namespace, cell.text, split, &slots, &moved);
             let name = leaf_name(namespace, &plan, opt_level);
-            self.remember(&name, cell.label, cell.text, &plan.source.text, &plan.source.map);
-            let call =
-                self.call(&name, CrateType::Cdylib, &plan, set.as_ref(), namespace, opt_level);
+            self.remember_leaf(&name, cell, &plan);
+            let kind = CrateType::Cdylib;
+            let call = self.call(&name, &name, kind, &plan, set.as_ref(), namespace, opt_level);
             let (ended, types) = self.build(&name, &call, &plan).await?;
             let messages = rustc_json::read(&ended.stderr);
             if !ended.success && round < ROUNDS_MAX {
@@ -320,18 +306,22 @@ impl Compiler {
             let (delta, unkept) =
                 plan::leaf::delta(cell.label, split, &slots, &moved, &types, cell.text);
             warnings.extend(unkept.into_iter().map(|(name, why)| unkept_warning(&name, why)));
-            return Ok((call.output, delta, warnings));
+            let units = namespace.items.with_needs(&plan.units);
+            let needs = units.iter().map(|unit| self.library_file(&unit.file)).collect();
+            return Ok((call.output, needs, delta, warnings));
         }
         unreachable!("the last round returns")
     }
 
-    fn set(&self, namespace: &Namespace) -> Result<Option<DependencySet>, CompileError> {
+    pub(super) fn set(&self, namespace: &Namespace) -> Result<Option<DependencySet>, CompileError> {
         namespace.set.as_deref().map(|key| dependencies::load(&self.shared.store, key)).transpose()
     }
 
-    fn call(
+    #[expect(clippy::too_many_arguments, reason = "what one rustc call is made of")]
+    pub(super) fn call(
         &self,
         name: &str,
+        file: &str,
         crate_type: CrateType,
         plan: &CratePlan,
         set: Option<&DependencySet>,
@@ -340,22 +330,21 @@ impl Compiler {
     ) -> Call {
         let shared = &self.shared;
         let mut externs = vec![("prust_runtime".to_owned(), shared.base.runtime.clone())];
-        let mut units: BTreeSet<&String> = plan.units.iter().collect();
-        units.extend(
-            plan.units.iter().filter_map(|unit| namespace.unit(unit)).flat_map(|u| &u.needs),
+        let units = namespace.items.with_needs(&plan.units);
+        externs.extend(
+            units.into_iter().map(|unit| (unit.name.clone(), self.library_file(&unit.file))),
         );
-        externs.extend(units.into_iter().map(|unit| (unit.clone(), self.library_file(unit))));
         match set {
             Some(set) => externs.extend(set.externs.iter().cloned()),
             None if plan.api => externs.extend(shared.base.externs.iter().cloned()),
             None => (),
         }
         let leaf = crate_type == CrateType::Cdylib;
-        let output = self.library_file(name);
+        let output = self.library_file(file);
         Call {
             crate_name: name.to_owned(),
             crate_type,
-            source: self.source_file(name),
+            source: self.source_file(file),
             mir: leaf.then(|| store::scratch_name(&output.with_extension("mir"))),
             output,
             externs,
@@ -366,7 +355,7 @@ impl Compiler {
     }
 
     /// Runs rustc unless the store has the library already.
-    async fn build(
+    pub(super) async fn build(
         &self,
         name: &str,
         call: &Call,
@@ -433,9 +422,14 @@ impl Compiler {
     }
 }
 
+/// A leaf's library, the libraries of the units it needs, what it changes, and warnings.
+type Leaf = (PathBuf, Vec<PathBuf>, Delta, Vec<Diagnostic>);
+
 fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {
     let set = namespace.set.as_deref().unwrap_or_default();
     let opt_level = opt_level.to_string();
     let parts = [plan.source.text.as_str(), set, &opt_level].into_iter();
-    format!("leaf_{}", store::hash(parts.chain(plan.units.iter().map(String::as_str))))
+    let units = namespace.items.with_needs(&plan.units);
+    let files: Vec<&str> = units.iter().map(|unit| unit.file.as_str()).collect();
+    format!("leaf_{}", store::hash(parts.chain(files)))
 }

@@ -15,6 +15,7 @@ mod manifest;
 mod rustc;
 mod store;
 mod toolchain;
+mod units;
 mod verdict;
 
 pub use books::Place;

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use super::cell::{Cell, Compiler, Failed};
 use super::rustc::Call;
-use crate::cell::Namespace;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::plan::CratePlan;
 use crate::cell::rustc_json::Message;
+use crate::cell::{Items, Namespace};
 
 impl Compiler {
     /// rustc's messages in the user's terms: errors as [`Failed`], else the warnings.
@@ -22,19 +22,10 @@ impl Compiler {
         success: bool,
     ) -> Result<Vec<Diagnostic>, Failed> {
         let file = call.source.display().to_string();
-        let unit_files: Vec<String> = namespace
-            .units
-            .iter()
-            .map(|unit| self.source_file(&unit.name).display().to_string())
-            .collect();
-        let mut books =
-            vec![Book { file: &file, label: cell.label, text: cell.text, map: &plan.source.map }];
-        books.extend(namespace.units.iter().zip(&unit_files).map(|(unit, file)| Book {
-            file,
-            label: &unit.cell,
-            text: &unit.text,
-            map: &unit.map,
-        }));
+        let own = Book { file: &file, label: cell.label, text: cell.text, map: &plan.source.map };
+        let files = self.unit_files(&namespace.items);
+        let mut books = vec![own];
+        books.extend(unit_books(&namespace.items, &files));
         let diagnostics = messages.iter().map(|message| diagnostic::translate(message, &books));
         let (errors, warnings): (Vec<_>, Vec<_>) =
             diagnostics.partition(|diagnostic| diagnostic.severity == Severity::Error);
@@ -56,8 +47,30 @@ impl Compiler {
     }
 }
 
+impl Compiler {
+    /// The generated source of each unit.
+    pub(super) fn unit_files(&self, items: &Items) -> Vec<String> {
+        let file = |unit: &crate::cell::Unit| self.source_file(&unit.file).display().to_string();
+        items.units.iter().map(file).collect()
+    }
+}
+
+/// Every cell's share of every unit.
+pub(super) fn unit_books<'a>(items: &'a Items, files: &'a [String]) -> Vec<Book<'a>> {
+    let units = items.units.iter().zip(files);
+    let books = units.flat_map(|(unit, file)| {
+        unit.parts.iter().map(|part| Book {
+            file: file.as_str(),
+            label: part.label.as_str(),
+            text: part.text.as_str(),
+            map: &part.map,
+        })
+    });
+    books.collect()
+}
+
 /// One error per place and message, with a word about variables that an earlier cell moved away.
-fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
+pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
     let mut kept: Vec<Diagnostic> = Vec::new();
     // A borrow that ends too early is told once, not again where the variable is put back.
     let cause = ["E0373", "E0597", "E0521"];
@@ -91,12 +104,6 @@ fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
             let note = format!("\nnote: `{name}` was moved away by {cell}");
             error.plain.push_str(&note);
             error.styled.push_str(&note);
-        }
-        if matches!(error.code.as_deref(), Some("E0116" | "E0117")) {
-            let note = "\nnote: an `impl` belongs to the cell that defines the type: add it there \
-                        and run that cell again";
-            error.plain.push_str(note);
-            error.styled.push_str(note);
         }
         kept.push(error);
     }

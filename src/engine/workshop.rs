@@ -48,7 +48,7 @@ impl Workshop {
         code: String,
         label: String,
     ) -> Result<Prepared, Fault> {
-        let cell = Cell { text: &code, label: &label };
+        let cell = Cell { text: &code, label: &label, key: "" };
         match self.compiler.cell(namespace, cell).await {
             Ok(compiled) => Ok(Prepared {
                 library: compiled.library,

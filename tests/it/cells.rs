@@ -63,7 +63,10 @@ impl Notebook {
     ) -> Result<(Option<prust_kernel::cell::Delta>, Shown), Fault> {
         self.n_cells += 1;
         let label = format!("In[{}]", self.n_cells);
-        let compiled = match self.compiler.cell(&self.namespace, Cell { text, label: &label }).await
+        let compiled = match self
+            .compiler
+            .cell(&self.namespace, Cell { text, label: &label, key: "" })
+            .await
         {
             Ok(compiled) => compiled,
             Err(Failed::Errors(errors)) => return Err(Fault::Compile(errors)),

@@ -67,8 +67,8 @@ pub fn leaf(
     }
     // Types are written as full paths: `unit_ab::S` names its unit by itself.
     let named_units: Vec<String> =
-        names.iter().filter(|name| namespace.unit(name).is_some()).cloned().collect();
-    let mut scope = scope(namespace, &new_imports(split), names, &BTreeSet::new());
+        names.iter().filter(|name| namespace.items.unit(name).is_some()).cloned().collect();
+    let mut scope = scope(namespace, &new_imports(split), names);
     scope.units.extend(named_units);
     scope.units.sort();
     scope.units.dedup();

@@ -55,22 +55,13 @@ struct Scope {
     api: bool,
 }
 
-/// Imports in force for text that mentions `names`, leaving out names in `defined`, which the crate
-/// defines.
-fn scope(
-    namespace: &Namespace,
+/// Imports of earlier cells that text with `names` uses; `names` grows by the roots of their paths,
+/// which may be names of the user's.
+fn imports_for<'a>(
+    old: &[&'a Import],
     new: &[Import],
-    mut names: BTreeSet<String>,
-    defined: &BTreeSet<String>,
-) -> Scope {
-    let replaced: BTreeSet<&str> = new.iter().map(|import| import.key.as_str()).collect();
-    let old: Vec<&Import> = namespace
-        .imports
-        .iter()
-        .filter(|import| !replaced.contains(import.key.as_str()) && !defined.contains(&import.key))
-        .collect();
-    // An import's path may start at a name of the user's, and its own name may be mentioned by
-    // another.
+    names: &mut BTreeSet<String>,
+) -> Vec<&'a Import> {
     let mut imports: Vec<&Import> = Vec::new();
     loop {
         let found: Vec<&Import> = old
@@ -86,22 +77,31 @@ fn scope(
         imports.extend(found);
     }
     names.extend(new.iter().map(|import| import.root.clone()));
+    imports
+}
+
+/// Imports of earlier cells that a cell's own do not replace.
+fn old_imports<'a>(namespace: &'a Namespace, new: &[Import]) -> Vec<&'a Import> {
+    let replaced: BTreeSet<&str> = new.iter().map(|import| import.key.as_str()).collect();
+    let imports = namespace.imports.iter();
+    imports.filter(|import| !replaced.contains(import.key.as_str())).collect()
+}
+
+/// What a leaf that mentions `names` has in scope.
+fn scope(namespace: &Namespace, new: &[Import], mut names: BTreeSet<String>) -> Scope {
+    let imports = imports_for(&old_imports(namespace, new), new, &mut names);
     let imported: BTreeSet<&str> =
         imports.iter().copied().chain(new).map(|import| import.key.as_str()).collect();
     let mut text = String::new();
     let mut units: BTreeSet<String> = BTreeSet::new();
-    for name in names.iter().filter(|name| !defined.contains(*name)) {
-        if imported.contains(name.as_str()) {
-            continue;
+    let items = &namespace.items;
+    for name in items.refs(&names) {
+        let here: BTreeSet<&str> =
+            items.current(&name).iter().map(|id| items.all[id].unit.as_str()).collect();
+        for unit in here.into_iter().filter(|_| !imported.contains(name.as_str())) {
+            text.push_str(&format!("use ::{unit}::{name};\n"));
+            units.insert(unit.to_owned());
         }
-        for unit in namespace.providers(name) {
-            text.push_str(&format!("use ::{}::{name};\n", unit.name));
-            units.insert(unit.name.clone());
-        }
-    }
-    for unit in namespace.units.iter().filter(|unit| unit.implicit) {
-        text.push_str(&format!("use ::{}::*;\n", unit.name));
-        units.insert(unit.name.clone());
     }
     let api = names.iter().any(|name| PRELUDE.contains(&name.as_str()));
     if api {

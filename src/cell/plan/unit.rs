@@ -1,80 +1,253 @@
-//! The crate around a cell's items: a library that later cells link.
+//! The crate around items: a library that later cells link.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use sha2::{Digest, Sha256};
-
-use super::{CratePlan, head, new_imports, scope};
-use crate::cell::map::Source;
-use crate::cell::namespace::{Namespace, Unit, hex};
+use super::{CratePlan, PRELUDE, QUIET, imports_for, new_imports, old_imports};
+use crate::cell::item::Role;
+use crate::cell::items::{Item, ItemId, Items, NewCell, Part, Sheet, SheetId, Unit};
+use crate::cell::map::{Edit, Source};
+use crate::cell::namespace::{Import, Namespace};
 use crate::cell::split::Split;
 
-/// The unit for the cell's items; `None` when it has none.
-pub fn unit(namespace: &Namespace, cell: &str, split: &Split) -> Option<CratePlan> {
-    if split.items.is_empty() {
-        return None;
-    }
-    let names = split.items.iter().flat_map(|item| item.mentions.iter().cloned()).collect();
-    let defined: BTreeSet<String> =
-        split.items.iter().filter_map(|item| Some(item.provides.as_ref()?.name.clone())).collect();
-    let scope = scope(namespace, &new_imports(split), names, &defined);
-    let mut source = Source::default();
-    head(namespace, cell, split, &mut source);
-    source.ours(&scope.text);
-    for (range, _) in &split.imports {
-        source.user(cell, range.clone()).ours("\n");
-    }
-    for item in &split.items {
-        source.user_edited(cell, item.range.clone(), &item.edits).ours("\n");
-    }
-    Some(CratePlan { source, units: scope.units, api: scope.api })
+/// A unit's crate, and the user's texts in it.
+#[derive(Clone, Debug)]
+pub struct UnitPlan {
+    pub krate: CratePlan,
+    pub parts: Vec<Part>,
 }
 
-/// The namespace's record of a compiled unit. Its name is a hash of all that went into it.
-pub fn record(
+/// What the names at the root of a crate mean: items of other crates to import.
+type Root = BTreeMap<String, BTreeSet<ItemId>>;
+
+/// A cell's items with what is in scope for them. `key` tells another run of the same cell; empty
+/// when there is none.
+pub fn new_cell(
     namespace: &Namespace,
-    cell: &str,
+    key: &str,
     label: &str,
+    text: &str,
     split: &Split,
-    plan: &CratePlan,
-) -> Unit {
-    let mut digest = Sha256::new();
-    digest.update(plan.source.text.as_bytes());
-    digest.update(plan.units.join(",").as_bytes());
-    digest.update(namespace.set.as_deref().unwrap_or_default().as_bytes());
-    let mut needs: BTreeSet<String> = plan.units.iter().cloned().collect();
-    for unit in plan.units.iter().filter_map(|name| namespace.unit(name)) {
-        needs.extend(unit.needs.iter().cloned());
+) -> NewCell {
+    let new = new_imports(split);
+    let mut old = old_imports(namespace, &new);
+    let defined: BTreeSet<&str> = split
+        .items
+        .iter()
+        .flat_map(|item| item.provides.iter().map(|provided| provided.name.as_str()))
+        .collect();
+    old.retain(|import| !defined.contains(import.key.as_str()));
+    let mut words = split.items.iter().flat_map(|item| item.words.iter().cloned()).collect();
+    let imports = imports_for(&old, &new, &mut words).into_iter().cloned().collect();
+    let own = split.attributes.iter().map(|range| text[range.clone()].to_owned());
+    let sheet = Sheet {
+        key: key.to_owned(),
+        label: label.to_owned(),
+        text: text.to_owned(),
+        imports,
+        uses: split.imports.clone(),
+        attributes: namespace.attributes.iter().cloned().chain(own).collect(),
+        salt: split.salt.clone(),
+    };
+    NewCell { sheet, items: split.items.clone() }
+}
+
+/// Writes a unit.
+pub fn unit(items: &Items, unit: &Unit) -> UnitPlan {
+    let mut source = Source::default();
+    let texts = texts(items, unit);
+    source.ours(QUIET);
+    let sheets = texts.keys().map(|id| &items.sheets[id]);
+    let mut heads: BTreeSet<String> = BTreeSet::new();
+    for sheet in sheets.clone() {
+        heads.extend(sheet.attributes.iter().cloned());
+        if !sheet.salt.is_empty() {
+            source.ours(&format!("// {}\n", sheet.salt));
+        }
     }
-    Unit {
-        name: format!("unit_{}", hex(&digest.finalize()[..12])),
-        provides: split.items.iter().filter_map(|item| item.provides.clone()).collect(),
-        needs: needs.into_iter().collect(),
-        implicit: split.items.iter().any(|item| item.implicit),
-        cell: label.to_owned(),
-        text: cell.to_owned(),
-        generated: plan.source.text.clone(),
-        map: plan.source.map.clone(),
+    heads.iter().for_each(|attribute| {
+        source.ours(attribute).ours("\n");
+    });
+    let mut root = root(items, unit);
+    for sheet in sheets.clone() {
+        let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
+        own.chain(&sheet.imports).for_each(|import| {
+            root.remove(&import.key);
+        });
+    }
+    let mut units: BTreeSet<String> = BTreeSet::new();
+    for (name, targets) in &root {
+        source.ours(&uses(items, unit, name, targets, &mut units));
+    }
+    let words: BTreeSet<&str> = unit
+        .items
+        .iter()
+        .flat_map(|id| items.all[id].piece.words.iter().map(String::as_str))
+        .collect();
+    let own_words = sheets.clone().flat_map(|sheet| {
+        let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
+        own.chain(&sheet.imports).map(|import| import.root.as_str())
+    });
+    let api = words.iter().copied().chain(own_words).any(|word| PRELUDE.contains(&word));
+    if api {
+        source.ours("use ::prust::prelude::*;\n");
+    }
+    imports(items, unit, &texts, &words, &mut source);
+    for id in &unit.items {
+        let item = &items.all[id];
+        source.begin_text(texts[&item.sheet].start);
+        write(items, unit, *id, &root, &mut units, &mut source);
+    }
+    let parts = texts.iter().map(|(id, range)| {
+        let sheet = &items.sheets[id];
+        let (label, text) = (sheet.label.clone(), sheet.text.clone());
+        Part { sheet: *id, label, text, map: source.map.of_part(range) }
+    });
+    let parts = parts.collect();
+    UnitPlan { krate: CratePlan { source, units: units.into_iter().collect(), api }, parts }
+}
+
+/// Where the text of each cell begins and ends, one after the other.
+fn texts(items: &Items, unit: &Unit) -> BTreeMap<SheetId, Range<usize>> {
+    let mut texts = BTreeMap::new();
+    let mut end = 0;
+    for id in &unit.items {
+        let sheet = items.all[id].sheet;
+        texts.entry(sheet).or_insert_with(|| {
+            let start = end;
+            // The byte between two texts belongs to neither.
+            end += items.sheets[&sheet].text.len() + 2;
+            start..end - 1
+        });
+    }
+    texts
+}
+
+/// What names mean at the root: what the crate defines itself, else what most of its items mean.
+fn root(items: &Items, unit: &Unit) -> Root {
+    let mut root = Root::new();
+    let own: BTreeSet<&str> = unit.items.iter().flat_map(|id| items.all[id].names()).collect();
+    // A type cannot stand elsewhere: its meaning of a name comes before that of a function.
+    let (first, then): (Vec<&Item>, Vec<&Item>) =
+        unit.items.iter().map(|id| &items.all[id]).partition(|item| item.piece.has_identity());
+    for item in first.into_iter().chain(then) {
+        for name in item.refs.iter().filter(|name| !own.contains(name.as_str())) {
+            let meant: BTreeSet<ItemId> = items.resolve(item, name).into_iter().collect();
+            if !meant.is_empty() {
+                root.entry(name.clone()).or_insert(meant);
+            }
+        }
+    }
+    root
+}
+
+fn uses(
+    items: &Items,
+    unit: &Unit,
+    name: &str,
+    targets: &BTreeSet<ItemId>,
+    units: &mut BTreeSet<String>,
+) -> String {
+    let mut text = String::new();
+    let mut written: BTreeSet<&str> = BTreeSet::new();
+    for target in targets.iter().filter_map(|id| items.all.get(id)) {
+        if target.unit != unit.name && !target.withheld && written.insert(&target.unit) {
+            text.push_str(&format!("use ::{}::{name};\n", target.unit));
+            units.insert(target.unit.clone());
+        }
+    }
+    text
+}
+
+/// The cells' imports: those of earlier cells by their text, their own where the user wrote them.
+fn imports(
+    items: &Items,
+    unit: &Unit,
+    texts: &BTreeMap<SheetId, Range<usize>>,
+    words: &BTreeSet<&str>,
+    source: &mut Source,
+) {
+    let known = items.names();
+    let here: BTreeSet<&str> = unit
+        .items
+        .iter()
+        .flat_map(|id| items.all[id].names().chain(items.all[id].refs.iter().map(String::as_str)))
+        .collect();
+    let reaches =
+        |import: &Import| !known.contains(import.root.as_str()) || here.contains(&*import.root);
+    let mut written: BTreeSet<String> = BTreeSet::new();
+    for (id, range) in texts {
+        let sheet = &items.sheets[id];
+        let roots: BTreeSet<&str> =
+            sheet.imports.iter().map(|import| import.root.as_str()).collect();
+        for import in &sheet.imports {
+            let used = import.is_implicit()
+                || words.contains(import.key.as_str())
+                || roots.contains(import.key.as_str());
+            if used && reaches(import) && written.insert(import.key.clone()) {
+                source.ours(&import.text).ours("\n");
+            }
+        }
+        source.begin_text(range.start);
+        for (range, imports) in &sheet.uses {
+            let new = imports.iter().filter(|import| written.insert(import.key.clone())).count();
+            if imports.iter().all(reaches) && new > 0 {
+                source.user(&sheet.text, range.clone()).ours("\n");
+            }
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cell::Delta;
-
-    #[test]
-    fn a_unit_imports_only_what_it_mentions() {
-        let first = "struct A;";
-        let split = Split::read(first);
-        let mut namespace = Namespace::default();
-        let plan = unit(&namespace, first, &split).expect("it has an item");
-        let record = record(&namespace, first, "In[1]", &split, &plan);
-        let name = record.name.clone();
-        namespace.apply(&Delta { units: vec![record], ..Delta::default() });
-        let second = unit(&namespace, "fn f(_: A) {}", &Split::read("fn f(_: A) {}"));
-        assert_eq!(second.expect("it has an item").units, [name]);
-        let third = unit(&namespace, "fn g() {}", &Split::read("fn g() {}"));
-        assert!(third.expect("it has an item").units.is_empty());
+/// One item; in a module of its own where a name means something else to it than at the root.
+fn write(
+    items: &Items,
+    unit: &Unit,
+    id: ItemId,
+    root: &Root,
+    units: &mut BTreeSet<String>,
+    source: &mut Source,
+) {
+    let item = &items.all[&id];
+    let mut apart = String::new();
+    for name in &item.refs {
+        let meant: BTreeSet<ItemId> = items.resolve(item, name).into_iter().collect();
+        let elsewhere = meant
+            .iter()
+            .filter_map(|id| items.all.get(id))
+            .any(|target| target.unit != unit.name && root.get(name) != Some(&meant));
+        if elsewhere {
+            apart.push_str(&uses(items, unit, name, &meant, units));
+        }
     }
+    let movable = !item.piece.has_identity();
+    if apart.is_empty() || !movable {
+        write_text(items, id, source);
+        return;
+    }
+    source.ours(&format!("pub mod __prust_{id} {{\nuse super::*;\n{apart}"));
+    write_text(items, id, source);
+    source.ours("}\n");
+    for name in item.names() {
+        source.ours(&format!("pub use __prust_{id}::{name};\n"));
+    }
+}
+
+fn write_text(items: &Items, id: ItemId, source: &mut Source) {
+    let item = &items.all[&id];
+    let text = &items.sheets[&item.sheet].text;
+    let mut edits = item.piece.edits.clone();
+    if let Role::Impl(role) = &item.piece.role {
+        if let (Some(name), Some(extension)) = (&item.extension, &role.extension) {
+            source.ours(&extension.declaration.replace("{}", name));
+            edits.clone_from(&extension.edits);
+            edits.iter_mut().for_each(|edit| edit.insert = edit.insert.replace("{}", name));
+        }
+        for (name, range) in role.members.iter().filter(|(name, _)| item.dropped.contains(name)) {
+            debug_assert!(!name.is_empty(), "members have names");
+            edits.retain(|edit| !range.contains(&edit.at));
+            edits.push(Edit { at: range.start, remove: range.len(), insert: String::new() });
+        }
+        edits.sort_by_key(|edit| edit.at);
+    }
+    source.user_edited(text, item.piece.range.clone(), &edits).ours("\n");
 }

@@ -264,10 +264,13 @@ impl Executor {
             return Err(Fault::new("ToolchainError", "there is no compiler"));
         };
         let (id, label) = (job.id, job.run.label.clone());
+        // A cell with magics among its lines has several texts: each replaces its own.
+        let key = job.run.cell_id.as_ref();
+        let key = key.map(|key| format!("{key}/{}", job.steps.len())).unwrap_or_default();
         let namespace = self.namespace.clone();
         let code = code.to_owned();
         let compiling = self.later(async move {
-            let cell = Cell { text: &code, label: &label };
+            let cell = Cell { text: &code, label: &label, key: &key };
             Event::Compiled { job: id, result: compiler.cell(&namespace, cell).await }
         });
         self.set_stage(Stage::Compiling(compiling));

@@ -37,9 +37,6 @@ impl Executor {
 
     fn commit(&mut self, delta: &crate::cell::Delta) {
         self.before = Some(self.namespace.clone());
-        for remark in old_callers(&self.namespace, delta) {
-            self.remark(&remark);
-        }
         self.namespace.apply(delta);
     }
 
@@ -253,30 +250,6 @@ impl Executor {
             self.remark(&threads);
         }
     }
-}
-
-/// What still uses an item that `delta` redefines.
-fn old_callers(namespace: &crate::cell::Namespace, delta: &crate::cell::Delta) -> Vec<String> {
-    let redefined = delta.units.iter().flat_map(|unit| {
-        unit.provides.iter().flat_map(|provided| {
-            let old = namespace.providers(&provided.name);
-            let old = old.into_iter().filter(|old| old.name != unit.name);
-            old.map(|old| (provided.name.clone(), old.name.clone())).collect::<Vec<_>>()
-        })
-    });
-    let mut remarks = Vec::new();
-    for (name, old) in redefined {
-        for caller in namespace.units.iter().filter(|unit| unit.needs.contains(&old)) {
-            let names: Vec<&str> =
-                caller.provides.iter().map(|provided| provided.name.as_str()).collect();
-            remarks.push(format!(
-                "`{}` ({}) may still use the old `{name}`: run that cell again",
-                names.join("`, `"),
-                caller.cell
-            ));
-        }
-    }
-    remarks
 }
 
 const RESTORED: &str = "All variables are as they were before the cell.";

@@ -16,7 +16,7 @@ use crate::cell::{Delta, Namespace};
 use crate::client::{CellRun, CellWork, ClientEvent, Command, Output, SubmissionId};
 use crate::compile::{Cell, Compiled, Failed};
 use crate::kernel::magics::{GroupBy, PxOptions};
-use crate::kernel::seam::{Report, RunId};
+use crate::kernel::seam::RunId;
 
 mod options;
 mod show;
@@ -42,6 +42,8 @@ struct PxCell {
     run: RunId,
     label: String,
     code: String,
+    /// Tells another run of the same cell; empty when there is none.
+    key: String,
     options: PxOptions,
     /// The submission it answers, for a cell of `view.execute`.
     answers: Option<SubmissionId>,
@@ -104,7 +106,9 @@ impl Executor {
             .map_err(|error| Fault::new(target_error_name(&error), error.to_string()))?;
         let Some(job) = &self.job else { return Ok(()) };
         let (run, label) = (job.run.run, job.run.label.clone());
+        let key = job.run.cell_id.clone().unwrap_or_default();
         let tag = self.new_cell(run, label, code, merged, None);
+        self.parallel.cells.entry(tag).and_modify(|cell| cell.key = key);
         self.set_stage(Stage::Px { tag });
         self.compile_px(tag, engines);
         Ok(())
@@ -122,6 +126,7 @@ impl Executor {
         let cell = PxCell {
             run,
             label,
+            key: String::new(),
             code,
             options,
             answers,
@@ -158,13 +163,14 @@ impl Executor {
             }
         }
         let (code, label) = (cell.code.clone(), cell.label.clone());
+        let key = cell.key.clone();
         let set = self.parallel.set.clone();
         self.later(async move {
             let mut results = Vec::new();
             for (hash, mut namespace, engines) in groups {
                 let renewed = set.clone().filter(|_| namespace.set != set);
                 namespace.set = set.clone().or(namespace.set);
-                let cell = Cell { text: &code, label: &label };
+                let cell = Cell { text: &code, label: &label, key: &key };
                 let mut result = compiler.engine_cell(&namespace, cell).await;
                 if let Ok(compiled) = &mut result {
                     compiled.delta.set = renewed;
@@ -227,7 +233,7 @@ impl Executor {
     /// What the notebook's own worker knows by name.
     fn local_names(&self) -> Vec<String> {
         let variables = self.namespace.variables.keys().map(String::as_str);
-        variables.chain(self.namespace.items()).map(str::to_owned).collect()
+        variables.chain(self.namespace.items.names()).map(str::to_owned).collect()
     }
 
     fn px_not_compiled(&mut self, tag: u64, answers: Option<SubmissionId>, fault: Fault) {
@@ -476,23 +482,4 @@ impl PxCell {
             && self.options.stream.unwrap_or(true)
             && matches!(self.options.group, None | Some(GroupBy::Type))
     }
-}
-
-/// Reports of one engine's output, live; shared with `show`.
-fn stream_report(executor: &Executor, run: RunId, stderr: bool, text: String) {
-    executor.print(Some(run), stderr, text);
-}
-
-/// A display of an engine, with its number in front of the text.
-fn display_report(executor: &Executor, run: RunId, data: Value, metadata: Value) {
-    let object = |value| match value {
-        Value::Object(object) => object,
-        _ => serde_json::Map::new(),
-    };
-    executor.report(Report::Display {
-        run: Some(run),
-        id: None,
-        data: object(data),
-        metadata: object(metadata),
-    });
 }

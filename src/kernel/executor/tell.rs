@@ -115,7 +115,7 @@ impl Executor {
             mutable: variable.mutable,
             cell: variable.cell.clone(),
         });
-        let items = self.namespace.units.iter().flat_map(|unit| {
+        let items = self.namespace.items.units.iter().flat_map(|unit| {
             unit.provides.iter().map(|provided| Item {
                 name: provided.name.clone(),
                 kind: provided.kind.word().to_owned(),

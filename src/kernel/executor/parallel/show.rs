@@ -4,11 +4,11 @@
 use prust::EngineId;
 use serde_json::Value;
 
-use super::{PxCell, display_report, stream_report};
+use super::PxCell;
 use crate::client::{Output, SubmissionId};
 use crate::kernel::executor::Executor;
 use crate::kernel::magics::GroupBy;
-use crate::kernel::seam::RunId;
+use crate::kernel::seam::{Report, RunId};
 
 /// Output of one parallel cell that is remembered for `%pxresult`.
 const OUTPUT_BYTES_MAX: usize = 4 << 20;
@@ -184,6 +184,25 @@ fn show_display(
         content["data"]["text/plain"] = text.into();
     }
     display_report(executor, run, content["data"].take(), content["metadata"].take());
+}
+
+/// Reports of one engine's output, live.
+fn stream_report(executor: &Executor, run: RunId, stderr: bool, text: String) {
+    executor.print(Some(run), stderr, text);
+}
+
+/// A display of an engine, with its number in front of the text.
+fn display_report(executor: &Executor, run: RunId, data: Value, metadata: Value) {
+    let object = |value| match value {
+        Value::Object(object) => object,
+        _ => serde_json::Map::new(),
+    };
+    executor.report(Report::Display {
+        run: Some(run),
+        id: None,
+        data: object(data),
+        metadata: object(metadata),
+    });
 }
 
 #[cfg(test)]

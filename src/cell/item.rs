@@ -1,0 +1,381 @@
+//! One item of a cell: what it defines, what it names, and which part of it decides the identity
+//! of types. Pure reading; where it is compiled is decided in [`super::items`].
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
+use serde::{Deserialize, Serialize};
+use syn::spanned::Spanned;
+use syn::{Attribute, Expr, ImplItem, Item, ItemFn, ItemImpl, ReturnType, StmtMacro, Type};
+
+use super::map::Edit;
+use super::mentions;
+use super::namespace::{Kind, Provided};
+use super::publish::publish;
+
+/// Enough of an item to recognise it.
+const HEADER_CHARACTERS: usize = 400;
+
+/// One item and the edits that make it reachable from other crates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemPiece {
+    pub range: Range<usize>,
+    pub edits: Vec<Edit>,
+    /// The names it gives: one, but for impls (none) and some macros (several).
+    pub provides: Vec<Provided>,
+    pub role: Role,
+    /// Every identifier of its tokens.
+    pub words: BTreeSet<String>,
+    /// What decides the identity of types: all of it, or nothing for a plain function. In doubt,
+    /// all of it.
+    pub shape: Option<String>,
+}
+
+/// What an item is to the planner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Has values or vtables that outlive a cell: its crate is part of what it is.
+    Identity,
+    /// Its own crate, so that code can be rebuilt without resetting it.
+    Static,
+    /// Methods that are in force where the trait is in scope.
+    Trait {
+        methods: BTreeSet<String>,
+    },
+    /// May stand in any crate.
+    Movable,
+    Impl(ImplRole),
+}
+
+/// What an `impl` is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImplRole {
+    /// Everything up to the brace, normalised.
+    pub header: String,
+    /// The first segment of the trait's path.
+    pub of_trait: Option<String>,
+    /// The types that may make it local, the type itself first: their paths' first segments.
+    pub subjects: Vec<String>,
+    /// Its members, by name.
+    pub members: Vec<(String, Range<usize>)>,
+    /// How an inherent impl is written as a trait's; `None` where it cannot be.
+    pub extension: Option<Extension>,
+}
+
+/// An inherent impl as the impl of a trait of its own. `{}` stands for the trait's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    pub declaration: String,
+    pub edits: Vec<Edit>,
+}
+
+impl ItemPiece {
+    /// Whether its crate is part of what it is.
+    pub fn has_identity(&self) -> bool {
+        matches!(self.role, Role::Identity | Role::Static | Role::Trait { .. })
+    }
+}
+
+/// Reads one item.
+pub fn read(item: &Item, range: Range<usize>) -> ItemPiece {
+    let mut edits = Vec::new();
+    publish(item, &mut edits);
+    edits.sort_by_key(|edit| edit.at);
+    let provides = provided(item)
+        .map(|(name, kind)| Provided { name, kind, header: header(item), docs: docs(item) })
+        .into_iter()
+        .collect();
+    let plain = match item {
+        Item::Fn(item) => is_plain(item),
+        Item::Impl(item) => item.items.iter().all(is_plain_member),
+        _ => false,
+    };
+    let tokens = item.to_token_stream();
+    ItemPiece {
+        range,
+        edits,
+        provides,
+        role: role(item),
+        words: mentions::mentions(tokens.clone()),
+        shape: (!plain).then(|| tokens.to_string()),
+    }
+}
+
+/// `thread_local! { static NAME: T = ..; }`, which is an item although it parses as a statement.
+pub fn made_by_macro(mac: &StmtMacro, range: Range<usize>) -> Option<ItemPiece> {
+    let name = mac.mac.path.segments.last()?.ident.to_string();
+    if !["thread_local", "lazy_static"].contains(&name.as_str()) {
+        return None;
+    }
+    let tokens: Vec<TokenTree> = mac.mac.tokens.clone().into_iter().collect();
+    let mut edits = Vec::new();
+    let mut names = Vec::new();
+    for (index, token) in tokens.iter().enumerate() {
+        let is = |at: usize, word: &str| match tokens.get(at) {
+            Some(TokenTree::Ident(ident)) => ident == word,
+            _ => false,
+        };
+        if !is(index, "static") {
+            continue;
+        }
+        if index == 0 || !matches!(&tokens[index - 1], TokenTree::Ident(ident) if ident == "pub") {
+            let at = token.span().byte_range().start;
+            edits.push(Edit { at, remove: 0, insert: "pub ".into() });
+        }
+        let at = index + 1 + usize::from(is(index + 1, "ref"));
+        if let Some(TokenTree::Ident(ident)) = tokens.get(at) {
+            names.push(ident.to_string());
+        }
+    }
+    let text = mac.to_token_stream();
+    Some(ItemPiece {
+        range,
+        edits,
+        provides: names
+            .into_iter()
+            .map(|made| Provided {
+                header: format!("{name}! {{ static {made} }}"),
+                name: made,
+                kind: Kind::Static,
+                docs: String::new(),
+            })
+            .collect(),
+        role: Role::Static,
+        words: mentions::mentions(text.clone()),
+        shape: Some(text.to_string()),
+    })
+}
+
+fn role(item: &Item) -> Role {
+    match item {
+        Item::Static(_) => Role::Static,
+        Item::Trait(item) => Role::Trait {
+            methods: item
+                .items
+                .iter()
+                .filter_map(|member| match member {
+                    syn::TraitItem::Fn(method) => Some(method.sig.ident.to_string()),
+                    syn::TraitItem::Const(constant) => Some(constant.ident.to_string()),
+                    _ => None,
+                })
+                .collect(),
+        },
+        Item::Impl(item) => Role::Impl(impl_role(item)),
+        Item::Fn(item) if is_plain(item) => Role::Movable,
+        Item::Const(_) | Item::Macro(_) | Item::Type(_) => Role::Movable,
+        Item::Fn(item) if !has_items(&item.block.to_token_stream()) => Role::Movable,
+        _ => Role::Identity,
+    }
+}
+
+/// Changing the body of a plain function changes no type: not `const` (array lengths), not `async`
+/// and no `impl Trait` result (hidden types), and no items inside (their paths go on).
+fn is_plain(item: &ItemFn) -> bool {
+    item.sig.constness.is_none() && is_plain_signature(&item.sig) && {
+        !has_items(&item.block.to_token_stream())
+    }
+}
+
+fn is_plain_signature(signature: &syn::Signature) -> bool {
+    let hidden = match &signature.output {
+        ReturnType::Type(_, result) => {
+            mentions::mentions(result.to_token_stream()).contains("impl")
+        }
+        ReturnType::Default => false,
+    };
+    signature.asyncness.is_none() && !hidden
+}
+
+fn is_plain_member(member: &ImplItem) -> bool {
+    match member {
+        ImplItem::Fn(method) => {
+            method.sig.constness.is_none()
+                && is_plain_signature(&method.sig)
+                && !has_items(&method.block.to_token_stream())
+        }
+        _ => false,
+    }
+}
+
+fn has_items(tokens: &TokenStream) -> bool {
+    let words = mentions::mentions(tokens.clone());
+    ["struct", "enum", "union", "trait", "impl", "static", "const", "mod", "thread_local"]
+        .iter()
+        .any(|word| words.contains(*word))
+}
+
+fn impl_role(item: &ItemImpl) -> ImplRole {
+    let mut subjects: Vec<String> = head(&item.self_ty).into_iter().collect();
+    let mut of_trait = None;
+    if let Some((path, _)) = &item.trait_ {
+        of_trait = path.segments.first().map(|segment| segment.ident.to_string());
+        for segment in &path.segments {
+            if let syn::PathArguments::AngleBracketed(arguments) = &segment.arguments {
+                subjects.extend(arguments.args.iter().filter_map(|argument| match argument {
+                    syn::GenericArgument::Type(argument) => head(argument),
+                    _ => None,
+                }));
+            }
+        }
+    }
+    let mut bare = item.clone();
+    bare.items.clear();
+    bare.attrs.clear();
+    let members = item.items.iter().filter_map(|member| {
+        let name = match member {
+            ImplItem::Fn(method) => method.sig.ident.to_string(),
+            ImplItem::Const(constant) => constant.ident.to_string(),
+            ImplItem::Type(alias) => alias.ident.to_string(),
+            _ => return None,
+        };
+        Some((name, member.span().byte_range()))
+    });
+    ImplRole {
+        header: bare.to_token_stream().to_string(),
+        of_trait,
+        subjects,
+        members: members.collect(),
+        extension: if item.trait_.is_some() { None } else { extension(item) },
+    }
+}
+
+/// `impl A { pub fn f(&self) {} }` as `trait X { fn f(&self); } impl X for A { fn f(&self) {} }`.
+fn extension(item: &ItemImpl) -> Option<Extension> {
+    let mut members = String::new();
+    let (for_all, arguments, bounds) = item.generics.split_for_impl();
+    let at = item.self_ty.span().byte_range().start;
+    let insert = format!("{{}}{} for ", arguments.to_token_stream());
+    let mut edits = vec![Edit { at, remove: 0, insert }];
+    for member in &item.items {
+        let visibility = match member {
+            ImplItem::Fn(method) if method.sig.constness.is_none() => {
+                members.push_str(&format!("{};\n", declared(&method.sig).to_token_stream()));
+                &method.vis
+            }
+            ImplItem::Const(constant) => {
+                let (name, of) = (&constant.ident, constant.ty.to_token_stream());
+                members.push_str(&format!("const {name}: {of};\n"));
+                &constant.vis
+            }
+            _ => return None,
+        };
+        if !matches!(visibility, syn::Visibility::Inherited) {
+            let range = visibility.span().byte_range();
+            edits.push(Edit { at: range.start, remove: range.len(), insert: String::new() });
+        }
+    }
+    let generics = for_all.to_token_stream();
+    let declaration = format!(
+        "#[allow(async_fn_in_trait)]\npub trait {{}}{generics} {} {{\n{members}}}\n",
+        bounds.to_token_stream()
+    );
+    Some(Extension { declaration, edits })
+}
+
+/// A signature as a trait may declare it: names instead of patterns.
+fn declared(signature: &syn::Signature) -> syn::Signature {
+    let mut declared = signature.clone();
+    for (number, input) in declared.inputs.iter_mut().enumerate() {
+        match input {
+            syn::FnArg::Receiver(receiver) => receiver.mutability = None,
+            syn::FnArg::Typed(typed) => {
+                let name = quote::format_ident!("__prust_{number}");
+                *typed.pat = syn::Pat::Ident(syn::PatIdent {
+                    attrs: Vec::new(),
+                    by_ref: None,
+                    mutability: None,
+                    ident: name,
+                    subpat: None,
+                });
+            }
+        }
+    }
+    declared
+}
+
+/// The first segment of the path that a type is, behind references and the wrappers that the
+/// orphan rule looks through.
+fn head(of: &Type) -> Option<String> {
+    match of {
+        Type::Reference(reference) => head(&reference.elem),
+        Type::Paren(inner) => head(&inner.elem),
+        Type::Group(inner) => head(&inner.elem),
+        Type::TraitObject(object) => object.bounds.iter().find_map(|bound| match bound {
+            syn::TypeParamBound::Trait(bound) => first_segment(&bound.path),
+            _ => None,
+        }),
+        Type::Path(path) => {
+            let last = path.path.segments.last()?;
+            if let syn::PathArguments::AngleBracketed(arguments) = &last.arguments
+                && ["Box", "Pin"].iter().any(|wrapper| last.ident == wrapper)
+                && let Some(syn::GenericArgument::Type(inner)) = arguments.args.first()
+            {
+                return head(inner);
+            }
+            first_segment(&path.path)
+        }
+        _ => None,
+    }
+}
+
+fn first_segment(path: &syn::Path) -> Option<String> {
+    let roots = ["crate", "self"];
+    let mut segments = path.segments.iter().map(|segment| segment.ident.to_string());
+    segments.find(|segment| !roots.contains(&segment.as_str()))
+}
+
+fn provided(item: &Item) -> Option<(String, Kind)> {
+    Some(match item {
+        Item::Const(item) if item.ident == "_" => return None,
+        Item::Const(item) => (item.ident.to_string(), Kind::Constant),
+        Item::Enum(item) => (item.ident.to_string(), Kind::Type),
+        Item::Fn(item) => (item.sig.ident.to_string(), Kind::Function),
+        Item::Macro(item) => (item.ident.as_ref()?.to_string(), Kind::Macro),
+        Item::Mod(item) => (item.ident.to_string(), Kind::Module),
+        Item::Static(item) => (item.ident.to_string(), Kind::Static),
+        Item::Struct(item) => (item.ident.to_string(), Kind::Type),
+        Item::Trait(item) => (item.ident.to_string(), Kind::Trait),
+        Item::TraitAlias(item) => (item.ident.to_string(), Kind::Trait),
+        Item::Type(item) => (item.ident.to_string(), Kind::Type),
+        Item::Union(item) => (item.ident.to_string(), Kind::Type),
+        _ => return None,
+    })
+}
+
+/// The item up to its body, on one line.
+fn header(item: &Item) -> String {
+    let tokens = match item {
+        Item::Fn(item) => item.sig.to_token_stream(),
+        item => item.to_token_stream(),
+    };
+    let text = tokens.to_string();
+    let end = if matches!(item, Item::Fn(_)) { text.len() } else { HEADER_CHARACTERS };
+    text.chars().take(end).collect()
+}
+
+/// The text of its doc comments.
+fn docs(item: &Item) -> String {
+    let attributes = match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Union(item) => &item.attrs,
+        _ => return String::new(),
+    };
+    let line = |attribute: &Attribute| match &attribute.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+            Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    };
+    attributes.iter().filter_map(line).collect::<Vec<_>>().join("\n")
+}

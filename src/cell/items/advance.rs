@@ -1,0 +1,298 @@
+//! One step of a session: a cell's items join, and everything that they touch is put in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::group::{self, Placing};
+use super::replace::{replaced, unchanged};
+use super::{Item, ItemId, Items, Sheet, name, reach};
+use crate::cell::item::{ItemPiece, Role};
+
+/// A cell that defines items.
+#[derive(Clone, Debug)]
+pub struct NewCell {
+    pub sheet: Sheet,
+    pub items: Vec<ItemPiece>,
+}
+
+/// What is known of earlier items that do not compile with a new cell's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// It goes on with the definitions that it knew.
+    Pinned,
+    /// That does not help: it is left out until it compiles again.
+    Withheld,
+}
+
+/// The items after a cell.
+#[derive(Clone, Debug)]
+pub struct Advance {
+    pub items: Items,
+    /// Units that may have other content than before, in the order to build them.
+    pub touched: Vec<String>,
+    /// Where the new cell's items begin.
+    pub sheet: u64,
+    /// Statics that start again because they are built anew.
+    pub reset: Vec<String>,
+}
+
+/// Takes a cell's items in. `held` are the types that variables have, as unit and name; `broken`
+/// says which earlier items do not compile with the new ones. The same arguments give the same
+/// items, on whichever machine.
+pub fn advance(
+    old: &Items,
+    cell: &NewCell,
+    held: &BTreeSet<(String, String)>,
+    broken: &BTreeMap<ItemId, Broken>,
+) -> Advance {
+    let mut forced = BTreeSet::new();
+    // Every round forces at least one more item to be renewed.
+    for _ in 0..=old.all.len() {
+        match attempt(old, cell, held, broken, &forced) {
+            Ok(advance) => return advance,
+            Err(more) => forced.extend(more),
+        }
+    }
+    unreachable!("each item is forced at most once")
+}
+
+/// Items that must be renewed for the rest to find a place.
+type Forced = BTreeSet<ItemId>;
+
+fn attempt(
+    old: &Items,
+    cell: &NewCell,
+    held: &BTreeSet<(String, String)>,
+    broken: &BTreeMap<ItemId, Broken>,
+    forced: &Forced,
+) -> Result<Advance, Forced> {
+    let mut items = old.clone();
+    release_pins(&mut items, cell);
+    let (sheet, new) = join(&mut items, cell);
+    let replaced = replaced(&items, sheet, &new);
+    for (id, dropped) in &replaced.dropped {
+        items.all.get_mut(id).expect("it was found there").dropped.clone_from(dropped);
+    }
+    for id in &replaced.gone {
+        items.all.get_mut(id).expect("it was found there").retired = true;
+    }
+    find_refs(&mut items, &new);
+    for (id, what) in broken {
+        let item = items.all.get_mut(id).expect("only earlier items are broken");
+        item.withheld = *what == Broken::Withheld;
+    }
+    let mut renewed = renewals(&items, &replaced, &new, forced);
+    pin(&mut items, old, broken, &replaced.gone, &renewed);
+    if !broken.is_empty() {
+        renewed = renewals(&items, &replaced, &new, forced);
+    }
+    let kept = unchanged(&items, &replaced, &new);
+    for (new, old) in replaced.same.iter().filter(|(new, _)| kept.contains(new)) {
+        let unit = items.all[old].unit.clone();
+        items.all.get_mut(new).expect("it joined").unit = unit;
+    }
+    let again = renew(&mut items, old, &renewed);
+    retire(&mut items, old, &replaced.gone, &renewed);
+    reach::forget_unneeded(&mut items, held);
+    group::place(&mut items, &Placing { old, new: &new, again: &again })?;
+    name::name_new_units(&mut items)?;
+    Ok(finish(old, items, sheet))
+}
+
+/// A name that is defined anew is tried again by those who kept an older definition.
+fn release_pins(items: &mut Items, cell: &NewCell) {
+    let new: BTreeSet<&str> = cell
+        .items
+        .iter()
+        .flat_map(|piece| piece.provides.iter().map(|provided| provided.name.as_str()))
+        .collect();
+    for item in items.all.values_mut().filter(|item| !item.retired) {
+        item.pins.retain(|name, _| !new.contains(name.as_str()));
+        if item.refs.iter().any(|name| new.contains(name.as_str())) {
+            item.withheld = false;
+        }
+    }
+}
+
+fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
+    let sheet = items.fresh();
+    items.sheets.insert(sheet, cell.sheet.clone());
+    let mut new = Vec::new();
+    for piece in &cell.items {
+        let id = items.fresh();
+        let item = Item {
+            sheet,
+            piece: piece.clone(),
+            dropped: BTreeSet::new(),
+            refs: BTreeSet::new(),
+            pins: BTreeMap::new(),
+            retired: false,
+            withheld: false,
+            extension: None,
+            unit: String::new(),
+        };
+        items.all.insert(id, item);
+        new.push(id);
+    }
+    (sheet, new)
+}
+
+/// What the new items may use: names in force now, through the imports they use, too.
+fn find_refs(items: &mut Items, new: &[ItemId]) {
+    for id in new {
+        let item = &items.all[id];
+        let sheet = &items.sheets[&item.sheet];
+        let mut words = item.piece.words.clone();
+        let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
+        // An import's path may begin at the name of another import.
+        for _ in 0..2 {
+            let roots: Vec<String> = sheet
+                .imports
+                .iter()
+                .chain(own.clone())
+                .filter(|import| import.is_implicit() || words.contains(&import.key))
+                .map(|import| import.root.clone())
+                .collect();
+            words.extend(roots);
+        }
+        let mut refs = items.refs(&words);
+        item.names().for_each(|name| {
+            refs.remove(name);
+        });
+        items.all.get_mut(id).expect("it was read above").refs = refs;
+    }
+}
+
+/// Earlier items that are another thing now although their text is the same.
+fn renewals(
+    items: &Items,
+    replaced: &super::replace::Replaced,
+    new: &[ItemId],
+    forced: &Forced,
+) -> BTreeSet<ItemId> {
+    let kept = unchanged(items, replaced, new);
+    let changed = |id: &ItemId, item: &Item| {
+        item.is_current()
+            && !new.contains(id)
+            && (forced.contains(id) || (item.piece.has_identity() && !kept.contains(id)))
+    };
+    items.all.iter().filter(|(id, item)| changed(id, item)).map(|(id, _)| *id).collect()
+}
+
+/// Broken items go on with what they knew, wherever that is not in force any more.
+fn pin(
+    items: &mut Items,
+    old: &Items,
+    broken: &BTreeMap<ItemId, Broken>,
+    gone: &BTreeSet<ItemId>,
+    renewed: &BTreeSet<ItemId>,
+) {
+    for id in broken.keys() {
+        let pins = pins(old, &old.all[id], gone, renewed);
+        items.all.get_mut(id).expect("it is an earlier item").pins.extend(pins);
+    }
+}
+
+fn pins(
+    old: &Items,
+    item: &Item,
+    gone: &BTreeSet<ItemId>,
+    renewed: &BTreeSet<ItemId>,
+) -> Vec<(String, Vec<ItemId>)> {
+    let meant = item.refs.iter().map(|name| (name.clone(), old.resolve(item, name)));
+    meant
+        .filter(|(_, ids)| ids.iter().any(|id| gone.contains(id) || renewed.contains(id)))
+        .collect()
+}
+
+/// Gives each renewed item a successor, and one to each impl that a renewed or replaced type had;
+/// gives the successors.
+fn renew(items: &mut Items, old: &Items, renewed: &BTreeSet<ItemId>) -> Vec<ItemId> {
+    let no_more: BTreeSet<ItemId> = old
+        .all
+        .keys()
+        .filter(|id| renewed.contains(id) || items.all[id].retired && !old.all[id].retired)
+        .copied()
+        .collect();
+    let impls: Vec<ItemId> = old
+        .all
+        .iter()
+        .filter(|(id, item)| {
+            items.all[id].is_current() && subjects(old, item).iter().any(|id| no_more.contains(id))
+        })
+        .map(|(id, _)| *id)
+        .collect();
+    let mut successors = Vec::new();
+    for id in renewed.iter().copied().chain(impls) {
+        let mut successor = items.all[&id].clone();
+        successor.unit = String::new();
+        items.all.get_mut(&id).expect("it is there").retired = true;
+        let id = items.fresh();
+        items.all.insert(id, successor);
+        successors.push(id);
+    }
+    successors
+}
+
+/// What an impl is for, among the session's items: its types, and its trait.
+pub(super) fn subjects(items: &Items, item: &Item) -> Vec<ItemId> {
+    let Role::Impl(role) = &item.piece.role else { return Vec::new() };
+    let names = role.subjects.iter().chain(&role.of_trait);
+    names.flat_map(|name| items.resolve(item, &items.root(item, name))).collect()
+}
+
+/// Old definitions go on meaning by each name what they meant.
+fn retire(items: &mut Items, old: &Items, gone: &BTreeSet<ItemId>, renewed: &BTreeSet<ItemId>) {
+    let retired: Vec<ItemId> = old.all.keys().filter(|id| items.all[id].retired).copied().collect();
+    let all: BTreeSet<ItemId> = retired.iter().chain(gone).chain(renewed).copied().collect();
+    for id in retired {
+        let pins = pins(old, &old.all[&id], &all, renewed);
+        let item = items.all.get_mut(&id).expect("it is there");
+        item.pins.extend(pins);
+        // Its crate may hold what has its name now.
+        if item.piece.role == Role::Movable && !old.all[&id].retired {
+            item.unit = group::alone(id);
+        }
+    }
+    // A pin that says what is in force anyway is none.
+    let current: BTreeSet<ItemId> =
+        items.all.iter().filter(|(_, item)| item.is_current()).map(|(id, _)| *id).collect();
+    for item in items.all.values_mut().filter(|item| !item.retired) {
+        item.pins.retain(|_, ids| !ids.iter().all(|id| current.contains(id)));
+    }
+}
+
+fn finish(old: &Items, mut items: Items, sheet: u64) -> Advance {
+    items.units = group::in_order(&items);
+    let mut touched: Vec<String> = Vec::new();
+    for unit in &items.units {
+        let before = old.unit(&unit.name);
+        let same = before.is_some_and(|before| {
+            before.items == unit.items
+                && before.needs == unit.needs
+                && unit.items.iter().all(|id| old.all.get(id) == items.all.get(id))
+        });
+        if !same || unit.needs.iter().any(|need| touched.contains(need)) {
+            touched.push(unit.name.clone());
+        }
+    }
+    for unit in &mut items.units {
+        if let Some(before) = old.unit(&unit.name) {
+            unit.file.clone_from(&before.file);
+            unit.parts.clone_from(&before.parts);
+            unit.generated.clone_from(&before.generated);
+        }
+    }
+    let reset = reset(old, &items, &touched);
+    Advance { items, touched, sheet, reset }
+}
+
+/// Statics of earlier cells in units that may be built anew.
+fn reset(old: &Items, items: &Items, touched: &[String]) -> Vec<String> {
+    let statics = items.all.iter().filter(|(id, item)| {
+        item.piece.role == Role::Static
+            && !item.retired
+            && touched.contains(&item.unit)
+            && old.all.contains_key(id)
+    });
+    statics.flat_map(|(_, item)| item.names().map(str::to_owned)).collect()
+}

@@ -1,0 +1,340 @@
+//! Which crate each item stands in. Crates must not need each other in a circle, and types and
+//! statics stay where they are: so what moves is what may stand anywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::advance::subjects;
+use super::{Item, ItemId, Items, Unit};
+use crate::cell::item::Role;
+
+/// Names of crates that are yet to be named begin so.
+const PROVISIONAL: &str = "+";
+const MAIN: &str = "+main";
+/// What the statics of a cell need.
+const BEFORE: &str = "+before";
+const STATIC: &str = "+static";
+const FREE: &str = "+free";
+/// Earlier items that are another thing now.
+pub(super) const RENEWED: &str = "+renewed";
+
+/// What is to be placed.
+pub(super) struct Placing<'a> {
+    pub(super) old: &'a Items,
+    /// The new cell's items.
+    pub(super) new: &'a [ItemId],
+    /// Successors of earlier items, renewed or attached to another type.
+    pub(super) again: &'a [ItemId],
+}
+
+/// A crate for one item.
+pub(super) fn alone(id: ItemId) -> String {
+    format!("{FREE}:{id}")
+}
+
+pub(super) fn is_provisional(unit: &str) -> bool {
+    unit.starts_with(PROVISIONAL)
+}
+
+/// Gives every item a crate.
+///
+/// # Errors
+/// Items that must be renewed first: they would have to change crates.
+pub(super) fn place(items: &mut Items, placing: &Placing<'_>) -> Result<(), BTreeSet<ItemId>> {
+    let unplaced = |items: &Items, ids: &[ItemId]| -> Vec<ItemId> {
+        ids.iter()
+            .copied()
+            .filter(|id| items.all.get(id).is_some_and(|item| item.unit.is_empty()))
+            .collect()
+    };
+    let new = unplaced(items, placing.new);
+    let is_impl = |items: &Items, id: &ItemId| matches!(items.all[id].piece.role, Role::Impl(_));
+    let impls: Vec<ItemId> = new
+        .iter()
+        .copied()
+        .chain(unplaced(items, placing.again))
+        .filter(|id| is_impl(items, id))
+        .collect();
+    place_new(items, &new);
+    for id in unplaced(items, placing.again) {
+        let unit = format!("{RENEWED}:{}", home(items, placing.old, id));
+        items.all.get_mut(&id).expect("it is there").unit = unit;
+    }
+    // An impl of an unplaced item depends on the crate that it will stand in alone.
+    impls.iter().for_each(|id| items.all.get_mut(id).expect("it is there").unit.clear());
+    for id in impls {
+        let unit = host(items, id);
+        items.all.get_mut(&id).expect("it is there").unit = unit;
+    }
+    open_cycles(items, placing)
+}
+
+/// The crate that the item of the same text stood in before.
+fn home(items: &Items, old: &Items, id: ItemId) -> String {
+    let item = &items.all[&id];
+    let same = old
+        .all
+        .values()
+        .find(|old| old.sheet == item.sheet && old.piece.range == item.piece.range && !old.retired);
+    same.map(|old| old.unit.clone()).unwrap_or_default()
+}
+
+/// A cell's items make one crate; with statics, three: what these need, they, and the rest, so that
+/// code can be built anew without them.
+fn place_new(items: &mut Items, new: &[ItemId]) {
+    let of_cell: BTreeSet<ItemId> = new.iter().copied().collect();
+    let statics: Vec<ItemId> =
+        new.iter().copied().filter(|id| items.all[id].piece.role == Role::Static).collect();
+    let mut before: BTreeSet<ItemId> = BTreeSet::new();
+    let mut open = statics.clone();
+    while let Some(id) = open.pop() {
+        let targets = items.edges(&items.all[&id]);
+        let impls =
+            of_cell.iter().copied().filter(|each| subjects(items, &items.all[each]).contains(&id));
+        for target in targets.into_iter().chain(impls.collect::<Vec<_>>()) {
+            if of_cell.contains(&target) && before.insert(target) {
+                open.push(target);
+            }
+        }
+    }
+    let circular = statics.iter().any(|id| before.contains(id));
+    for id in new {
+        let unit = match () {
+            () if circular => MAIN,
+            () if statics.contains(id) => STATIC,
+            () if before.contains(id) => BEFORE,
+            () => MAIN,
+        };
+        items.all.get_mut(id).expect("it joined").unit = unit.to_owned();
+    }
+}
+
+/// The crate that an impl can stand in: of the crates of its type, its trait and its trait's
+/// arguments the one that comes last, so that it may name the others. An inherent impl has no
+/// choice.
+fn host(items: &Items, id: ItemId) -> String {
+    let item = &items.all[&id];
+    let Role::Impl(role) = &item.piece.role else { return MAIN.to_owned() };
+    if item.extension.is_some() {
+        return MAIN.to_owned();
+    }
+    let mut candidates: Vec<String> = if role.of_trait.is_some() {
+        subjects(items, item).iter().map(|id| items.all[id].unit.clone()).collect()
+    } else {
+        let subject = role.subjects.iter().take(1).map(|name| items.root(item, name));
+        subject
+            .flat_map(|name| items.resolve(item, &name))
+            .map(|id| items.all[&id].unit.clone())
+            .collect()
+    };
+    candidates.retain(|unit| !unit.is_empty());
+    candidates.dedup();
+    if candidates.len() > 1 {
+        let order = in_order(items);
+        let position =
+            |unit: &String| order.iter().position(|each| each.name == *unit).unwrap_or_default();
+        candidates.sort_by_key(position);
+    }
+    candidates.pop().unwrap_or_else(|| MAIN.to_owned())
+}
+
+/// Moves items until no crates need each other in a circle.
+fn open_cycles(items: &mut Items, placing: &Placing<'_>) -> Result<(), BTreeSet<ItemId>> {
+    // Gentler means first: each pass opens what it can.
+    merge_movable(items);
+    if circles(items).is_empty() {
+        return Ok(());
+    }
+    let homes = free_movable(items);
+    merge_movable(items);
+    if !circles(items).is_empty() {
+        extend(items, placing.new);
+        merge_movable(items);
+    }
+    for circle in circles(items) {
+        merge_by_force(items, placing.old, &circle)?;
+    }
+    bring_home(items, &homes);
+    Ok(())
+}
+
+/// Where a circle has at most one crate whose items must stay, all else moves there.
+fn merge_movable(items: &mut Items) {
+    for circle in circles(items) {
+        let mut staying = circle.iter().filter(|unit| stays(items, unit));
+        let first = staying.next();
+        if staying.next().is_some() {
+            continue;
+        }
+        let target = first.or(circle.first()).expect("a circle has members").clone();
+        rename(items, &circle, &target);
+    }
+}
+
+fn stays(items: &Items, unit: &str) -> bool {
+    let mut members = items.all.values().filter(|item| item.unit == unit);
+    members.any(|item| item.has_identity() || matches!(item.piece.role, Role::Impl(_)))
+}
+
+fn rename(items: &mut Items, from: &[String], to: &str) {
+    for item in items.all.values_mut().filter(|item| from.contains(&item.unit)) {
+        to.clone_into(&mut item.unit);
+    }
+}
+
+/// Lets what may stand anywhere stand alone; gives where it stood.
+fn free_movable(items: &mut Items) -> Vec<(String, String)> {
+    let circles: BTreeSet<String> = circles(items).into_iter().flatten().collect();
+    let mut homes = Vec::new();
+    for (id, item) in &mut items.all {
+        if circles.contains(&item.unit) && item.piece.role == Role::Movable {
+            let free = alone(*id);
+            homes.push((free.clone(), std::mem::replace(&mut item.unit, free)));
+        }
+    }
+    homes
+}
+
+/// The other way round, as far as no circle comes of it.
+fn bring_home(items: &mut Items, homes: &[(String, String)]) {
+    for (free, home) in homes {
+        let tried = items.clone();
+        rename(items, std::slice::from_ref(free), home);
+        if !circles(items).is_empty() {
+            *items = tried;
+        }
+    }
+}
+
+/// New inherent impls in a circle become traits of the new cell's crate.
+fn extend(items: &mut Items, new: &[ItemId]) {
+    let circles: BTreeSet<String> = circles(items).into_iter().flatten().collect();
+    for id in new {
+        let Some(item) = items.all.get_mut(id).filter(|item| circles.contains(&item.unit)) else {
+            continue;
+        };
+        if let Role::Impl(role) = &item.piece.role
+            && role.extension.is_some()
+            && !is_provisional(&item.unit)
+        {
+            item.extension = Some(format!("__PrustExtension{id}"));
+            MAIN.clone_into(&mut item.unit);
+        }
+    }
+}
+
+/// The oldest crate takes the others' items, which are other types from then on.
+fn merge_by_force(
+    items: &mut Items,
+    old: &Items,
+    circle: &[String],
+) -> Result<(), BTreeSet<ItemId>> {
+    let age = |unit: &String| {
+        let known = old.units.iter().position(|each| each.name == *unit);
+        known.unwrap_or(usize::MAX)
+    };
+    let target = circle.iter().min_by_key(|unit| age(unit)).expect("it has members").clone();
+    let moving: BTreeSet<ItemId> = items
+        .all
+        .iter()
+        .filter(|(id, item)| {
+            circle.contains(&item.unit)
+                && item.unit != target
+                && item.has_identity()
+                && item.is_current()
+                && old.all.contains_key(id)
+        })
+        .map(|(id, _)| *id)
+        .collect();
+    if !moving.is_empty() {
+        return Err(moving);
+    }
+    rename(items, circle, &target);
+    Ok(())
+}
+
+/// Which crates each needs directly.
+fn needs(items: &Items) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut needs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for item in items.all.values().filter(|item| !item.withheld && !item.unit.is_empty()) {
+        let own = needs.entry(&item.unit).or_default();
+        own.extend(items.edges(item).iter().filter_map(|id| {
+            let target = items.all.get(id)?;
+            let other = target.unit != item.unit && !target.unit.is_empty() && !target.withheld;
+            other.then_some(target.unit.as_str())
+        }));
+    }
+    needs
+}
+
+/// Everything reachable from `unit`.
+fn reach<'a>(needs: &BTreeMap<&'a str, BTreeSet<&'a str>>, unit: &str) -> BTreeSet<&'a str> {
+    let mut found: BTreeSet<&str> = BTreeSet::new();
+    let mut open: Vec<&str> = needs.get(unit).into_iter().flatten().copied().collect();
+    while let Some(next) = open.pop() {
+        if found.insert(next) {
+            open.extend(needs.get(next).into_iter().flatten());
+        }
+    }
+    found
+}
+
+/// Sets of crates that need each other.
+fn circles(items: &Items) -> Vec<Vec<String>> {
+    let needs = needs(items);
+    let reached: BTreeMap<&str, BTreeSet<&str>> =
+        needs.keys().map(|unit| (*unit, reach(&needs, unit))).collect();
+    let mut circles: Vec<Vec<String>> = Vec::new();
+    for (unit, reachable) in &reached {
+        if !reachable.contains(unit) || circles.iter().flatten().any(|known| known == unit) {
+            continue;
+        }
+        let members = reachable.iter().filter(|other| reached[*other].contains(unit));
+        circles.push(members.map(|unit| (*unit).to_owned()).collect());
+    }
+    circles
+}
+
+/// The crates as they are now, each after those it needs, the oldest items first; in a circle, in
+/// any order.
+pub(super) fn in_order(items: &Items) -> Vec<Unit> {
+    let needs = needs(items);
+    let mut members: BTreeMap<&str, Vec<ItemId>> = BTreeMap::new();
+    for (id, item) in items.all.iter().filter(|(_, item)| !item.withheld) {
+        if !item.unit.is_empty() {
+            members.entry(&item.unit).or_default().push(*id);
+        }
+    }
+    let oldest = |unit: &&str| members[*unit].first().copied().unwrap_or_default();
+    let mut left: Vec<&str> = members.keys().copied().collect();
+    left.sort_by_key(oldest);
+    let mut units: Vec<Unit> = Vec::new();
+    while !left.is_empty() {
+        let free = left.iter().position(|unit| {
+            let own = needs.get(unit).into_iter().flatten();
+            own.clone().all(|need| !left.contains(need))
+        });
+        let unit = left.remove(free.unwrap_or_default());
+        units.push(made(items, unit, &members[unit], &reach(&needs, unit)));
+    }
+    units
+}
+
+fn made(items: &Items, name: &str, members: &[ItemId], needs: &BTreeSet<&str>) -> Unit {
+    let mut ids = members.to_vec();
+    ids.sort_by_key(|id| (items.all[id].sheet, items.all[id].piece.range.start));
+    let current = |id: &&ItemId| items.all[*id].is_current();
+    let provides =
+        ids.iter().filter(current).flat_map(|id| items.all[id].piece.provides.clone()).collect();
+    let last: Option<&Item> = ids.last().map(|id| &items.all[id]);
+    let cell = last.map(|item| items.sheets[&item.sheet].label.clone()).unwrap_or_default();
+    Unit {
+        name: name.to_owned(),
+        file: String::new(),
+        needs: needs.iter().filter(|need| **need != name).map(|need| (*need).to_owned()).collect(),
+        items: ids,
+        provides,
+        cell,
+        parts: Vec::new(),
+        generated: String::new(),
+    }
+}

@@ -1,0 +1,241 @@
+//! The items of a session: which definition of each name is in force, and which crate it stands in.
+//!
+//! A session is one text with holes: cells add items, later cells replace them. Items that have no
+//! values are free to be compiled in any crate; a type, a trait or a static *is* what its crate is
+//! (its `TypeId` is made from the crate's name), so it stays in the crate it was born in for as
+//! long as nothing about it changes, and gets a new one, being another type then, when anything
+//! does. [`advance`] decides that for a new cell: what it replaces ([`replace`]), what stands where
+//! ([`group`]), what each crate is called ([`name`]). Old definitions that a variable or a broken
+//! caller still needs are *retired*: in no cell's scope, but compiled and linked as before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::item::{ItemPiece, Role};
+use super::map::Map;
+use super::namespace::{Import, Provided};
+
+pub mod advance;
+mod group;
+mod name;
+mod reach;
+mod replace;
+
+pub use advance::{Advance, Broken, NewCell, advance};
+
+pub type ItemId = u64;
+pub type SheetId = u64;
+
+/// The text of a cell that defined items, with what was in scope there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sheet {
+    /// What makes another run of a cell the same cell: the frontend's cell id; empty when there is
+    /// none.
+    pub key: String,
+    pub label: String,
+    pub text: String,
+    /// Imports of earlier cells that its items may use.
+    pub imports: Vec<Import>,
+    /// Its own `use` declarations.
+    pub uses: Vec<(Range<usize>, Vec<Import>)>,
+    /// Crate-level attributes in force.
+    pub attributes: Vec<String>,
+    pub salt: String,
+}
+
+/// One item, as the user wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    pub sheet: SheetId,
+    pub piece: ItemPiece,
+    /// Members of an inherent impl that a later impl defines anew.
+    pub dropped: BTreeSet<String>,
+    /// Names of the session's that it may use; those that existed when it was written.
+    pub refs: BTreeSet<String>,
+    /// What some of these names mean to it alone.
+    pub pins: BTreeMap<String, Vec<ItemId>>,
+    pub retired: bool,
+    /// Does not compile since something it uses was changed: in no crate until it does.
+    pub withheld: bool,
+    /// An inherent impl that cannot stand in its type's crate is written as a trait of this name,
+    /// which is in scope wherever its methods are used.
+    pub extension: Option<String>,
+    /// The crate it stands in.
+    pub unit: String,
+}
+
+/// A crate of items, compiled as a library that later cells link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Crate name, `unit_<hash>`: what its types are known by.
+    pub name: String,
+    /// Name of the library without `lib` and `.so`: another one whenever its content is.
+    pub file: String,
+    /// Crates whose libraries this one links, directly or not.
+    pub needs: Vec<String>,
+    pub items: Vec<ItemId>,
+    /// What its items are called in cells now.
+    pub provides: Vec<Provided>,
+    /// The label of the cell that the last of its items comes from.
+    pub cell: String,
+    /// The user's texts and where they went, for places in panics and diagnostics.
+    pub parts: Vec<Part>,
+    pub generated: String,
+}
+
+/// One cell's share of a generated source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub sheet: SheetId,
+    pub label: String,
+    pub text: String,
+    pub map: Map,
+}
+
+/// All items of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Items {
+    pub sheets: BTreeMap<SheetId, Sheet>,
+    pub all: BTreeMap<ItemId, Item>,
+    /// A unit stands after those it needs.
+    pub units: Vec<Unit>,
+    /// What stands, or has stood, under a path of a crate: never two different things.
+    shapes: BTreeMap<String, String>,
+    next: u64,
+}
+
+impl Item {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let own = self.piece.provides.iter().map(|provided| provided.name.as_str());
+        own.chain(self.extension.as_deref())
+    }
+
+    /// The names that bring methods into scope.
+    fn methods(&self) -> BTreeSet<&str> {
+        match &self.piece.role {
+            Role::Trait { methods } => methods.iter().map(String::as_str).collect(),
+            Role::Impl(role) if self.extension.is_some() => {
+                role.members.iter().map(|(name, _)| name.as_str()).collect()
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Whether its crate is part of what it is.
+    fn has_identity(&self) -> bool {
+        self.piece.has_identity()
+    }
+
+    fn provides(&self, name: &str) -> bool {
+        self.names().any(|provided| provided == name)
+    }
+
+    /// Whether later cells see it.
+    pub fn is_current(&self) -> bool {
+        !self.retired && !self.withheld
+    }
+
+    /// How messages call it: its name, or an impl's header.
+    pub fn title(&self) -> String {
+        match (self.piece.provides.first(), &self.piece.role) {
+            (Some(provided), _) => provided.name.clone(),
+            (None, Role::Impl(role)) => role.header.clone(),
+            (None, _) => "an item".to_owned(),
+        }
+    }
+}
+
+impl Items {
+    fn fresh(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// The items that cells mean by `name`: one for each of Rust's name spaces it is in.
+    pub fn current(&self, name: &str) -> Vec<ItemId> {
+        let found = self.all.iter().filter(|(_, item)| item.is_current() && item.provides(name));
+        found.map(|(id, _)| *id).collect()
+    }
+
+    /// What `name` means to an item.
+    pub fn resolve(&self, item: &Item, name: &str) -> Vec<ItemId> {
+        item.pins.get(name).cloned().unwrap_or_else(|| self.current(name))
+    }
+
+    /// Everything an item may use.
+    fn edges(&self, item: &Item) -> BTreeSet<ItemId> {
+        item.refs.iter().flat_map(|name| self.resolve(item, name)).collect()
+    }
+
+    /// Every name in force.
+    pub fn names(&self) -> BTreeSet<&str> {
+        self.all.values().filter(|item| item.is_current()).flat_map(Item::names).collect()
+    }
+
+    /// Traits in force that have one of these methods.
+    pub fn traits_with(&self, words: &BTreeSet<String>) -> BTreeSet<String> {
+        let has = |item: &&Item| {
+            item.is_current() && item.methods().iter().any(|method| words.contains(*method))
+        };
+        self.all.values().filter(has).flat_map(Item::names).map(str::to_owned).collect()
+    }
+
+    /// What text that mentions `words` may use of the session: named items, what macros among
+    /// them name at their call site, traits whose methods are mentioned.
+    pub fn refs(&self, words: &BTreeSet<String>) -> BTreeSet<String> {
+        let known = self.names();
+        let mut words = words.clone();
+        let mut refs: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let named = words.iter().filter(|word| known.contains(word.as_str())).cloned();
+            let found: BTreeSet<String> = named.chain(self.traits_with(&words)).collect();
+            let new: Vec<String> = found.difference(&refs).cloned().collect();
+            if new.is_empty() {
+                return refs;
+            }
+            for name in new {
+                let macros = self.current(&name).into_iter().filter_map(|id| {
+                    let piece = &self.all[&id].piece;
+                    let is_macro = piece
+                        .provides
+                        .iter()
+                        .any(|provided| provided.kind == super::namespace::Kind::Macro);
+                    is_macro.then_some(&piece.words)
+                });
+                words.extend(macros.flatten().cloned().collect::<Vec<_>>());
+                refs.insert(name);
+            }
+        }
+    }
+
+    /// Where a name's path begins: at the root of the import that gives it, or at itself.
+    fn root(&self, item: &Item, name: &str) -> String {
+        let sheet = &self.sheets[&item.sheet];
+        let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
+        let mut given = imports.filter(|import| import.key == name);
+        given.next().map_or(name, |import| &import.root).to_owned()
+    }
+
+    /// The unit with this crate name.
+    pub fn unit(&self, name: &str) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// These units and what they need, in the order to load them.
+    pub fn with_needs<'a>(&'a self, names: &[String]) -> Vec<&'a Unit> {
+        let mut wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        for unit in names.iter().filter_map(|name| self.unit(name)) {
+            wanted.extend(unit.needs.iter().map(String::as_str));
+        }
+        self.units.iter().filter(|unit| wanted.contains(unit.name.as_str())).collect()
+    }
+
+    /// Whether a type, as a variable's type text names it, is an old definition.
+    pub fn is_retired(&self, unit: &str, name: &str) -> bool {
+        let here = |item: &&Item| item.unit == unit && item.provides(name);
+        let mut found = self.all.values().filter(here).peekable();
+        found.peek().is_some() && found.all(|item| item.retired)
+    }
+}

@@ -1,0 +1,106 @@
+//! What crates are called: by what their types are, so that equal names mean equal types, on every
+//! engine and in every notebook.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::group::{RENEWED, in_order, is_provisional};
+use super::{Item, ItemId, Items};
+use crate::cell::namespace::digest;
+
+/// Names the crates that have none yet, oldest first. An item that would stand under a path that
+/// once was something else is to be renewed.
+pub(super) fn name_new_units(items: &mut Items) -> Result<(), BTreeSet<ItemId>> {
+    let order: Vec<(String, Vec<ItemId>)> =
+        in_order(items).into_iter().map(|unit| (unit.name, unit.items)).collect();
+    for (unit, members) in order {
+        let mut name = unit.clone();
+        if is_provisional(&unit) {
+            // What was renewed must never be taken for what it was.
+            let mut salt = if unit.starts_with(RENEWED) { items.next } else { 0 };
+            name = name_of(items, &members, salt);
+            while clashes(items, &name, &members) || items.all.values().any(|i| i.unit == name) {
+                salt += 1;
+                name = name_of(items, &members, salt);
+            }
+            for id in &members {
+                items.all.get_mut(id).expect("it is a member").unit.clone_from(&name);
+            }
+        } else if clashes(items, &unit, &members) {
+            return Err(members.into_iter().filter(|id| items.all[id].is_current()).collect());
+        }
+        for (path, shape) in shapes(items, &name, &members) {
+            items.shapes.insert(path, shape);
+        }
+    }
+    Ok(())
+}
+
+fn name_of(items: &Items, members: &[ItemId], salt: u64) -> String {
+    let with_identity: Vec<&Item> =
+        members.iter().map(|id| &items.all[id]).filter(|item| item.piece.has_identity()).collect();
+    let parts: Vec<String> = if with_identity.is_empty() {
+        members.iter().map(|id| text(items, &items.all[id]).to_owned()).collect()
+    } else {
+        with_identity.iter().map(|item| shape(items, item)).collect()
+    };
+    let salt = salt.to_string();
+    let parts = parts.iter().map(String::as_str).chain(std::iter::once(salt.as_str()));
+    format!("unit_{}", digest(parts))
+}
+
+fn text<'a>(items: &'a Items, item: &Item) -> &'a str {
+    items.sheets[&item.sheet].text.get(item.piece.range.clone()).unwrap_or_default()
+}
+
+/// A hash of what an item is: its text and what the names in it mean.
+fn shape(items: &Items, item: &Item) -> String {
+    shape_within(items, item, &mut BTreeSet::new())
+}
+
+/// `open` are the items on the way here: a cycle's text is hashed once.
+fn shape_within(items: &Items, item: &Item, open: &mut BTreeSet<ItemId>) -> String {
+    let mut parts: Vec<String> = vec![item.piece.shape.clone().unwrap_or_default()];
+    for name in &item.refs {
+        for id in items.resolve(item, name) {
+            let target = &items.all[&id];
+            if target.piece.shape.is_none() || !open.insert(id) {
+                continue;
+            }
+            // In the crate that is being named, the text says it; elsewhere, the crate's name.
+            parts.push(if target.piece.has_identity() && target.unit != item.unit {
+                format!("{}::{name}", target.unit)
+            } else {
+                shape_within(items, target, open)
+            });
+        }
+    }
+    digest(parts.iter().map(String::as_str))
+}
+
+fn shapes(items: &Items, unit: &str, members: &[ItemId]) -> BTreeMap<String, String> {
+    let mut shapes = BTreeMap::new();
+    for id in members {
+        let item = &items.all[id];
+        if item.piece.has_identity() {
+            for name in item.names() {
+                shapes.insert(format!("{unit}::{name}"), shape(items, item));
+            }
+        }
+    }
+    shapes
+}
+
+/// Whether something else stands, or has stood, under one of the paths; or two things would.
+fn clashes(items: &Items, unit: &str, members: &[ItemId]) -> bool {
+    let known = shapes(items, unit, members);
+    let n_names: usize = members
+        .iter()
+        .map(|id| &items.all[id])
+        .filter(|item| item.piece.has_identity())
+        .map(|item| item.names().count())
+        .sum();
+    known.len() < n_names
+        || known
+            .iter()
+            .any(|(path, shape)| items.shapes.get(path).is_some_and(|before| before != shape))
+}

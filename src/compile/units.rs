@@ -1,0 +1,299 @@
+//! A cell's items to libraries: the crates that they touch are built, each after those it needs,
+//! two or more at a time. Earlier items that the new ones break keep what they knew, and are named.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::task::JoinSet;
+
+use super::cell::{Cell, Compiler, Failed, OPT_LEVEL_UNIT};
+use super::rustc::CrateType;
+use super::verdict::{distinct, unit_books};
+use crate::cell::diagnostic::{self, Diagnostic, Severity};
+use crate::cell::items::{Advance, Broken, Item, ItemId, Items, Unit, advance};
+use crate::cell::namespace::{digest, unit_paths};
+use crate::cell::plan::unit::{self as plan, UnitPlan};
+use crate::cell::rustc_json::{self, Message};
+use crate::cell::{Namespace, Split};
+
+/// How often the items are put in order again because of what rustc says of earlier ones.
+const ROUNDS_MAX: usize = 12;
+
+/// A cell's items, compiled.
+#[derive(Debug)]
+pub(super) struct Units {
+    pub(super) items: Items,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// What rustc said of one unit.
+struct Verdict {
+    unit: String,
+    messages: Vec<Message>,
+    success: bool,
+}
+
+/// An earlier item that does not compile with the new ones, and why.
+type Breaks = BTreeMap<ItemId, (Broken, String)>;
+
+impl Compiler {
+    /// Compiles a cell's items and whatever they touch.
+    pub(super) async fn units(
+        &self,
+        namespace: &Namespace,
+        cell: Cell<'_>,
+        split: &Split,
+    ) -> Result<Units, Failed> {
+        let new = plan::new_cell(namespace, cell.key, cell.label, cell.text, split);
+        let held = namespace.held();
+        let old = &namespace.items;
+        let mut breaks = Breaks::new();
+        for _ in 0..ROUNDS_MAX {
+            let known = breaks.iter().map(|(id, (broken, _))| (*id, *broken)).collect();
+            let mut next = advance(old, &new, &held, &known);
+            let verdicts = self.build_touched(namespace, &mut next).await?;
+            let files = self.unit_files(&next.items);
+            if verdicts.iter().all(|verdict| verdict.success) {
+                let mut warnings = self.warnings(&next, &verdicts, &files);
+                warnings.extend(told(old, &next, &breaks, namespace));
+                return Ok(Units { items: next.items, warnings });
+            }
+            let errors = own_errors(namespace, &next, &verdicts, &files);
+            if !errors.is_empty() {
+                return Err(Failed::Errors(errors));
+            }
+            if !blame(old, &next, &verdicts, &files, &mut breaks) {
+                let failed = verdicts.iter().filter(|verdict| !verdict.success);
+                let books = unit_books(&next.items, &files);
+                let messages = failed.flat_map(|verdict| &verdict.messages);
+                let all = messages.map(|message| diagnostic::translate(message, &books)).collect();
+                return Err(Failed::Errors(distinct(all, namespace)));
+            }
+        }
+        let message = "too many earlier items do not compile with these".to_owned();
+        let error = diagnostic::own(Severity::Error, "items", message, "", None);
+        Err(Failed::Errors(vec![error]))
+    }
+
+    /// Writes the touched units, and builds those that the store has not.
+    async fn build_touched(
+        &self,
+        namespace: &Namespace,
+        next: &mut Advance,
+    ) -> Result<Vec<Verdict>, Failed> {
+        let opt_level = self.opt_level().unwrap_or(OPT_LEVEL_UNIT);
+        let mut plans: BTreeMap<String, UnitPlan> = BTreeMap::new();
+        for name in &next.touched {
+            let unit = next.items.unit(name).expect("touched units are there");
+            let written = plan::unit(&next.items, unit);
+            let file = file_name(namespace, &next.items, unit, &written, opt_level);
+            let (parts, generated) = (written.parts.clone(), written.krate.source.text.clone());
+            plans.insert(name.clone(), written);
+            let unit = next.items.units.iter_mut().find(|unit| unit.name == *name);
+            let unit = unit.expect("touched units are there");
+            (unit.file, unit.parts, unit.generated) = (file, parts, generated);
+            self.remember_unit(unit);
+        }
+        let scope = Namespace { items: next.items.clone(), ..namespace.clone() };
+        let set = self.set(namespace)?;
+        let mut waiting: Vec<String> = next.touched.clone();
+        let mut verdicts: Vec<Verdict> = Vec::new();
+        let mut running = JoinSet::new();
+        let at_once = std::thread::available_parallelism().map_or(2, usize::from);
+        loop {
+            let mut at = 0;
+            while at < waiting.len() && running.len() < at_once {
+                let unit = next.items.unit(&waiting[at]).expect("touched units are there");
+                let is_built = |need: &String| {
+                    let done = verdicts.iter().any(|verdict| verdict.unit == *need);
+                    done || !next.touched.contains(need)
+                };
+                if !unit.needs.iter().all(is_built) {
+                    at += 1;
+                    continue;
+                }
+                let name = waiting.remove(at);
+                let krate = plans[&name].krate.clone();
+                let file = unit.file.clone();
+                let kind = CrateType::Dylib;
+                let call = self.call(&name, &file, kind, &krate, set.as_ref(), &scope, opt_level);
+                let compiler = self.clone();
+                running.spawn(async move {
+                    let built = compiler.build(&file, &call, &krate).await;
+                    (name, built)
+                });
+            }
+            let Some(ended) = running.join_next().await else { break };
+            let (unit, built) = ended.expect("building neither panics nor is cancelled");
+            let (ended, _) = built?;
+            let messages = rustc_json::read(&ended.stderr);
+            let success = ended.success;
+            verdicts.push(Verdict { unit, messages, success });
+            if !success {
+                // What needs it cannot be built; what does not is built next time.
+                waiting.clear();
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// Warnings about the new cell's own text.
+    fn warnings(&self, next: &Advance, verdicts: &[Verdict], files: &[String]) -> Vec<Diagnostic> {
+        let books = unit_books(&next.items, files);
+        let label = &next.items.sheets[&next.sheet].label;
+        let messages = verdicts.iter().flat_map(|verdict| &verdict.messages);
+        let all = messages.map(|message| diagnostic::translate(message, &books));
+        all.filter(|warning| warning.place.as_ref().is_some_and(|(cell, ..)| cell == label))
+            .collect()
+    }
+}
+
+/// Another name whenever anything that goes into the library is another.
+fn file_name(
+    namespace: &Namespace,
+    items: &Items,
+    unit: &Unit,
+    plan: &UnitPlan,
+    opt_level: u8,
+) -> String {
+    let needs = unit.needs.iter().filter_map(|need| items.unit(need));
+    let needs: Vec<&str> = needs.map(|need| need.file.as_str()).collect();
+    let set = namespace.set.as_deref().unwrap_or_default();
+    let opt_level = opt_level.to_string();
+    let parts = [plan.krate.source.text.as_str(), set, opt_level.as_str()];
+    format!("{}-{}", unit.name, digest(parts.into_iter().chain(needs)))
+}
+
+/// Errors that point into the new cell.
+fn own_errors(
+    namespace: &Namespace,
+    next: &Advance,
+    verdicts: &[Verdict],
+    files: &[String],
+) -> Vec<Diagnostic> {
+    let books = unit_books(&next.items, files);
+    let text = &next.items.sheets[&next.sheet].text;
+    let label = &next.items.sheets[&next.sheet].label;
+    let is_own = |message: &&Message| {
+        diagnostic::user_place(message, &books)
+            .is_some_and(|(book, _)| book.label == label && book.text == text)
+    };
+    let failed = verdicts.iter().filter(|verdict| !verdict.success);
+    let messages: Vec<&Message> = failed
+        .flat_map(|verdict| &verdict.messages)
+        .filter(|message| message.level == "error")
+        .collect();
+    if !messages.iter().any(is_own) {
+        return Vec::new();
+    }
+    let all = messages.iter().map(|message| diagnostic::translate(message, &books));
+    distinct(all.collect(), namespace)
+}
+
+/// Finds which earlier items rustc complains of, and what is to be tried with them next. False when
+/// nothing is left to try.
+fn blame(
+    old: &Items,
+    next: &Advance,
+    verdicts: &[Verdict],
+    files: &[String],
+    breaks: &mut Breaks,
+) -> bool {
+    let books = unit_books(&next.items, files);
+    let mut changed = false;
+    for verdict in verdicts.iter().filter(|verdict| !verdict.success) {
+        let unit = next.items.unit(&verdict.unit).expect("a verdict is of a unit");
+        let errors = verdict.messages.iter().filter(|message| message.level == "error");
+        let mut guilty: BTreeMap<ItemId, String> = BTreeMap::new();
+        for message in errors {
+            let Some((book, at)) = diagnostic::user_place(message, &books) else { continue };
+            let places = unit.items.iter().map(|id| (id, &next.items.all[id]));
+            let found = places.filter(|(_, item)| {
+                let text = &next.items.sheets[&item.sheet].text;
+                item.piece.range.contains(&at) && book.text == text
+            });
+            for (_, item) in found {
+                let same = |old: &Item| {
+                    old.sheet == item.sheet && old.piece.range == item.piece.range && !old.retired
+                };
+                let known = old.all.iter().find(|(_, old)| same(old));
+                if let Some((id, _)) = known {
+                    guilty.entry(*id).or_insert_with(|| message.message.clone());
+                }
+            }
+        }
+        for (id, why) in guilty {
+            let next = match breaks.get(&id) {
+                None => Broken::Pinned,
+                Some((Broken::Pinned, _)) => Broken::Withheld,
+                Some((Broken::Withheld, _)) => continue,
+            };
+            changed = true;
+            let why = breaks.get(&id).map_or(why, |(_, first)| first.clone());
+            breaks.insert(id, (next, why));
+        }
+    }
+    changed
+}
+
+/// What an earlier item goes on with.
+fn names(next: &Advance, item: &Item) -> String {
+    let same = |each: &&Item| {
+        each.sheet == item.sheet && each.piece.range == item.piece.range && !each.pins.is_empty()
+    };
+    let pinned = next.items.all.values().find(same);
+    let names: Vec<String> =
+        pinned.iter().flat_map(|item| item.pins.keys()).map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "definitions".to_owned() } else { names.join(", ") }
+}
+
+/// What the user is told of a change: who could not follow it, which values are of an older
+/// definition, which statics start again.
+fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> Vec<Diagnostic> {
+    let warn = |code: &str, message: String, help: &str| {
+        diagnostic::own(Severity::Warning, code, message, help, None)
+    };
+    let mut told = Vec::new();
+    for (id, (broken, why)) in breaks {
+        let item = &old.all[id];
+        let (title, cell) = (item.title(), &old.sheets[&item.sheet].label);
+        told.push(match broken {
+            Broken::Pinned => warn(
+                "kept_old",
+                format!(
+                    "`{title}` ({cell}) does not compile with this: {why}. It goes on with the old \
+                     {}",
+                    names(next, item)
+                ),
+                "change it and run its cell again",
+            ),
+            Broken::Withheld => warn(
+                "left_out",
+                format!("`{title}` ({cell}) does not compile with this any more: {why}"),
+                "it is left out until it does: change it and run its cell again",
+            ),
+        });
+    }
+    for (name, variable) in &namespace.variables {
+        let paths = unit_paths(&variable.type_text);
+        let is_old = |items: &Items| {
+            paths.iter().find(|(unit, path)| items.is_retired(unit, path)).map(|(_, path)| path)
+        };
+        if let (Some(path), None) = (is_old(&next.items), is_old(old)) {
+            let message = format!("`{name}` ({}) is of the old `{path}`", variable.cell);
+            let help = "it can still be shown, moved and dropped, but is not of the new type";
+            told.push(warn("old_type", message, help));
+        }
+    }
+    let file = |items: &Items, name: &String| {
+        let ids = items.current(name);
+        let item = ids.first().map(|id| &items.all[id])?;
+        items.unit(&item.unit).map(|unit| unit.file.clone())
+    };
+    let reset: BTreeSet<&String> =
+        next.reset.iter().filter(|name| file(old, name) != file(&next.items, name)).collect();
+    for name in reset {
+        let message = format!("the static `{name}` starts again: what it is made of was changed");
+        told.push(warn("static_reset", message, ""));
+    }
+    told
+}
