@@ -88,18 +88,35 @@ pub fn user_place<'a>(message: &Message, books: &[Book<'a>]) -> Option<(Book<'a>
     Some((placed.book, placed.range.start))
 }
 
-/// The variable whose store or take line the error's primary place is in, if it is in one.
-pub fn slot_of(message: &Message, books: &[Book<'_>]) -> Option<String> {
+/// The variable whose store or take line the error's primary place is in, if it is in one, and
+/// the number of the `put` when it is one.
+pub fn slot_of(message: &Message, books: &[Book<'_>]) -> Option<(String, Option<usize>)> {
     let primary = message.spans.iter().find(|span| span.is_primary)?;
     slot_at(primary, books)
 }
 
-fn slot_at(span: &Span, books: &[Book<'_>]) -> Option<String> {
+fn slot_at(span: &Span, books: &[Book<'_>]) -> Option<(String, Option<usize>)> {
     let book = books.iter().find(|book| book.file == span.file_name)?;
     match book.map.origin(span.byte_start) {
-        Origin::Slot { name } => Some(name.clone()),
+        Origin::Slot { name, put } => Some((name.clone(), *put)),
         Origin::User { .. } | Origin::Ours => None,
     }
+}
+
+/// Where a `?` at the top level of the cell meets an `Option`.
+pub fn question_on_none(message: &Message, book: Book<'_>) -> Option<usize> {
+    let on_option = "the `?` operator can only be used on `Result`s, not `Option`s";
+    if !message.message.starts_with(on_option) {
+        return None;
+    }
+    let (primary, others): (Vec<&Span>, Vec<&Span>) =
+        message.spans.iter().partition(|span| span.is_primary);
+    // In a function or closure of the user's own, rustc is right.
+    if others.iter().any(|span| place(span, &[book]).is_some()) {
+        return None;
+    }
+    let at = primary.into_iter().find(|span| span.expansion.is_none())?;
+    Some(place(at, &[book])?.range.start)
 }
 
 /// Codes by which rustc says that a borrow does not live as long as a slot.
@@ -308,7 +325,7 @@ fn kept_reference(message: &Message, code: Option<&str>, books: &[Book<'_>]) -> 
             borrowed.book.text[..borrowed.range.start].rsplit('\n').next().unwrap_or_default();
         line.contains(name.as_str())
     };
-    let names: Vec<String> = in_slots.collect();
+    let names: Vec<String> = in_slots.map(|(name, _)| name).collect();
     let name = names.iter().find(|name| declared(name)).or(names.first())?.clone();
     let book = borrowed.book;
     let (line, column) = line_column(book.text, borrowed.range.start);
@@ -319,11 +336,17 @@ fn kept_reference(message: &Message, code: Option<&str>, books: &[Book<'_>]) -> 
             .path(book.label)
             .annotation(AnnotationKind::Primary.span(borrowed.range).label(label)),
     );
+    let owning = "write `move` before the closure's `|..|`, so that it owns what it uses (a \
+                  `.clone()` of it, where it is needed afterwards)";
+    let captured = message.spans.iter().filter_map(|span| span.label.as_deref());
+    let captured = captured.into_iter().any(|label| label.contains("value captured"));
+    let first = (code == "E0373" || captured).then_some(owning);
     let helps = [
         "keep an owned value instead: `.clone()`, `.to_owned()`, `.to_vec()`, an index, or an `Rc`",
         "or use the reference only inside this cell: put the lines in `{ .. }`",
         "or let the value live forever: `let r: &'static _ = Box::leak(Box::new(value));`",
     ];
+    let helps = first.into_iter().chain(helps);
     let helps = helps.map(|help| Group::with_level(Level::HELP).element(Level::HELP.message(help)));
     let groups: Vec<Group<'_>> = std::iter::once(main).chain(helps).collect();
     let place = Some((book.label.to_owned(), line, column));
@@ -432,7 +455,7 @@ mod tests {
         let json = serde_json::json!({"message": "use of moved value", "level": "error",
             "code": {"code": "E0382"}, "spans": [span(4, 5, None)]});
         let book = Book { file: "leaf.rs", label: "In[1]", text: "", map: &source.map };
-        assert_eq!(slot_of(&message(json), &[book]), Some("x".into()));
+        assert_eq!(slot_of(&message(json), &[book]), Some(("x".into(), None)));
     }
 
     #[test]

@@ -13,9 +13,11 @@ pub enum Origin {
     User {
         at: usize,
     },
-    /// Our line that stores or takes this variable.
+    /// Our line that takes this variable or puts it back; with the number of a `put`, the one that
+    /// stores a new variable.
     Slot {
         name: String,
+        put: Option<usize>,
     },
     Ours,
 }
@@ -123,9 +125,15 @@ impl Source {
         self
     }
 
-    /// Appends a line of ours that handles one variable.
+    /// Appends a line of ours that takes one variable or puts it back.
     pub fn slot(&mut self, name: &str, text: &str) -> &mut Self {
-        self.push(text, Origin::Slot { name: name.into() });
+        self.push(text, Origin::Slot { name: name.into(), put: None });
+        self
+    }
+
+    /// Appends the line of ours that stores a new variable.
+    pub fn put(&mut self, name: &str, number: usize, text: &str) -> &mut Self {
+        self.push(text, Origin::Slot { name: name.into(), put: Some(number) });
         self
     }
 

@@ -27,7 +27,11 @@ fn collect(tokens: TokenStream, names: &mut BTreeSet<String>) {
             TokenTree::Group(group) => collect(group.stream(), names),
             TokenTree::Ident(ident) => {
                 let name = ident.to_string();
-                names.insert(name.strip_prefix("r#").unwrap_or(&name).to_owned());
+                // Items keep the `r#` in their names, variables are looked for without it.
+                if let Some(bare) = name.strip_prefix("r#") {
+                    names.insert(bare.to_owned());
+                }
+                names.insert(name);
             }
             TokenTree::Literal(literal) => {
                 let text = literal.to_string();
@@ -70,7 +74,7 @@ mod tests {
         check("a.b(c)", &["a", "b", "c"]);
         check(r#"println!("{x} {y:?} {:>width$}", z)"#, &["x", "y", "width", "z"]);
         check("vec![inner; n]", &["inner", "n"]);
-        check("r#async::T", &["async", "T"]);
+        check("r#async::T", &["async", "r#async", "T"]);
     }
 
     #[test]

@@ -3,9 +3,12 @@
 //! balanced.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
 
 /// The type text of each `put`, by its number.
-pub fn put_types(mir: &str) -> BTreeMap<usize, String> {
+fn put_types(mir: &str) -> BTreeMap<usize, String> {
     let mut types = BTreeMap::new();
     for (at, marker) in mir.match_indices("slots::put::<") {
         let rest = &mir[at + marker.len()..];
@@ -36,60 +39,227 @@ fn arguments(rest: &str) -> Option<(usize, String)> {
     None
 }
 
+/// What rustc's MIR says of a leaf.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Types {
+    /// The type of each `put`, by its number.
+    pub puts: BTreeMap<usize, String>,
+    /// The leaf's own closures and futures that those types are made of, by the compiler's name
+    /// for them: `{closure@leaf.rs:3:9: 3:19}`.
+    pub bodies: BTreeMap<String, Body>,
+}
+
+/// A closure or future as its compiled body shows it; regions are erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// `Fn`, `FnMut` or `FnOnce`; `Future` for an async block.
+    pub calls: String,
+    pub parameters: Vec<String>,
+    pub result: String,
+    /// Owns something: it is more than a function.
+    pub captures: bool,
+}
+
+/// Reads the types of the `put`s and the bodies they name.
+pub fn read(mir: &str) -> Types {
+    let puts = put_types(mir);
+    let mut bodies: BTreeMap<String, Body> = BTreeMap::new();
+    let mut wanted: Vec<String> = puts.values().flat_map(|text| labels(text)).collect();
+    while let Some(label) = wanted.pop() {
+        if bodies.contains_key(&label) {
+            continue;
+        }
+        if let Some(body) = body(mir, &label) {
+            wanted.extend(labels(&body.result));
+            bodies.insert(label, body);
+        }
+    }
+    Types { puts, bodies }
+}
+
+/// The compiler's names for closures and futures in a type.
+fn labels(type_text: &str) -> Vec<String> {
+    let starts =
+        type_text.match_indices("{closure@").chain(type_text.match_indices("{async block@"));
+    starts
+        .filter_map(|(at, _)| {
+            let end = type_text[at..].find('}')?;
+            Some(type_text[at..=at + end].to_owned())
+        })
+        .collect()
+}
+
+/// Finds `fn ..(_1: &LABEL, _2: A) -> R {`.
+fn body(mir: &str, label: &str) -> Option<Body> {
+    let of_label = |line: &&str| {
+        line.starts_with("fn ")
+            && line.split_once("(_1: ").is_some_and(|(_, rest)| {
+                let own = rest.strip_prefix("std::pin::Pin<").unwrap_or(rest);
+                let own = own.strip_prefix("&mut ").or(own.strip_prefix('&')).unwrap_or(own);
+                own.starts_with(label)
+            })
+    };
+    let line = mir.lines().find(of_label)?;
+    let (_, rest) = line.split_once("(_1: ")?;
+    let inside = end_of_type_with(rest, false);
+    let own = &rest[..inside];
+    let mut rest = &rest[inside..];
+    let mut parameters = Vec::new();
+    while let Some(after) = rest.strip_prefix(", ") {
+        let (_, typed) = after.split_once(": ")?;
+        let end = end_of_type_with(typed, false);
+        parameters.push(typed[..end].to_owned());
+        rest = &typed[end..];
+    }
+    let result = rest.strip_prefix(") -> ")?.strip_suffix(" {")?.to_owned();
+    if label.starts_with("{async") {
+        let output = result.strip_prefix("std::task::Poll<")?.strip_suffix('>')?.to_owned();
+        return Some(Body {
+            calls: "Future".into(),
+            parameters: Vec::new(),
+            result: output,
+            captures: true,
+        });
+    }
+    let calls = match own {
+        own if own.starts_with("&mut ") => "FnMut",
+        own if own.starts_with('&') => "Fn",
+        _ => "FnOnce",
+    };
+    let captures = !mir.contains(&format!("ZeroSized: {label}"));
+    Some(Body { calls: calls.into(), parameters, result, captures })
+}
+
 /// Why a type cannot be written in a later cell, in words; `None` when it can.
 pub fn unwritable(type_text: &str) -> Option<&'static str> {
-    if type_text.contains("{closure@") {
+    if type_text.contains("{closure@") || type_text.contains("{async closure@") {
         Some("a closure")
     } else if type_text.contains("{async ") || type_text.contains("{coroutine") {
         Some("a future")
-    } else if type_text.contains("{fn item")
-        || type_text.contains(" {") && type_text.contains("fn(")
-    {
+    } else if type_text.contains(" {") && type_text.contains("fn(") {
         Some("a function item")
+    } else if type_text.contains("::{") {
+        Some("a type declared inside a block")
     } else if type_text.contains("impl ") {
         Some("an `impl Trait` type")
-    } else if has_never(type_text) {
-        Some("a type with `!` in it")
     } else if type_text.contains('{') {
         Some("a type that the compiler made")
+    } else if returns_one_of_many(type_text) {
+        Some("a function type whose result borrows from one of several arguments")
     } else {
         None
     }
 }
 
-/// `!` as a type of its own, which stable Rust cannot write.
-fn has_never(type_text: &str) -> bool {
-    type_text.match_indices('!').any(|(at, _)| {
-        let before = type_text[..at].chars().next_back().is_none_or(|c| "<(, ".contains(c));
-        before && type_text[at + 1..].chars().next().is_none_or(|c| ">), ".contains(c))
+/// `for<'a, 'b> Fn(&'a A, &'b B) -> &C`: MIR does not say whose lifetime the result has.
+fn returns_one_of_many(type_text: &str) -> bool {
+    elided_results(type_text).into_iter().any(|(range, lifetimes)| {
+        let text = &type_text[range];
+        let borrows = text.match_indices('&').any(|(at, _)| !text[at + 1..].starts_with('\''));
+        lifetimes > 1 && (borrows || text.contains("'_"))
     })
+}
+
+/// The result types of `dyn for<'a> Fn(..) -> R`, where lifetimes are left out, and how many
+/// lifetimes are bound there.
+fn elided_results(type_text: &str) -> Vec<(Range<usize>, usize)> {
+    let mut found = Vec::new();
+    for (at, marker) in type_text.match_indices("dyn for<") {
+        let bound = &type_text[at + marker.len()..];
+        let Some((lifetimes, trait_text)) = bound.split_once("> ") else { continue };
+        let Some(open) = trait_text.find('(') else { continue };
+        let from = type_text.len() - trait_text.len() + open;
+        let close = from + 1 + end_of_list(&type_text[from + 1..]);
+        if let Some(result) = type_text.get(close..).and_then(|rest| rest.strip_prefix(") -> ")) {
+            let start = type_text.len() - result.len();
+            let end = start + end_of_type_with(result, true);
+            found.push((start..end, lifetimes.split(',').count()));
+        }
+    }
+    found
+}
+
+/// Where the list that `text` starts in ends: at its closing bracket.
+fn end_of_list(text: &str) -> usize {
+    let mut from = 0;
+    loop {
+        from += end_of_type_with(&text[from..], false);
+        match text[from..].chars().next() {
+            Some(',') => from += 1,
+            _ => return from,
+        }
+    }
+}
+
+/// `!` as a type of its own, which stable Rust can write only as a result: elsewhere its alias in
+/// the runtime.
+fn named_never(type_text: &str) -> String {
+    let mut named = String::new();
+    let mut rest = type_text;
+    while let Some(at) = rest.find('!') {
+        let before = &rest[..at];
+        named.push_str(before);
+        let is_type = before.ends_with(['<', '(', '[', '&', ' ']) && !before.ends_with("-> ");
+        named.push_str(if is_type { "::prust_runtime::slots::Never" } else { "!" });
+        rest = &rest[at + 1..];
+    }
+    named + rest
 }
 
 /// Fixes what the printed form loses: `&dyn A + B` needs parentheses, erased lifetimes are
 /// `'static` here.
 pub fn writable(type_text: &str) -> String {
-    let text = type_text.replace("'{erased} ", "'static ").replace("'{erased}", "'static");
+    let text = parenthesised(&type_text.replace("'{erased}", "'static"));
+    // A reference that lives in a slot is a static one.
     let mut fixed = String::new();
-    let mut rest = text.as_str();
-    while let Some(at) = rest.find("&") {
-        let (before, after) = rest.split_at(at + 1);
-        fixed.push_str(before);
-        let body = after.strip_prefix("mut ").unwrap_or(after);
-        fixed.push_str(&after[..after.len() - body.len()]);
-        rest = body;
-        if body.starts_with("dyn ") {
-            let end = end_of_type(body);
-            if body[..end].contains(" + ") {
-                fixed.push('(');
-                fixed.push_str(&body[..end]);
-                fixed.push(')');
-                rest = &body[end..];
-            }
+    let mut from = 0;
+    for (range, _) in elided_results(&text) {
+        if range.start >= from {
+            fixed.push_str(&static_references(&text[from..range.start]));
+            fixed.push_str(&text[range.clone()]);
+            from = range.end;
         }
     }
+    fixed.push_str(&static_references(&text[from..]));
+    named_never(&fixed)
+}
+
+/// As [`writable`], but with lifetimes left out where they are: for the parameters and the result
+/// of a closure that takes any lifetime.
+pub fn elided(type_text: &str) -> String {
+    named_never(&parenthesised(type_text))
+}
+
+/// `&dyn A + B` reads `&(dyn A + B)`.
+fn parenthesised(text: &str) -> String {
+    let mut fixed = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("dyn ") {
+        let (before, body) = rest.split_at(at);
+        fixed.push_str(before);
+        let end = end_of_type_with(body, false);
+        let pointed = ends_with_pointer(before);
+        let inner = format!("dyn {}", parenthesised(&body[4..end]));
+        if pointed && inner.contains(" + ") {
+            fixed.push_str(&format!("({inner})"));
+        } else {
+            fixed.push_str(&inner);
+        }
+        rest = &body[end..];
+    }
     fixed.push_str(rest);
-    // A reference that lives in a slot is a static one.
-    static_references(&fixed)
+    fixed
+}
+
+/// Whether the text ends where the type that a reference or pointer points to begins.
+fn ends_with_pointer(text: &str) -> bool {
+    let text = text.strip_suffix("mut ").unwrap_or(text);
+    if text.ends_with(['&', '*']) || text.ends_with("*const ") {
+        return true;
+    }
+    let lifetime = text.rsplit_once("&'").and_then(|(_, word)| word.strip_suffix(' '));
+    lifetime
+        .is_some_and(|name| name.chars().all(|letter| letter.is_alphanumeric() || letter == '_'))
 }
 
 /// `&str` is written `&'static str`, so that it stands where no lifetime can be inferred.
@@ -102,24 +272,50 @@ fn static_references(text: &str) -> String {
             fixed.push_str("'static ");
         }
     }
-    fixed
+    fixed.replace("'_", "'static")
 }
 
-/// Where the type that `text` starts with ends: at the closing bracket or comma around it.
-fn end_of_type(text: &str) -> usize {
+/// Where the type that `text` starts with ends: at the closing bracket or comma around it, and at
+/// a ` + ` or the end of a signature when `bounds` is set.
+fn end_of_type_with(text: &str, bounds: bool) -> usize {
     let mut depth = 0_i32;
     let mut previous = ' ';
     for (at, letter) in text.char_indices() {
         match letter {
-            '<' | '(' | '[' => depth += 1,
-            '>' if previous == '-' => (),
-            '>' | ')' | ']' | ',' if depth == 0 => return at,
-            '>' | ')' | ']' => depth -= 1,
+            '<' | '(' | '[' | '{' => depth += 1,
+            '>' if previous == '-' || previous == '=' => (),
+            '>' | ')' | ']' | '}' | ',' | ';' if depth == 0 => return at,
+            '>' | ')' | ']' | '}' => depth -= 1,
+            '+' if bounds && depth == 0 => return at - usize::from(previous == ' '),
             _ => (),
         }
         previous = letter;
     }
     text.len()
+}
+
+/// The bounds of `A + B`.
+pub fn bounds(text: &str) -> Vec<&str> {
+    let mut bounds = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let end = end_of_type_with(rest, true);
+        bounds.push(rest[..end].trim());
+        rest = rest[end..].trim_start().strip_prefix('+').unwrap_or_default().trim();
+    }
+    bounds
+}
+
+/// The types in a comma-separated list.
+pub fn listed(text: &str) -> Vec<&str> {
+    let mut types = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let end = end_of_type_with(rest, false);
+        types.push(rest[..end].trim());
+        rest = rest[end..].strip_prefix(',').unwrap_or_default().trim();
+    }
+    types
 }
 
 #[cfg(test)]
@@ -147,7 +343,43 @@ mod tests {
     #[test]
     fn closures_cannot_be_written() {
         assert!(unwritable("{closure@a.rs:1:2: 1:3}").is_some());
-        assert!(unwritable("std::thread::JoinHandle<!>").is_some());
         assert!(unwritable("std::option::Option<i32>").is_none());
+    }
+
+    #[test]
+    fn a_result_keeps_the_lifetime_of_its_argument() {
+        let type_text = "std::boxed::Box<dyn for<'a> std::ops::Fn(&'a str) -> &str + Send>";
+        assert_eq!(writable(type_text), type_text);
+        let two = "Box<dyn for<'a, 'b> Fn(&'a str, &'b str) -> &str>";
+        assert!(unwritable(two).is_some());
+        assert!(unwritable(&two.replace("-> &str", "-> u8")).is_none());
+        assert_eq!(
+            writable("Box<dyn Fn(&str) -> &str>"),
+            "Box<dyn Fn(&'static str) -> &'static str>"
+        );
+        assert_eq!(writable("std::str::Chars<'_>"), "std::str::Chars<'static>");
+    }
+
+    #[test]
+    fn the_never_type_has_a_name_where_it_needs_one() {
+        assert_eq!(
+            writable("std::thread::JoinHandle<!>"),
+            "std::thread::JoinHandle<::prust_runtime::slots::Never>"
+        );
+        assert_eq!(writable("fn(i32) -> !"), "fn(i32) -> !");
+    }
+
+    #[test]
+    fn a_closure_is_read_from_its_body() {
+        let mir = "fn prust_cell::{closure#0}::{closure#0}(_1: &mut {closure@a.rs:1:2: 1:3}, \
+                   _2: (i32, &str), _3: [u8; 2]) -> std::result::Result<i32, String> {\n\
+                   _1 = {closure@a.rs:1:2: 1:3} { n: const 0 }\n\
+                   put = slots::put::<0, {closure@a.rs:1:2: 1:3}>(const \"f\")";
+        let types = read(mir);
+        let body = &types.bodies["{closure@a.rs:1:2: 1:3}"];
+        assert_eq!(body.calls, "FnMut");
+        assert_eq!(body.parameters, ["(i32, &str)", "[u8; 2]"]);
+        assert_eq!(body.result, "std::result::Result<i32, String>");
+        assert!(body.captures);
     }
 }

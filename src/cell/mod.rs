@@ -5,12 +5,13 @@
 //! lists the names a piece uses; [`items`] decides which definition is in force and which crate it
 //! stands in; [`plan`] writes the unit and the leaf around the user's text with
 //! a [`map::Map`] of where each byte came from; [`mir`] reads the variables' types from the
-//! compiler's MIR; [`diagnostic`] carries rustc's errors back to the user's cell, line and column;
-//! [`namespace`] is what persists.
+//! compiler's MIR, [`keep`] boxes what has no writable type; [`diagnostic`] carries rustc's errors
+//! back to the user's cell, line and column; [`namespace`] is what persists.
 
 pub mod diagnostic;
 pub mod item;
 pub mod items;
+pub mod keep;
 pub mod map;
 pub mod mentions;
 pub mod mir;

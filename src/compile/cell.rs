@@ -1,7 +1,6 @@
 //! A cell to its libraries: unit, then leaf; again without a variable where rustc says it was
 //! moved. The straight path of every cell, local or for the engines.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +13,14 @@ use super::dependencies::{self, DependencySet};
 use super::rustc::{Call, CrateType, Ended};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
-use super::verdict::{newly_moved, unkept_warning};
 use super::{CompileError, Settings};
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::items::Part;
+use crate::cell::mir::{self, Types};
 use crate::cell::plan::leaf::LeafSlots;
+use crate::cell::plan::shape::Shape;
 use crate::cell::plan::{self, CratePlan};
-use crate::cell::rustc_json;
-use crate::cell::{Delta, Namespace, Split, Unit, mir};
+use crate::cell::{Delta, Namespace, Split, Unit};
 
 /// Optimisation of units, before the user chooses.
 pub(super) const OPT_LEVEL_UNIT: u8 = 2;
@@ -29,9 +28,6 @@ pub(super) const OPT_LEVEL_UNIT: u8 = 2;
 /// times slower to compile, and code that runs once gains nothing from it.
 const OPT_LEVEL_HOT: u8 = 1;
 const OPT_LEVEL_ONCE: u8 = 0;
-
-/// A cell that drops variables one by one stops being compiled again after this many rounds.
-const ROUNDS_MAX: usize = 4;
 
 /// The text of a cell and how to call it in messages.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +88,7 @@ pub(super) struct Shared {
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     stderr: String,
-    types: std::collections::BTreeMap<usize, String>,
+    types: Types,
 }
 
 impl Compiler {
@@ -125,7 +121,7 @@ impl Compiler {
         *self.shared.opt_level.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leaf_opt_level(&self, split: &Split) -> u8 {
+    pub(super) fn leaf_opt_level(&self, split: &Split) -> u8 {
         let by_itself = if split.hot { OPT_LEVEL_HOT } else { OPT_LEVEL_ONCE };
         self.opt_level().unwrap_or(by_itself)
     }
@@ -176,7 +172,7 @@ impl Compiler {
         self.shared.books.add(&self.source_file(&unit.file).display().to_string(), entry);
     }
 
-    fn remember_leaf(&self, name: &str, cell: Cell<'_>, plan: &CratePlan) {
+    pub(super) fn remember_leaf(&self, name: &str, cell: Cell<'_>, plan: &CratePlan) {
         let page = Page {
             label: cell.label.to_owned(),
             text: cell.text.to_owned(),
@@ -190,7 +186,7 @@ impl Compiler {
         self.shared.store.src().join(format!("{name}.rs"))
     }
 
-    fn library_file(&self, name: &str) -> PathBuf {
+    pub(super) fn library_file(&self, name: &str) -> PathBuf {
         self.shared.store.lib().join(format!("lib{name}.so"))
     }
 
@@ -247,9 +243,8 @@ impl Compiler {
         }
         let mut delta = delta.unwrap_or_else(|| {
             let nothing = std::collections::BTreeMap::new();
-            let slots = LeafSlots::default();
-            let moved = BTreeSet::new();
-            plan::leaf::delta(cell.label, &split, &slots, &moved, &nothing, cell.text).0
+            let (slots, shape) = (LeafSlots::default(), Shape::default());
+            plan::leaf::delta(cell.label, &split, &slots, &shape, &nothing, cell.text).0
         });
         delta.items = items;
         Ok(Compiled { library, needs, delta, warnings })
@@ -272,45 +267,6 @@ impl Compiler {
         let help = "set RUSTC to a nightly rustc, or do without";
         let at = Some((book, range.clone()));
         Err(Failed::Errors(vec![diagnostic::own(Severity::Error, "E0554", message, help, at)]))
-    }
-
-    /// Compiles the leaf; again without the variables that rustc says are moved away.
-    async fn leaf(
-        &self,
-        namespace: &Namespace,
-        cell: Cell<'_>,
-        split: &Split,
-    ) -> Result<Leaf, Failed> {
-        let slots = LeafSlots::of(namespace, cell.text, split);
-        let set = self.set(namespace)?;
-        let opt_level = self.leaf_opt_level(split);
-        let mut moved = BTreeSet::new();
-        for round in 0.. {
-            let plan = plan::leaf::leaf(namespace, cell.text, split, &slots, &moved);
-            let name = leaf_name(namespace, &plan, opt_level);
-            self.remember_leaf(&name, cell, &plan);
-            let kind = CrateType::Cdylib;
-            let call = self.call(&name, &name, kind, &plan, set.as_ref(), namespace, opt_level);
-            let (ended, types) = self.build(&name, &call, &plan).await?;
-            let messages = rustc_json::read(&ended.stderr);
-            if !ended.success && round < ROUNDS_MAX {
-                let file = call.source.display().to_string();
-                let newly = newly_moved(&messages, &file, &plan, &moved);
-                if !newly.is_empty() {
-                    moved.extend(newly);
-                    continue;
-                }
-            }
-            let mut warnings =
-                self.verdict(namespace, cell, &call, &plan, &messages, ended.success)?;
-            let (delta, unkept) =
-                plan::leaf::delta(cell.label, split, &slots, &moved, &types, cell.text);
-            warnings.extend(unkept.into_iter().map(|(name, why)| unkept_warning(&name, why)));
-            let units = namespace.items.with_needs(&plan.units);
-            let needs = units.iter().map(|unit| self.library_file(&unit.file)).collect();
-            return Ok((call.output, needs, delta, warnings));
-        }
-        unreachable!("the last round returns")
     }
 
     pub(super) fn set(&self, namespace: &Namespace) -> Result<Option<DependencySet>, CompileError> {
@@ -360,7 +316,7 @@ impl Compiler {
         name: &str,
         call: &Call,
         plan: &CratePlan,
-    ) -> Result<(Ended, std::collections::BTreeMap<usize, String>), CompileError> {
+    ) -> Result<(Ended, Types), CompileError> {
         let record_file = self.shared.store.lib().join(format!("{name}.json"));
         let known = || {
             let record: Record = serde_json::from_slice(&fs::read(&record_file).ok()?).ok()?;
@@ -392,9 +348,9 @@ impl Compiler {
         let built = scratch.join(call.output.file_name().unwrap_or_default());
         let elsewhere = Call { output: built.clone(), ..call.clone() };
         let ended = elsewhere.run(&self.shared.toolchain).await;
-        let mut types = std::collections::BTreeMap::new();
+        let mut types = Types::default();
         if let Some(file) = &call.mir {
-            types = mir::put_types(&fs::read_to_string(file).unwrap_or_default());
+            types = mir::read(&fs::read_to_string(file).unwrap_or_default());
             // Read once; a leftover would only take room.
             let _ = fs::remove_file(file);
         }
@@ -413,23 +369,11 @@ impl Compiler {
         call: &Call,
         record_file: &Path,
         ended: &Ended,
-        types: &std::collections::BTreeMap<usize, String>,
+        types: &Types,
     ) -> std::io::Result<()> {
         fs::rename(built, &call.output)?;
         let record = Record { stderr: ended.stderr.clone(), types: types.clone() };
         let text = serde_json::to_vec(&record).expect("texts always serialise");
         store::write(record_file, &text)
     }
-}
-
-/// A leaf's library, the libraries of the units it needs, what it changes, and warnings.
-type Leaf = (PathBuf, Vec<PathBuf>, Delta, Vec<Diagnostic>);
-
-fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {
-    let set = namespace.set.as_deref().unwrap_or_default();
-    let opt_level = opt_level.to_string();
-    let parts = [plan.source.text.as_str(), set, &opt_level].into_iter();
-    let units = namespace.items.with_needs(&plan.units);
-    let files: Vec<&str> = units.iter().map(|unit| unit.file.as_str()).collect();
-    format!("leaf_{}", store::hash(parts.chain(files)))
 }

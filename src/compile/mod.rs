@@ -11,6 +11,7 @@ mod base;
 mod books;
 mod cell;
 mod dependencies;
+mod leaf;
 mod manifest;
 mod rustc;
 mod store;

@@ -1,12 +1,10 @@
-//! rustc's messages about a cell, judged: errors or warnings in the user's terms, and which
-//! variables it says are moved away. Runs nothing.
-
-use std::collections::BTreeSet;
+//! rustc's messages about a cell, judged: errors or warnings in the user's terms. Runs nothing.
 
 use super::cell::{Cell, Compiler, Failed};
 use super::rustc::Call;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::plan::CratePlan;
+use crate::cell::plan::leaf::Unkept;
 use crate::cell::rustc_json::Message;
 use crate::cell::{Items, Namespace};
 
@@ -110,40 +108,29 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
     kept
 }
 
-/// Variables whose store line rustc refuses because the cell moved them away (E0382) or may not
-/// have set them (E0381).
-pub(super) fn newly_moved(
-    messages: &[Message],
-    file: &str,
-    plan: &CratePlan,
-    moved: &BTreeSet<String>,
-) -> BTreeSet<String> {
-    let book = Book { file, label: "", text: "", map: &plan.source.map };
-    messages
-        .iter()
-        .filter(|message| {
-            let code = message.code.as_ref().map(|code| code.code.as_str());
-            matches!(code, Some("E0382" | "E0381"))
-        })
-        .filter_map(|message| diagnostic::slot_of(message, &[book]))
-        .filter(|name| !moved.contains(name))
-        .collect()
-}
-
-pub(super) fn unkept_warning(name: &str, why: &str) -> Diagnostic {
+/// Says at the place of the `let` that its variable ends with the cell, and what to write instead.
+pub(super) fn unkept_warning(
+    unkept: &Unkept,
+    at: Option<(Book<'_>, std::ops::Range<usize>)>,
+) -> Diagnostic {
+    let Unkept { name, why, by_hand } = unkept;
     let message = format!("`{name}` is not kept: it is {why}, whose type no later cell can write");
-    let help = match why {
-        "a closure" | "a function item" => {
-            format!(
-                "box it: `let {name}: Box<dyn Fn(i32) -> i32> = Box::new(..);` with its own types"
-            )
+    let help = match by_hand {
+        Some(type_text) => format!("write `let {name}: {} = ..;`", diagnostic::short(type_text)),
+        None if why.contains("inside a block") => {
+            "declare the type at the top level of a cell, and the variable can stay".to_owned()
         }
-        "a future" => format!(
-            "box it: `let {name} = Box::pin(..) as std::pin::Pin<Box<dyn Future<Output = _>>>;`"
+        None if why.contains("several arguments") => format!(
+            "write a function with named lifetimes, \
+             `fn {name}<'a>(first: &'a str, second: &str) -> &'a str {{ .. }}`"
         ),
-        _ => format!(
-            "collect it, or box it: `let {name}: Box<dyn Iterator<Item = i32>> = Box::new(..);`"
+        None if *why == "a future" => {
+            format!("`.await` it in this cell, or keep its result: `let {name} = ..await;`")
+        }
+        None => format!(
+            "keep what it gives, or box it by a trait: `let {name}: Box<dyn Fn(i32) -> i32> = \
+             Box::new(..);` with its own types"
         ),
     };
-    diagnostic::own(Severity::Warning, "not_kept", message, &help, None)
+    diagnostic::own(Severity::Warning, "not_kept", message, &help, at)
 }

@@ -24,6 +24,16 @@ impl<E: std::fmt::Debug + 'static> From<E> for CellError {
     }
 }
 
+/// What a `?` at the top level of a cell gives for a `None`.
+#[derive(Debug)]
+pub struct NoneError;
+
+impl std::fmt::Display for NoneError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`?` met `None` where a value was expected")
+    }
+}
+
 /// Knows how to name and word errors of one crate.
 pub type Describe = fn(&dyn Any) -> Option<(String, String)>;
 
@@ -65,6 +75,7 @@ fn words(any: &dyn Any, debug: &dyn Debug) -> String {
     display!(
         String,
         &'static str,
+        NoneError,
         Box<dyn Error>,
         Box<dyn Error + Send + Sync>,
         std::io::Error,

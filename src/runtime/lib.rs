@@ -3,7 +3,8 @@
 //! it never opens a network socket and never parses a Jupyter message.
 //!
 //! Reading order: [`frame`] (what host and worker say to each other), [`worker`] (the loop),
-//! [`slots`] (variables), [`cell`] (what a generated leaf calls), [`show`] (how a final expression
+//! [`slots`] (variables), [`cell`] (what a generated leaf calls), [`future`]
+//! (cells that await), [`show`] (how a final expression
 //! is displayed), [`door`] (asking the host), [`call`] (functions by address), [`panics`],
 //! [`snapshot`], [`os`].
 
@@ -11,6 +12,7 @@ pub mod call;
 pub mod cell;
 pub mod door;
 pub mod frame;
+pub mod future;
 pub mod os;
 pub mod panics;
 pub mod show;

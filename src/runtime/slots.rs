@@ -127,6 +127,19 @@ pub fn put<const N: usize, T: 'static>(name: &str, value: T) {
     insert(name, Box::new(value), type_name::<T>(), size_of::<T>());
 }
 
+/// The result type of a function pointer.
+pub trait Returns {
+    type Value;
+}
+
+impl<R> Returns for fn() -> R {
+    type Value = R;
+}
+
+/// The type `!`, which stable Rust can otherwise write only as a function's result: the type of a
+/// `JoinHandle` whose thread never ends.
+pub type Never = <fn() -> ! as Returns>::Value;
+
 /// Puts a variable back that the leaf took and still owns.
 pub fn put_back<T: 'static>(name: &str, value: T) {
     // If the body stored a new variable of the same name, the newer one stays and the taken one

@@ -4,3 +4,4 @@ mod cells;
 mod face;
 mod support;
 mod tidy;
+mod variables;

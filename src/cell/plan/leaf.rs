@@ -1,7 +1,11 @@
 //! The crate around a cell's statements: run once, by its one exported symbol.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
+use proc_macro2::{TokenStream, TokenTree};
+
+use super::shape::Shape;
 use super::{CratePlan, head, new_imports, scope};
 use crate::cell::map::Source;
 use crate::cell::mentions::{mentions, mentions_of_text};
@@ -22,8 +26,7 @@ pub struct LeafSlots {
 }
 
 impl LeafSlots {
-    /// All that may be taken and put; [`LeafSlots::without`] narrows it when rustc says a name is
-    /// moved.
+    /// All that may be taken and put; a [`Shape`] narrows it when rustc says a name is moved.
     pub fn of(namespace: &Namespace, cell: &str, split: &Split) -> Self {
         let names = leaf_mentions(cell, split);
         let takes =
@@ -52,14 +55,13 @@ fn leaf_mentions(cell: &str, split: &Split) -> BTreeSet<String> {
     names
 }
 
-/// The leaf for the cell's statements. `moved` names variables that are not put back: rustc has
-/// said that the cell moves them away.
+/// The leaf for the cell's statements, in the shape that rustc has asked for so far.
 pub fn leaf(
     namespace: &Namespace,
     cell: &str,
     split: &Split,
     slots: &LeafSlots,
-    moved: &BTreeSet<String>,
+    shape: &Shape,
 ) -> CratePlan {
     let mut names = leaf_mentions(cell, split);
     for name in &slots.takes {
@@ -78,18 +80,6 @@ pub fn leaf(
     for (range, _) in &split.imports {
         source.user(cell, range.clone()).ours("\n");
     }
-    body(namespace, cell, split, slots, moved, &mut source);
-    CratePlan { source, units: scope.units, api: scope.api }
-}
-
-fn body(
-    namespace: &Namespace,
-    cell: &str,
-    split: &Split,
-    slots: &LeafSlots,
-    moved: &BTreeSet<String>,
-    source: &mut Source,
-) {
     source.ours(&format!(
         "#[unsafe(no_mangle)]\npub fn {ENTRY}() \
          -> ::core::result::Result<(), ::prust_runtime::frame::Failure> {{\n"
@@ -98,8 +88,20 @@ fn body(
         // Nothing of ours stands between the user's text and the closing brace that rustc will
         // meet.
         source.user(cell, 0..cell.len()).ours("\n}\n");
-        return;
+    } else {
+        body(namespace, cell, split, slots, shape, &mut source);
     }
+    CratePlan { source, units: scope.units, api: scope.api }
+}
+
+fn body(
+    namespace: &Namespace,
+    cell: &str,
+    split: &Split,
+    slots: &LeafSlots,
+    shape: &Shape,
+    source: &mut Source,
+) {
     for name in &slots.takes {
         let Variable { type_text, .. } = &namespace.variables[name];
         source.slot(name, &format!("::prust_runtime::slots::check::<{type_text}>({name:?})?;\n"));
@@ -114,30 +116,33 @@ fn body(
             ),
         );
     }
-    source.ours(
-        "let __prust_end = ::prust_runtime::cell::run(\
-         || -> ::core::result::Result<(), ::prust_runtime::cell::CellError> {\n",
-    );
+    source.ours(BEGIN).ours(if shape.asynchronous { BEGIN_ASYNC } else { "" });
+    let edits = shape.edits(split);
     for range in &split.statements {
-        source.user_edited(cell, range.clone(), &split.edits).ours("\n");
+        source.user_edited(cell, range.clone(), &edits).ours("\n");
     }
     if let Some(range) = &split.value {
-        source.ours("match &(\n").user_edited(cell, range.clone(), &split.edits).ours(SHOW);
+        source.ours("match &(\n").user_edited(cell, range.clone(), &edits).ours(SHOW);
     }
     for (number, (name, _)) in slots.puts.iter().enumerate() {
-        if !moved.contains(name) {
-            source.slot(
-                name,
-                &format!("::prust_runtime::slots::put::<{number}, _>({name:?}, {name});\n"),
-            );
+        if let Some(line) = shape.put(number, name) {
+            source.put(name, number, &line);
         }
     }
-    source.ours("::core::result::Result::Ok(())\n});\n");
-    for name in slots.takes.iter().filter(|name| !moved.contains(*name)) {
+    source.ours(if shape.asynchronous { END_ASYNC } else { END });
+    for name in slots.takes.iter().filter(|name| !shape.is_moved(name)) {
         source.slot(name, &format!("::prust_runtime::slots::put_back({name:?}, {name});\n"));
     }
     source.ours("__prust_end\n}\n");
 }
+
+/// Around the statements. A cell that awaits runs as one future on the worker's main thread.
+const BEGIN: &str = "let __prust_end = ::prust_runtime::cell::run(\
+    || -> ::core::result::Result<(), ::prust_runtime::cell::CellError> {\n";
+const BEGIN_ASYNC: &str = "::prust_runtime::future::run(::core::pin::pin!(async {\n";
+const END: &str = "::core::result::Result::Ok(())\n});\n";
+const END_ASYNC: &str =
+    "::core::result::Result::Ok::<(), ::prust_runtime::cell::CellError>(())\n}))\n});\n";
 
 /// Shows the final expression by the ladder of `prust_runtime::show`.
 const SHOW: &str = "\n) { __prust_value => {\n\
@@ -148,31 +153,35 @@ const SHOW: &str = "\n) { __prust_value => {\n\
     (&&&::prust_runtime::show::Shown(__prust_value)).prust_show();\n} } }\n";
 
 /// What the leaf changes when it succeeds, with types from the compiler's MIR. The second part
-/// names the variables whose types cannot be written, with the reason.
+/// names the variables whose types cannot be written.
 pub fn delta(
     label: &str,
     split: &Split,
     slots: &LeafSlots,
-    moved: &BTreeSet<String>,
+    shape: &Shape,
     types: &BTreeMap<usize, String>,
     cell: &str,
-) -> (Delta, Vec<(String, &'static str)>) {
+) -> (Delta, Vec<Unkept>) {
+    let names = slots.takes.iter().chain(slots.puts.iter().map(|(name, _)| name));
+    let moved: BTreeSet<&String> = names.filter(|name| shape.is_moved(name)).collect();
     let mut delta = Delta {
         cell: label.to_owned(),
         imports: new_imports(split),
         attributes: split.attributes.iter().map(|range| cell[range.clone()].to_owned()).collect(),
-        moved: slots.takes.iter().filter(|name| moved.contains(*name)).cloned().collect(),
+        moved: moved.into_iter().cloned().collect(),
         ..Delta::default()
     };
     let mut unkept = Vec::new();
     for (number, (name, mutable)) in slots.puts.iter().enumerate() {
-        let Some(type_text) = types.get(&number).filter(|_| !moved.contains(name)) else {
+        let Some(type_text) = types.get(&number).filter(|_| shape.put(number, name).is_some())
+        else {
             continue;
         };
         match mir::unwritable(type_text) {
             Some(why) => {
                 delta.unkept.push(name.clone());
-                unkept.push((name.clone(), why));
+                let by_hand = shape.by_hand(number);
+                unkept.push(Unkept { name: name.clone(), why, by_hand });
             }
             None => {
                 let type_text = mir::writable(type_text);
@@ -182,6 +191,36 @@ pub fn delta(
         }
     }
     (delta, unkept)
+}
+
+/// A variable that ends with its cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unkept {
+    pub name: String,
+    /// What its type is, in words.
+    pub why: &'static str,
+    /// The type to write by hand.
+    pub by_hand: Option<String>,
+}
+
+/// Where the cell declares a variable: the last time, at the top level.
+pub fn declared_at(cell: &str, split: &Split, name: &str) -> Option<Range<usize>> {
+    split.statements.iter().rev().find_map(|range| {
+        let tokens: TokenStream = cell[range.clone()].parse().ok()?;
+        let mut tokens = tokens.into_iter();
+        tokens.next().filter(|word| word.to_string() == "let")?;
+        let pattern = tokens.take_while(|token| token.to_string() != "=").collect();
+        let at = find_name(pattern, name)?;
+        Some(range.start + at.start..range.start + at.end)
+    })
+}
+
+fn find_name(tokens: TokenStream, name: &str) -> Option<Range<usize>> {
+    tokens.into_iter().find_map(|token| match token {
+        TokenTree::Ident(ident) if ident == name => Some(ident.span().byte_range()),
+        TokenTree::Group(group) => find_name(group.stream(), name),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -202,7 +241,7 @@ mod tests {
         let split = Split::read(cell);
         let slots = LeafSlots::of(&namespace, cell, &split);
         assert_eq!(slots.takes, ["x"]);
-        let plan = leaf(&namespace, cell, &split, &slots, &BTreeSet::new());
+        let plan = leaf(&namespace, cell, &split, &slots, &Shape::default());
         let text = &plan.source.text;
         assert!(
             text.contains("let mut x = ::prust_runtime::slots::take::<i32>(\"x\")?;"),

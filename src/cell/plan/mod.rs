@@ -9,6 +9,7 @@ use super::namespace::{Import, Namespace};
 use super::split::Split;
 
 pub mod leaf;
+pub mod shape;
 pub mod unit;
 
 /// Names that `use prust::prelude::*` gives; a cell that mentions none does not link the `prust`

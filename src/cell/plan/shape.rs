@@ -1,0 +1,187 @@
+//! What rustc has asked for about a leaf so far: variables it says are moved, values to be kept in
+//! another form, statements that await. Each round of compiling may add to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cell::diagnostic::{self, Book};
+use crate::cell::keep::{self, Form};
+use crate::cell::map::Edit;
+use crate::cell::mir::{self, Types};
+use crate::cell::rustc_json::Message;
+use crate::cell::split::Split;
+
+/// Starts as the split says; [`Shape::learn`] and [`Shape::keep`] change it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// The statements stand in a future.
+    pub asynchronous: bool,
+    /// Taken and not put back.
+    spent: BTreeSet<String>,
+    /// Numbers of the `put`s whose variables the cell itself moves away.
+    gone: BTreeSet<usize>,
+    /// Values that are put in another form, by number.
+    kept: BTreeMap<usize, Kept>,
+    /// The types as they were before any was put in another form.
+    types: Types,
+    /// What is inserted into the user's text.
+    edits: Vec<Edit>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kept {
+    /// Put as it is: no form is known.
+    Never,
+    /// rustc is asked what is known of its type.
+    Asked,
+    /// Known by its type's text.
+    Typed(Form),
+    /// Known by its bounds.
+    Bounded(Form, String),
+}
+
+impl Shape {
+    /// How a leaf starts.
+    pub fn of(split: &Split) -> Self {
+        Self { asynchronous: split.awaits, ..Self::default() }
+    }
+
+    /// Whether the cell moves the variable away, or moved the one it declared in its place.
+    pub fn is_moved(&self, name: &str) -> bool {
+        self.spent.contains(name)
+    }
+
+    /// The user's text is edited so.
+    pub(super) fn edits(&self, split: &Split) -> Vec<Edit> {
+        let mut edits: Vec<Edit> = split.edits.iter().chain(&self.edits).cloned().collect();
+        edits.sort_by_key(|edit| edit.at);
+        edits
+    }
+
+    /// The line that stores a new variable; `None` when the cell has moved it away.
+    pub(super) fn put(&self, number: usize, name: &str) -> Option<String> {
+        if self.gone.contains(&number) {
+            return None;
+        }
+        let type_text = self.types.puts.get(&number).map(String::as_str).unwrap_or_default();
+        let value = match self.kept.get(&number) {
+            Some(Kept::Asked) => return Some(format!("let () = {name};\n")),
+            Some(Kept::Typed(form)) => keep::kept(name, type_text, &self.types, *form),
+            Some(Kept::Bounded(form, bounds)) => keep::kept_opaque(name, bounds, *form),
+            Some(Kept::Never) | None => None,
+        };
+        let value = value.unwrap_or_else(|| name.to_owned());
+        Some(format!("::prust_runtime::slots::put::<{number}, _>({name:?}, {value});\n"))
+    }
+
+    /// The type to write by hand for a variable that was not kept.
+    pub(super) fn by_hand(&self, number: usize) -> Option<String> {
+        keep::by_hand(self.types.puts.get(&number)?, &self.types)
+    }
+
+    /// After a round that compiled: values whose types cannot be written are to be put in another
+    /// form. Whether another round is needed.
+    pub fn keep(&mut self, types: &Types) -> bool {
+        if self.types == Types::default() {
+            self.types = types.clone();
+        }
+        let mut more = false;
+        for (number, type_text) in &types.puts {
+            if self.kept.contains_key(number) || mir::unwritable(type_text).is_none() {
+                continue;
+            }
+            let foreign =
+                type_text.starts_with("{closure@") && !types.bodies.contains_key(type_text);
+            let form = Form::STRONGEST;
+            let kept = if keep::kept("", type_text, types, form).is_some() {
+                Kept::Typed(form)
+            } else if foreign {
+                Kept::Asked
+            } else {
+                Kept::Never
+            };
+            more |= kept != Kept::Never;
+            self.kept.insert(*number, kept);
+        }
+        more
+    }
+
+    /// After a round that did not compile: what rustc's errors say about lines of ours. Whether
+    /// another round is worth it.
+    pub fn learn(&mut self, messages: &[Message], book: Book<'_>) -> bool {
+        let before = self.clone();
+        for message in messages.iter().filter(|message| message.level == "error") {
+            let code = message.code.as_ref().map(|code| code.code.as_str());
+            if code == Some("E0728") {
+                self.asynchronous = true;
+            } else if let Some(at) = diagnostic::question_on_none(message, book) {
+                let insert = ".ok_or(::prust_runtime::cell::NoneError)".to_owned();
+                let edit = Edit { at, remove: 0, insert };
+                if !self.edits.contains(&edit) {
+                    self.edits.push(edit);
+                }
+            } else if let Some((name, put)) = diagnostic::slot_of(message, &[book]) {
+                match (code, put) {
+                    (Some("E0382" | "E0381"), None) => _ = self.spent.insert(name),
+                    (Some("E0382" | "E0381"), Some(number)) => {
+                        self.gone.insert(number);
+                        // What it had shadowed is out of reach, too.
+                        self.spent.insert(name);
+                    }
+                    (_, Some(number)) => self.weaken(number, message),
+                    (_, None) => (),
+                }
+            }
+        }
+        if *self == before && self.kept.values().any(|kept| *kept != Kept::Never) {
+            // The cell compiled before its values were put in another form.
+            self.kept.values_mut().for_each(|kept| *kept = Kept::Never);
+        }
+        *self != before
+    }
+
+    fn weaken(&mut self, number: usize, message: &Message) {
+        let Some(kept) = self.kept.get_mut(&number) else { return };
+        let weaker = |form: &Form| form.weaker(&message.message);
+        *kept = match kept {
+            Kept::Asked => known_bounds(message)
+                .map_or(Kept::Never, |bounds| Kept::Bounded(Form::STRONGEST, bounds)),
+            Kept::Typed(form) => weaker(form).map_or(Kept::Never, Kept::Typed),
+            Kept::Bounded(form, bounds) => {
+                weaker(form).map_or(Kept::Never, |form| Kept::Bounded(form, bounds.clone()))
+            }
+            Kept::Never => return,
+        };
+    }
+}
+
+/// `this expression has type `impl Fn(i32) -> i32``
+fn known_bounds(message: &Message) -> Option<String> {
+    let labels = message.spans.iter().filter_map(|span| span.label.as_deref());
+    let bounds = labels.filter_map(|label| label.split_once("has type `")?.1.strip_suffix('`'));
+    bounds.into_iter().find(|bounds| bounds.starts_with("impl ")).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn types(type_text: &str) -> Types {
+        Types { puts: [(0, type_text.to_owned())].into_iter().collect(), ..Types::default() }
+    }
+
+    #[test]
+    fn a_function_item_is_put_as_a_pointer_in_the_next_round() {
+        let mut shape = Shape::default();
+        assert!(shape.keep(&types("fn(u8) -> u8 {f}")));
+        let line = shape.put(0, "f").expect("it is stored");
+        assert!(line.contains("(\"f\", f as fn(u8) -> u8)"), "{line}");
+        assert!(!shape.keep(&types("fn(u8) -> u8")));
+    }
+
+    #[test]
+    fn what_has_no_form_is_stored_as_it_is() {
+        let mut shape = Shape::default();
+        assert!(!shape.keep(&types("{async closure@a.rs:1:1: 1:2}")));
+        assert!(shape.put(0, "f").expect("it is stored").contains("(\"f\", f)"));
+    }
+}

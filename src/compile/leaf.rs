@@ -1,0 +1,75 @@
+//! A cell's statements to a library: compiled, and again in another shape where rustc's errors or
+//! the types of its variables ask for it.
+
+use std::path::PathBuf;
+
+use super::cell::{Cell, Compiler, Failed};
+use super::rustc::CrateType;
+use super::store;
+use super::verdict::unkept_warning;
+use crate::cell::diagnostic::{Book, Diagnostic};
+use crate::cell::plan::leaf::{self, LeafSlots};
+use crate::cell::plan::shape::Shape;
+use crate::cell::plan::{self, CratePlan};
+use crate::cell::rustc_json;
+use crate::cell::{Delta, Namespace, Split};
+
+/// A cell whose shape changes stops being compiled again after this many rounds: moved variables
+/// and forms of values come to light a few at a time.
+const ROUNDS_MAX: usize = 12;
+
+/// A leaf's library, the libraries of the units it needs, what it changes, and warnings.
+pub(super) type Leaf = (PathBuf, Vec<PathBuf>, Delta, Vec<Diagnostic>);
+
+impl Compiler {
+    /// Compiles the leaf until its shape is right.
+    pub(super) async fn leaf(
+        &self,
+        namespace: &Namespace,
+        cell: Cell<'_>,
+        split: &Split,
+    ) -> Result<Leaf, Failed> {
+        let slots = LeafSlots::of(namespace, cell.text, split);
+        let set = self.set(namespace)?;
+        let opt_level = self.leaf_opt_level(split);
+        let mut shape = Shape::of(split);
+        for round in 0.. {
+            let plan = plan::leaf::leaf(namespace, cell.text, split, &slots, &shape);
+            let name = leaf_name(namespace, &plan, opt_level);
+            self.remember_leaf(&name, cell, &plan);
+            let kind = CrateType::Cdylib;
+            let call = self.call(&name, &name, kind, &plan, set.as_ref(), namespace, opt_level);
+            let (ended, types) = self.build(&name, &call, &plan).await?;
+            let messages = rustc_json::read(&ended.stderr);
+            let file = call.source.display().to_string();
+            let book =
+                Book { file: &file, label: cell.label, text: cell.text, map: &plan.source.map };
+            let again = round < ROUNDS_MAX
+                && if ended.success { shape.keep(&types) } else { shape.learn(&messages, book) };
+            if again {
+                continue;
+            }
+            let mut warnings =
+                self.verdict(namespace, cell, &call, &plan, &messages, ended.success)?;
+            let (delta, unkept) =
+                leaf::delta(cell.label, split, &slots, &shape, &types.puts, cell.text);
+            warnings.extend(unkept.into_iter().map(|unkept| {
+                let at = leaf::declared_at(cell.text, split, &unkept.name);
+                unkept_warning(&unkept, at.map(|range| (book, range)))
+            }));
+            let units = namespace.items.with_needs(&plan.units);
+            let needs = units.iter().map(|unit| self.library_file(&unit.file)).collect();
+            return Ok((call.output, needs, delta, warnings));
+        }
+        unreachable!("the last round returns")
+    }
+}
+
+fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {
+    let set = namespace.set.as_deref().unwrap_or_default();
+    let opt_level = opt_level.to_string();
+    let parts = [plan.source.text.as_str(), set, &opt_level].into_iter();
+    let units = namespace.items.with_needs(&plan.units);
+    let files: Vec<&str> = units.iter().map(|unit| unit.file.as_str()).collect();
+    format!("leaf_{}", store::hash(parts.chain(files)))
+}
