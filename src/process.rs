@@ -1,12 +1,25 @@
 //! Child processes, signals and wake-up descriptors: the door to the parts of libc that the
-//! standard library lacks. Never decides who is to be signalled or when.
+//! standard library lacks. Children are started and collected in `children`, temporary directories
+//! held in `scratch`. Never decides who is to be signalled or when.
 #![expect(unsafe_code, reason = "the door to kill, setpgid, prctl and eventfd")]
 
+mod children;
+mod scratch;
+
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::OnceLock;
+
+pub use children::{collect_orphans, output, spawn, spawn_async};
+pub use scratch::Scratch;
+
+/// The `fcntl` command that chooses a descriptor's signal, which the libc crate does not name; the
+/// same number on every Linux.
+const F_SETSIG: i32 = 10;
 
 /// A signal, as far as this program sends them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,23 +112,68 @@ pub fn in_own_group(command: &mut Command) -> &mut Command {
 
 /// Runs a program to its end; what it wrote to standard output, or why there is none.
 pub fn output_of(program: &str, args: &[&str]) -> io::Result<String> {
-    let output = Command::new(program).args(args).output()?;
+    let output = output(Command::new(program).args(args))?;
     if !output.status.success() {
         return Err(io::Error::other(format!("{program} ended with {}", output.status)));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Has the child of `command` killed when the calling thread ends: for compilers and shells, which
-/// nobody wants to outlive the kernel. The thread must live as long as the child is wanted.
+/// Gives the child of `command` a process group of its own, and has the whole group killed when
+/// this process ends, however it ends: for compilers, cargo and shells, whose own children nobody
+/// wants to stay either.
+///
+/// A signal for the death of the parent would not do, because it is not inherited. So the child
+/// holds the reading end of a pipe whose writing end is here alone. When that is closed, the system
+/// signals the pipe's readers, as it does for terminals and sockets: we ask for SIGKILL, for the
+/// group. It works as long as one process of the group keeps the descriptor, which all inherit.
 pub fn end_with_us(command: &mut Command) -> &mut Command {
-    // SAFETY: between fork and exec only prctl is called, which is async-signal-safe and touches no
-    // memory of ours.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
-            Ok(())
-        })
+    let pipe = life().as_ref().map(|(read, _)| format!("/proc/self/fd/{}", read.as_raw_fd()));
+    let pipe = pipe.and_then(|path| CString::new(path).ok());
+    let join = move || {
+        let Some(pipe) = &pipe else { return Ok(()) };
+        // SAFETY: between fork and exec only system calls are made, which touch no memory of ours
+        // but the path. Opened anew because owner and signal belong to an open file, and every
+        // child has its own. Where a call is refused, the child goes on without.
+        unsafe {
+            let descriptor = libc::open(pipe.as_ptr(), libc::O_RDONLY | libc::O_NONBLOCK);
+            libc::fcntl(descriptor, F_SETSIG, libc::SIGKILL);
+            libc::fcntl(descriptor, libc::F_SETOWN, -libc::getpid());
+            libc::fcntl(descriptor, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK);
+        }
+        Ok(())
+    };
+    // SAFETY: as said in `join`; the group has been made by then.
+    unsafe { command.process_group(0).pre_exec(join) }
+}
+
+/// A pipe whose writing end is closed when this process ends. Nobody writes to it.
+fn life() -> &'static Option<(io::PipeReader, io::PipeWriter)> {
+    static LIFE: OnceLock<Option<(io::PipeReader, io::PipeWriter)>> = OnceLock::new();
+    LIFE.get_or_init(|| io::pipe().ok())
+}
+
+/// Kills the process group that `leader` leads when this is dropped.
+#[derive(Debug)]
+pub struct GroupKill {
+    leader: u32,
+}
+
+impl GroupKill {
+    pub fn new(leader: u32) -> Self {
+        Self { leader }
+    }
+
+    /// Lets the group live.
+    pub fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for GroupKill {
+    fn drop(&mut self) {
+        // A group that has ended needs no signal.
+        let _ = signal_group(self.leader, Signal::Kill);
     }
 }
 
@@ -128,6 +186,10 @@ pub fn adopt_orphans() -> io::Result<()> {
 
 /// Waits until a child (born here or adopted) has ended, and collects it. Blocks its thread.
 pub fn reap(pid: u32) -> io::Result<std::process::ExitStatus> {
+    wait(pid).or_else(|error| children::taken(pid).ok_or(error))
+}
+
+fn wait(pid: u32) -> io::Result<std::process::ExitStatus> {
     let mut status = 0;
     // SAFETY: `status` is a valid place for the answer; waitpid touches nothing else of ours.
     let code = unsafe { libc::waitpid(positive(pid)?, &raw mut status, 0) };
@@ -135,6 +197,28 @@ pub fn reap(pid: u32) -> io::Result<std::process::ExitStatus> {
         return Err(io::Error::last_os_error());
     }
     Ok(std::os::unix::process::ExitStatusExt::from_raw(status))
+}
+
+/// Collects a child if it has ended.
+fn try_reap(pid: u32) -> Option<std::process::ExitStatus> {
+    is_ended(pid).then(|| wait(pid).ok()).flatten()
+}
+
+/// Whether a child has ended and was not collected.
+fn is_ended(pid: u32) -> bool {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is a valid place for the answer; waitid touches nothing else of ours.
+    let code = unsafe { libc::waitid(libc::P_PID, pid, info.as_mut_ptr(), options) };
+    // SAFETY: all zeroes are a valid siginfo; for a child's end the id is filled in.
+    code == 0 && unsafe { info.assume_init().si_pid() } != 0
+}
+
+/// Whether a process is a child of this one, ended or not, that was not collected.
+fn is_child(pid: u32) -> bool {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: waitid takes a null pointer where no answer is wanted, and touches no memory then.
+    unsafe { libc::waitid(libc::P_PID, pid, std::ptr::null_mut(), options) == 0 }
 }
 
 /// The id of this process's parent now; it changes when the parent dies.

@@ -12,6 +12,7 @@ use super::CompileError;
 use super::manifest::{self, Artifacts};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
+use crate::process;
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
@@ -109,8 +110,7 @@ fn build(
         .arg(output)
         .args(arguments)
         .arg(source);
-    let ended = command
-        .output()
+    let ended = process::output(process::end_with_us(&mut command))
         .map_err(|source| CompileError::Run { program: toolchain.rustc.clone(), source })?;
     succeed(what, &ended)
 }

@@ -4,13 +4,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde::Deserialize;
 
 use super::CompileError;
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
+use crate::process;
 
 /// The lock file this binary was built with: serde and serde_json in versions that cargo's own
 /// cache most likely still has.
@@ -124,10 +125,8 @@ fn call(
         .env("RUSTC", &toolchain.rustc)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\u{1f}"))
         .env("CARGO_TARGET_DIR", project.join("target"))
-        .env_remove("RUSTC_WRAPPER")
-        .stdin(Stdio::null());
-    let ended = command
-        .output()
+        .env_remove("RUSTC_WRAPPER");
+    let ended = process::output(process::end_with_us(&mut command))
         .map_err(|source| CompileError::NoCargo { program: toolchain.cargo.clone(), source })?;
     Ok((read(&String::from_utf8_lossy(&ended.stdout)), ended))
 }

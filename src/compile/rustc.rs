@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use super::CompileError;
 use super::toolchain::Toolchain;
+use crate::process;
 
 /// What kind of library to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,11 +111,10 @@ impl Call {
             // Only for our own leaf: the one unstable flag that prints types by their full paths.
             command.env("RUSTC_BOOTSTRAP", "1");
         }
-        crate::process::end_with_us(command.as_std_mut());
-        let output = command
-            .output()
-            .await
-            .map_err(|source| CompileError::Run { program: toolchain.rustc.clone(), source })?;
+        process::end_with_us(command.as_std_mut());
+        let failed = |source| CompileError::Run { program: toolchain.rustc.clone(), source };
+        let child = process::spawn_async(&mut command).map_err(failed)?;
+        let output = child.wait_with_output().await.map_err(failed)?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         Ok(Ended { success: output.status.success(), stderr })
     }

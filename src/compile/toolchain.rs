@@ -63,9 +63,7 @@ fn has_shared_std(libdir: &Path) -> bool {
 }
 
 fn ask(program: &Path, arguments: &[&str]) -> Result<String, CompileError> {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
+    let output = crate::process::output(Command::new(program).args(arguments))
         .map_err(|source| CompileError::NoRustc { program: program.to_owned(), source })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

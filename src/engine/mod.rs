@@ -55,6 +55,7 @@ pub fn run(args: Vec<String>) -> i32 {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         // As a task of its own: waking the root future costs a system call each time.
         Ok(runtime) => runtime.block_on(async {
+            tokio::spawn(crate::process::collect_orphans());
             tokio::spawn(outside::run(flags)).await.unwrap_or_else(|error| {
                 tracing::error!("the engine's loop ended early: {error}");
                 1

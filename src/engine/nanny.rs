@@ -34,7 +34,7 @@ impl Nanny {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["engine", "--nanny"]).stdin(Stdio::piped()).stdout(Stdio::null());
         process::in_own_group(&mut command);
-        let mut child = command.spawn()?;
+        let mut child = process::spawn(&mut command)?;
         let mut pipe = child.stdin.take().expect("it was asked for");
         let charge = Charge {
             registration: registration.to_owned(),

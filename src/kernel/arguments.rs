@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::executor;
 use super::serve::{self, bind, serve};
-use crate::compile;
+use crate::{compile, process};
 
 const HELP: &str = "\
 prust kernel: a Jupyter kernel on a connection file; started by Jupyter, rarely by hand
@@ -41,6 +41,7 @@ pub fn run(args: Vec<OsString>) -> i32 {
 async fn start(settings: Settings) -> Result<(), serve::KernelError> {
     let Settings { face, executor } = settings;
     let bound = bind(face)?;
+    tokio::spawn(process::collect_orphans());
     let (work, reports) = executor::start(executor);
     serve(bound, work, reports).await;
     Ok(())

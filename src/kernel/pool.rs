@@ -183,7 +183,7 @@ impl Owner {
             command.stderr(OpenOptions::new().create(true).append(true).open(log)?);
         }
         process::in_own_group(&mut command);
-        let mut child = Command::from(command).kill_on_drop(true).spawn()?;
+        let mut child = process::spawn_async(Command::from(command).kill_on_drop(true))?;
         let pid = child.id().unwrap_or_default();
         let member = Member { pid, pipe: child.stdin.take(), started: Instant::now() };
         self.members.insert(uuid.clone(), member);

@@ -19,29 +19,19 @@ use crate::process;
 /// A private directory with the socket that the worker and its snapshots connect to; removed on
 /// drop.
 pub(super) struct Meeting {
-    directory: PathBuf,
+    directory: process::Scratch,
     pub(super) listener: UnixListener,
 }
 
 impl Meeting {
     pub(super) fn new() -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
-        let name = format!("prust-{}", uuid::Uuid::new_v4().simple());
-        let directory = std::env::temp_dir().join(name);
-        std::fs::DirBuilder::new().mode(0o700).create(&directory)?;
-        let listener = UnixListener::bind(directory.join("worker"))?;
+        let directory = process::Scratch::new()?;
+        let listener = UnixListener::bind(directory.path().join("worker"))?;
         Ok(Self { directory, listener })
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.join("worker")
-    }
-}
-
-impl Drop for Meeting {
-    fn drop(&mut self) {
-        // A leftover directory in the temporary directory harms nobody.
-        let _ = std::fs::remove_dir_all(&self.directory);
+        self.directory.path().join("worker")
     }
 }
 
@@ -62,7 +52,7 @@ pub(super) fn spawn(
         .stdout(stdout.try_clone()?)
         .stderr(stderr.try_clone()?);
     process::in_own_group(&mut command);
-    Ok(command.spawn()?.id())
+    Ok(process::spawn(&mut command)?.id())
 }
 
 fn existing(cwd: &Path) -> &Path {

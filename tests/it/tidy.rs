@@ -59,6 +59,16 @@ const DOORS: &[Door] = &[
         instead: "start children where their room does it",
     },
     Door {
+        tokens: "command . spawn (",
+        files: &["src/process/children.rs"],
+        instead: "use process::spawn: a child it does not know may be collected by others",
+    },
+    Door {
+        tokens: "command . output (",
+        files: &["src/process/children.rs"],
+        instead: "use process::output: a child it does not know may be collected by others",
+    },
+    Door {
         tokens: "unbounded_channel (",
         files: &["src/wire/socket.rs", "src/worker/", "src/kernel/", "src/client/", "src/engine/"],
         instead: "bound it by a named constant, or list the file here with a sentence at the call",

@@ -14,6 +14,7 @@ use super::{Event, Executor, Settings};
 use crate::client::{self, Client, ClientEvent, Command, Endpoints, EngineInfo};
 use crate::controller::{self, Controller, InprocEndpoints};
 use crate::kernel::pool::{self, Pool, PoolConfig, PoolEvent};
+use crate::process::Scratch;
 use crate::wire;
 
 /// Engines that are not announced after this are reported as missing.
@@ -26,7 +27,7 @@ pub(super) struct ClusterUp {
     controller: Controller,
     pool: Pool,
     pool_events: Option<UnboundedReceiver<PoolEvent>>,
-    directory: PathBuf,
+    scratch: Scratch,
 }
 
 #[derive(Default)]
@@ -87,18 +88,13 @@ async fn bring_up(
     settings: Settings,
     n_engines: usize,
     submissions_before: u64,
-    number: u64,
 ) -> Result<ClusterUp, String> {
     // Each cluster its own: one that is still ending removes its directory.
-    let name = format!("prust-cluster-{}-{number}", settings.session);
-    let directory = std::env::temp_dir().join(name);
-    let made = {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)
-    };
-    made.map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+    let scratch = Scratch::new()
+        .map_err(|error| format!("cannot make a directory for the cluster: {error}"))?;
+    let directory = scratch.path();
     let context = wire::Context::new();
-    let mut of_controller = controller::Settings::new(&directory);
+    let mut of_controller = controller::Settings::new(directory);
     of_controller.inproc = true;
     let for_controller = context.clone();
     let started =
@@ -107,7 +103,7 @@ async fn bring_up(
         .await
         .map_err(|error| format!("the controller did not start: {error}"))?
         .map_err(|error| error.to_string())?;
-    let (pool, pool_events) = pool::start(pool_config(&settings, &directory, n_engines));
+    let (pool, pool_events) = pool::start(pool_config(&settings, directory, n_engines));
     let file = controller.client_file();
     let endpoints = controller.inproc_endpoints().map_or_else(|| Endpoints::from(file), within);
     let of_client = client::Settings { submissions_before, ..client::Settings::default() };
@@ -119,7 +115,7 @@ async fn bring_up(
         controller,
         pool,
         pool_events: Some(pool_events),
-        directory,
+        scratch,
     })
 }
 
@@ -161,9 +157,8 @@ impl Executor {
                 self.cluster.state = State::Starting;
                 let settings = self.settings.clone();
                 let before = self.panels.newest().unwrap_or(0);
-                let number = self.next_number();
                 self.later(async move {
-                    Event::ClusterUp(Box::new(bring_up(settings, n_engines, before, number).await))
+                    Event::ClusterUp(Box::new(bring_up(settings, n_engines, before).await))
                 });
             }
         }
@@ -252,7 +247,7 @@ impl Executor {
 
     fn cluster_directory(&self) -> PathBuf {
         match &self.cluster.state {
-            State::Up(up) => up.directory.clone(),
+            State::Up(up) => up.scratch.path().to_owned(),
             State::Off | State::Starting => PathBuf::new(),
         }
     }
@@ -314,7 +309,7 @@ impl Executor {
             // Joins the controller's thread; its files go with it.
             let stopped = tokio::task::spawn_blocking(move || controller.stop());
             let _ = tokio::time::timeout(Duration::from_secs(1), stopped).await;
-            let _ = std::fs::remove_dir_all(&up.directory);
+            drop(up.scratch);
         })
     }
 
@@ -331,7 +326,7 @@ impl Executor {
         let mut lines = vec![format!(
             "{} engines, connection file {}",
             self.cluster.live.len(),
-            up.directory.join("ipcontroller-client.json").display()
+            up.scratch.path().join("ipcontroller-client.json").display()
         )];
         lines.extend(self.cluster.live.iter().map(
             |engine| match self.cluster.pids.get(&engine.uuid) {

@@ -16,6 +16,7 @@ use crate::cell::Namespace;
 use crate::cell::diagnostic::short;
 use crate::compile::DependencyError;
 use crate::kernel::magics::{self, Cluster, Env, Magic};
+use crate::process;
 
 /// What a magic's reply shows.
 type Performed = Result<(), Fault>;
@@ -280,18 +281,20 @@ impl Executor {
         let cwd = self.settings.compile.cwd.clone();
         let inbox = self.inbox.clone();
         let task = self.later(async move {
-            let mut child = match Command::new("bash")
-                .args(["-c", &command])
+            let mut bash = Command::new("bash");
+            bash.args(["-c", &command])
                 .current_dir(cwd)
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
-                .kill_on_drop(true)
-                .spawn()
-            {
+                .kill_on_drop(true);
+            process::end_with_us(bash.as_std_mut());
+            let mut child = match process::spawn_async(&mut bash) {
                 Ok(child) => child,
                 Err(error) => return Event::Shell { job: id, ended: Err(error.to_string()) },
             };
+            // An interrupt drops this task, and ends what bash has started, too.
+            let interrupted = child.id().map(process::GroupKill::new);
             let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
             let pump = |stderr: bool| {
                 let inbox = inbox.clone();
@@ -302,6 +305,7 @@ impl Executor {
             };
             tokio::join!(read_all(stdout, pump(false)), read_all(stderr, pump(true)));
             let ended = child.wait().await.map(|status| status.success());
+            interrupted.into_iter().for_each(process::GroupKill::disarm);
             Event::Shell { job: id, ended: ended.map_err(|error| error.to_string()) }
         });
         self.set_stage(Stage::Shell(task));
