@@ -291,6 +291,7 @@ fn reset(old: &Items, items: &Items, touched: &[String]) -> Vec<String> {
     let statics = items.all.iter().filter(|(id, item)| {
         item.piece.role == Role::Static
             && !item.retired
+            && items.unit(&item.unit).is_some_and(|unit| !items.is_static(unit))
             && touched.contains(&item.unit)
             && old.all.contains_key(id)
     });

@@ -23,6 +23,9 @@ mod name;
 mod reach;
 mod replace;
 
+#[cfg(test)]
+mod tests;
+
 pub use advance::{Advance, Broken, NewCell, advance};
 
 pub type ItemId = u64;
@@ -230,6 +233,12 @@ impl Items {
             wanted.extend(unit.needs.iter().map(String::as_str));
         }
         self.units.iter().filter(|unit| wanted.contains(unit.name.as_str())).collect()
+    }
+
+    /// Whether a unit holds nothing but statics: rebuilding it does not reset them.
+    pub fn is_static(&self, unit: &Unit) -> bool {
+        !unit.items.is_empty()
+            && unit.items.iter().all(|id| self.all[id].piece.role == Role::Static)
     }
 
     /// Whether a type, as a variable's type text names it, is an old definition.

@@ -30,7 +30,8 @@ pub(super) fn replaced(items: &Items, sheet: SheetId, new: &[ItemId]) -> Replace
         let by_name = new.iter().any(|each| shadows(&items.all[each], old));
         let members: BTreeSet<String> =
             new.iter().flat_map(|each| members_anew(&items.all[each], old)).collect();
-        if again(old) || by_name || (twin.is_some() && members.is_empty()) {
+        let verbatim = new.iter().any(|each| text(items, &items.all[each]) == text(items, old));
+        if again(old) || by_name || verbatim {
             replaced.gone.insert(*id);
         } else if !members.is_empty() {
             let Role::Impl(role) = &old.piece.role else { continue };
@@ -73,12 +74,15 @@ fn members_anew(new: &Item, old: &Item) -> Vec<String> {
     old.members.iter().map(|(name, _)| name).filter(has).cloned().collect()
 }
 
+fn text<'a>(items: &'a Items, item: &Item) -> Option<&'a str> {
+    items.sheets[&item.sheet].text.get(item.piece.range.clone())
+}
+
 /// Item for item what stood there before: the same text, or two plain functions of one name.
 fn says_the_same(items: &Items, new: &Item, old: &Item) -> bool {
-    let text = |item: &Item| items.sheets[&item.sheet].text.get(item.piece.range.clone());
     let names = |item: &Item| item.names().map(str::to_owned).collect::<Vec<_>>();
     let plain = |item: &Item| item.piece.shape.is_none();
-    if text(new) == text(old) {
+    if text(items, new) == text(items, old) {
         return true;
     }
     match (&new.piece.role, &old.piece.role) {
@@ -90,8 +94,7 @@ fn says_the_same(items: &Items, new: &Item, old: &Item) -> bool {
     }
 }
 
-/// Items whose meaning is what it was: what a variable of their types holds stays valid. `renamed`
-/// maps a new item to the old one that it continues.
+/// Items whose meaning is what it was: what a variable of their types holds stays valid.
 pub(super) fn unchanged(items: &Items, replaced: &Replaced, new: &[ItemId]) -> BTreeSet<ItemId> {
     let mut kept: BTreeSet<ItemId> = items.all.keys().copied().collect();
     kept.retain(|id| !new.contains(id) || replaced.same.contains_key(id));
@@ -134,9 +137,9 @@ fn impl_subjects(item: &Item) -> Vec<&str> {
 fn keeps_meaning(items: &Items, item: &Item, kept: &BTreeSet<ItemId>) -> bool {
     item.piece.shape.is_none()
         || matches!(item.piece.role, Role::Impl(_))
-        || item
-            .refs
-            .iter()
-            .flat_map(|name| items.resolve(item, name))
-            .all(|target| kept.contains(&target) || items.all[&target].piece.shape.is_none())
+        || item.refs.iter().flat_map(|name| items.resolve(item, name)).all(|target| {
+            // A retired one is pinned: it means what it meant.
+            let known = &items.all[&target];
+            kept.contains(&target) || known.retired || known.piece.shape.is_none()
+        })
 }

@@ -16,6 +16,9 @@ use crate::cell::split::Split;
 /// The symbol that a leaf exports.
 pub const ENTRY: &str = "prust_cell";
 
+/// The symbol by which a leaf names libraries of statics; see the runtime's `call`.
+const STATICS: &str = "prust_statics";
+
 /// What a leaf does with variables, beside its text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeafSlots {
@@ -80,6 +83,7 @@ pub fn leaf(
     for (range, _) in &split.imports {
         source.user(cell, range.clone()).ours("\n");
     }
+    source.ours(&statics(namespace, &scope.units));
     source.ours(&format!(
         "#[unsafe(no_mangle)]\npub fn {ENTRY}() \
          -> ::core::result::Result<(), ::prust_runtime::frame::Failure> {{\n"
@@ -92,6 +96,18 @@ pub fn leaf(
         body(namespace, cell, split, slots, shape, &mut source);
     }
     CratePlan { source, units: scope.units, api: scope.api }
+}
+
+/// Names the libraries of statics that the leaf uses, for the worker that loads it.
+fn statics(namespace: &Namespace, units: &[String]) -> String {
+    let items = &namespace.items;
+    let needs = items.with_needs(units).into_iter().filter(|unit| items.is_static(unit));
+    let files: Vec<String> = needs.map(|unit| format!("lib{}.so", unit.file)).collect();
+    if files.is_empty() {
+        return String::new();
+    }
+    let files = files.join("\n");
+    format!("#[unsafe(no_mangle)]\npub fn {STATICS}() -> &'static str {{ {files:?} }}\n")
 }
 
 fn body(

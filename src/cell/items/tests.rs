@@ -1,0 +1,207 @@
+//! Sessions of items: what is in force, what keeps its crate, what is kept for old values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Advance, Broken, Item, ItemId, Items, advance};
+use crate::cell::plan::unit::{new_cell, unit};
+use crate::cell::{Delta, Namespace, Split};
+
+/// A session without a compiler: cells that rustc would take.
+#[derive(Default)]
+struct Session {
+    namespace: Namespace,
+    n_cells: usize,
+}
+
+impl Session {
+    fn after(cells: &[&str]) -> Self {
+        let mut session = Self::default();
+        for cell in cells {
+            session.run(cell);
+        }
+        session
+    }
+
+    fn run(&mut self, text: &str) -> Advance {
+        self.run_as("", text, &BTreeSet::new(), &BTreeMap::new())
+    }
+
+    fn run_as(
+        &mut self,
+        key: &str,
+        text: &str,
+        held: &BTreeSet<(String, String)>,
+        broken: &BTreeMap<ItemId, Broken>,
+    ) -> Advance {
+        self.n_cells += 1;
+        let split = Split::read(text);
+        let label = format!("In[{}]", self.n_cells);
+        let cell = new_cell(&self.namespace, key, &label, text, &split);
+        let next = advance(&self.namespace.items, &cell, held, broken);
+        let items = Some(Box::new(next.items.clone()));
+        self.namespace.apply(&Delta { items, ..Delta::default() });
+        next
+    }
+
+    fn items(&self) -> &Items {
+        &self.namespace.items
+    }
+
+    fn id(&self, name: &str) -> ItemId {
+        let ids = self.items().current(name);
+        assert_eq!(ids.len(), 1, "{name} is in force once");
+        ids[0]
+    }
+
+    fn item(&self, name: &str) -> &Item {
+        &self.items().all[&self.id(name)]
+    }
+
+    fn held(&self, name: &str) -> BTreeSet<(String, String)> {
+        BTreeSet::from([(self.item(name).unit.clone(), name.to_owned())])
+    }
+
+    /// The source of the unit that an item stands in.
+    fn source(&self, name: &str) -> String {
+        let of = self.items().unit(&self.item(name).unit).expect("items stand in units");
+        unit(self.items(), of).krate.source.text
+    }
+}
+
+#[test]
+fn a_new_function_reaches_old_callers() {
+    let mut session =
+        Session::after(&["fn one() -> i32 { 1 }", "fn two() -> i32 { one() }", "fn other() {}"]);
+    let two = session.item("two").unit.clone();
+    let next = session.run("fn one() -> String { String::new() }");
+    assert!(next.touched.contains(&two), "{:?}", next.touched);
+    assert!(!next.touched.contains(&session.item("other").unit));
+    let import = format!("use ::{}::one;", session.item("one").unit);
+    assert!(session.source("two").contains(&import));
+}
+
+#[test]
+fn functions_that_need_each_other_share_a_crate() {
+    let session = Session::after(&[
+        "fn one() -> i32 { 1 }",
+        "fn two() -> i32 { one() }",
+        "fn one() -> i32 { if false { two() } else { 2 } }",
+    ]);
+    assert_eq!(session.item("one").unit, session.item("two").unit);
+}
+
+#[test]
+fn a_body_and_an_impl_leave_a_type_what_it_is() {
+    let mut session = Session::after(&["struct A { x: i32 }\nfn f(a: &A) -> i32 { a.x }"]);
+    let unit = session.item("A").unit.clone();
+    session.run("fn f(a: &A) -> i64 { 2 }");
+    session.run("impl A { fn g(&self) {} }");
+    session.run("impl std::fmt::Display for A { fn fmt(&self) {} }");
+    session.run("struct B { a: A }");
+    session.run("impl A { fn into_b(self) -> B { B { a: self } } }");
+    assert_eq!(session.item("A").unit, unit);
+    let extended = session.items().all.values().find(|item| item.extension.is_some());
+    assert_eq!(extended.expect("a circle needs a trait").unit.len(), unit.len());
+    assert!(session.items().refs(&BTreeSet::from(["into_b".to_owned()])).len() == 1);
+}
+
+#[test]
+fn whatever_decides_a_layout_makes_another_type() {
+    let changes = [
+        ("struct A { x: i32 }", "struct A { x: String }"),
+        ("const N: usize = 2;\nstruct A { x: [u8; N] }", "const N: usize = 4;"),
+        ("const M: usize = 2;\nconst N: usize = M;\nstruct A([u8; N]);", "const M: usize = 3;"),
+        ("type T = u8;\nstruct A { x: T }", "type T = u64;"),
+        (
+            "macro_rules! t { () => { u8 } }\nstruct A { x: t!() }",
+            "macro_rules! t { () => { i8 } }",
+        ),
+        ("const fn n() -> usize { 1 }\nstruct A([u8; n()]);", "const fn n() -> usize { 9 }"),
+        ("struct B(u8);\nstruct A { b: B }", "struct B(u64);"),
+        (
+            "trait T { fn a(&self); fn b(&self); }\nstruct A(Box<dyn T>);",
+            "trait T { fn b(&self); fn a(&self); }",
+        ),
+        ("async fn f() -> u8 { 1 }\nstruct A<F = u8>(F);\ntype A2 = A;", "struct A<F = u16>(F);"),
+    ];
+    for (before, change) in changes {
+        let mut session = Session::after(&[before]);
+        let (unit, held) = (session.item("A").unit.clone(), session.held("A"));
+        session.run_as("", change, &held, &BTreeMap::new());
+        assert_ne!(session.item("A").unit, unit, "{change}");
+        assert!(session.items().is_retired(&unit, "A"), "{change}");
+        // Back again: never taken for the first one while that is still held.
+        session.run_as("", before, &held, &BTreeMap::new());
+        assert!(session.items().is_retired(&unit, "A"), "{change}");
+    }
+}
+
+#[test]
+fn old_definitions_that_nobody_needs_are_forgotten() {
+    let mut session = Session::after(&["struct A(u8);\nimpl Drop for A { fn drop(&mut self) {} }"]);
+    let held = session.held("A");
+    session.run_as("", "struct A(u16);", &held, &BTreeMap::new());
+    let drops = |session: &Session| {
+        session.items().all.values().filter(|item| item.title().contains("Drop")).count()
+    };
+    assert_eq!(drops(&session), 2, "the old type is dropped as ever");
+    session.run("struct A(u32);");
+    assert_eq!((drops(&session), session.items().all.len()), (1, 2));
+}
+
+#[test]
+fn another_run_of_a_cell_replaces_all_that_it_defined() {
+    let mut session = Session::default();
+    let nothing = (BTreeSet::new(), BTreeMap::new());
+    session.run_as("c1", "struct A;\nimpl A { fn f(&self) {} }\nfn g() {}", &nothing.0, &nothing.1);
+    let unit = session.item("A").unit.clone();
+    session.run_as("c2", "impl A { fn h(&self) {} }", &nothing.0, &nothing.1);
+    session.run_as("c2", "impl A { fn h(&self) -> u8 { 1 } }", &nothing.0, &nothing.1);
+    session.run_as("c1", "struct A;\nimpl A { fn f2(&self) {} }", &nothing.0, &nothing.1);
+    assert_eq!(session.item("A").unit, unit);
+    assert_eq!(session.items().all.len(), 3);
+    assert!(session.items().current("g").is_empty());
+}
+
+#[test]
+fn a_method_defined_anew_leaves_the_others() {
+    let mut session =
+        Session::after(&["struct A;", "impl A { fn f(&self) -> u8 { 1 } fn g(&self) {} }"]);
+    session.run("impl A { fn f(&self) -> u8 { 2 } }");
+    let source = session.source("A");
+    assert_eq!(source.matches("fn f(").count(), 1, "{source}");
+    assert!(source.contains("fn g("));
+}
+
+#[test]
+fn a_broken_caller_goes_on_with_what_it_knew() {
+    let mut session = Session::after(&["fn one() -> i32 { 1 }", "fn two() -> i32 { one() + 1 }"]);
+    let two = session.id("two");
+    let broken = BTreeMap::from([(two, Broken::Pinned)]);
+    session.run_as("", "fn one() -> String { String::new() }", &BTreeSet::new(), &broken);
+    let new_one = session.item("one").unit.clone();
+    assert!(!session.source("two").contains(&new_one), "it sees the old one");
+    // A later one is tried again.
+    session.run("fn one() -> i32 { 5 }");
+    assert!(session.source("two").contains(&format!("use ::{}::one;", session.item("one").unit)));
+    assert_eq!(session.items().all.len(), 2);
+}
+
+#[test]
+fn statics_stand_alone_and_stay() {
+    let mut session = Session::after(&[
+        "struct C { n: u8 }\nstatic S: Mutex<C> = Mutex::new(C { n: 1 });\nfn f() { S.lock(); }",
+    ]);
+    let before = session.item("S").unit.clone();
+    let of = session.items().unit(&before).expect("it is there").clone();
+    assert!(session.items().is_static(&of));
+    session.run("fn f() { S.lock(); println!(); }");
+    session.run("impl C { fn g(&self) {} }");
+    assert_eq!(session.item("S").unit, before);
+}
+
+#[test]
+fn the_same_cells_give_the_same_crates_everywhere() {
+    let cells = ["struct A;", "impl A { fn f(&self) {} }", "struct B(A);", "struct A(u8);"];
+    assert_eq!(Session::after(&cells).items(), Session::after(&cells).items());
+}
