@@ -96,6 +96,14 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
             continue;
         }
         let name = error.message.split('`').nth(1).unwrap_or_default();
+        if let Some(cell) = namespace.items.withheld(name) {
+            let note = format!(
+                "\nnote: `{name}` ({cell}) is left out since something it uses was changed: change \
+                 it and run that cell again"
+            );
+            error.plain.push_str(&note);
+            error.styled.push_str(&note);
+        }
         if let Some(cell) =
             namespace.moved.get(name).filter(|_| error.code.as_deref() == Some("E0425"))
         {

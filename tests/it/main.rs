@@ -2,6 +2,7 @@
 
 mod cells;
 mod face;
+mod items;
 mod support;
 mod tidy;
 mod variables;

@@ -6,6 +6,7 @@ use super::group::{self, Placing};
 use super::replace::{replaced, unchanged};
 use super::{Item, ItemId, Items, Sheet, name, reach};
 use crate::cell::item::{ItemPiece, Role};
+use crate::cell::namespace::{Kind, Provided};
 
 /// A cell that defines items.
 #[derive(Clone, Debug)]
@@ -86,12 +87,17 @@ fn attempt(
         renewed = renewals(&items, &replaced, &new, forced);
     }
     let kept = unchanged(&items, &replaced, &new);
+    let mut verbatim: BTreeMap<ItemId, ItemId> = BTreeMap::new();
     for (new, old) in replaced.same.iter().filter(|(new, _)| kept.contains(new)) {
         let unit = items.all[old].unit.clone();
         items.all.get_mut(new).expect("it joined").unit = unit;
+        if items.text(&items.all[new]) == items.text(&items.all[old]) {
+            verbatim.insert(*old, *new);
+        }
     }
     let again = renew(&mut items, old, &renewed);
     retire(&mut items, old, &replaced.gone, &renewed);
+    succeed(&mut items, &verbatim);
     reach::forget_unneeded(&mut items, held);
     group::place(&mut items, &Placing { old, new: &new, again: &again })?;
     name::name_new_units(&mut items)?;
@@ -105,9 +111,15 @@ fn release_pins(items: &mut Items, cell: &NewCell) {
         .iter()
         .flat_map(|piece| piece.provides.iter().map(|provided| provided.name.as_str()))
         .collect();
+    let impls = cell.items.iter().filter_map(|piece| match &piece.role {
+        Role::Impl(role) => Some(role.subjects.iter().chain(&role.of_trait)),
+        _ => None,
+    });
+    let touched: BTreeSet<&str> = impls.flatten().map(String::as_str).collect();
     for item in items.all.values_mut().filter(|item| !item.retired) {
         item.pins.retain(|name, _| !new.contains(name.as_str()));
-        if item.refs.iter().any(|name| new.contains(name.as_str())) {
+        let again = |name: &String| new.contains(&**name) || touched.contains(&**name);
+        if item.refs.iter().any(again) {
             item.withheld = false;
         }
     }
@@ -237,7 +249,24 @@ fn renew(items: &mut Items, old: &Items, renewed: &BTreeSet<ItemId>) -> Vec<Item
 pub(super) fn subjects(items: &Items, item: &Item) -> Vec<ItemId> {
     let Role::Impl(role) = &item.piece.role else { return Vec::new() };
     let names = role.subjects.iter().chain(&role.of_trait);
-    names.flat_map(|name| items.resolve(item, &items.root(item, name))).collect()
+    names.flat_map(|name| named(items, item, name)).collect()
+}
+
+/// What a path that begins with `name` leads to: through an import, and through aliases.
+pub(super) fn named(items: &Items, item: &Item, name: &str) -> Vec<ItemId> {
+    let mut found = items.resolve(item, &items.root(item, name));
+    // Aliases of aliases end: each names only what was there before it.
+    while let Some(at) = found.iter().position(|id| is_alias(&items.all[id])) {
+        let alias = &items.all[&found.swap_remove(at)];
+        let behind: Vec<ItemId> = items.edges(alias).into_iter().collect();
+        found.extend(behind);
+    }
+    found
+}
+
+fn is_alias(item: &Item) -> bool {
+    let is_type = |provided: &Provided| provided.kind == Kind::Type;
+    item.piece.role == Role::Movable && item.piece.provides.iter().any(is_type)
 }
 
 /// Old definitions go on meaning by each name what they meant.
@@ -251,6 +280,16 @@ fn retire(items: &mut Items, old: &Items, gone: &BTreeSet<ItemId>, renewed: &BTr
         // Its crate may hold what has its name now.
         if item.piece.role == Role::Movable && !old.all[&id].retired {
             item.unit = group::alone(id);
+        }
+    }
+}
+
+/// What was written again word for word is the same item.
+fn succeed(items: &mut Items, verbatim: &BTreeMap<ItemId, ItemId>) {
+    items.all.retain(|id, _| !verbatim.contains_key(id));
+    for item in items.all.values_mut() {
+        for id in item.pins.values_mut().flatten() {
+            *id = verbatim.get(id).copied().unwrap_or(*id);
         }
     }
     // A pin that says what is in force anyway is none.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::advance::subjects;
+use super::advance::{named, subjects};
 use super::{Item, ItemId, Items, Unit};
 use crate::cell::item::Role;
 
@@ -91,12 +91,14 @@ fn place_new(items: &mut Items, new: &[ItemId]) {
         let impls =
             of_cell.iter().copied().filter(|each| subjects(items, &items.all[each]).contains(&id));
         for target in targets.into_iter().chain(impls.collect::<Vec<_>>()) {
-            if of_cell.contains(&target) && before.insert(target) {
+            if of_cell.contains(&target) && !statics.contains(&target) && before.insert(target) {
                 open.push(target);
             }
         }
     }
-    let circular = statics.iter().any(|id| before.contains(id));
+    let needs_static =
+        |id: &ItemId| items.edges(&items.all[id]).iter().any(|t| statics.contains(t));
+    let circular = before.iter().any(needs_static);
     for id in new {
         let unit = match () {
             () if circular => MAIN,
@@ -120,9 +122,9 @@ fn host(items: &Items, id: ItemId) -> String {
     let mut candidates: Vec<String> = if role.of_trait.is_some() {
         subjects(items, item).iter().map(|id| items.all[id].unit.clone()).collect()
     } else {
-        let subject = role.subjects.iter().take(1).map(|name| items.root(item, name));
+        let subject = role.subjects.iter().take(1);
         subject
-            .flat_map(|name| items.resolve(item, &name))
+            .flat_map(|name| named(items, item, name))
             .map(|id| items.all[&id].unit.clone())
             .collect()
     };

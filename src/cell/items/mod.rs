@@ -162,6 +162,17 @@ impl Items {
         found.map(|(id, _)| *id).collect()
     }
 
+    /// What the user wrote.
+    fn text(&self, item: &Item) -> &str {
+        self.sheets[&item.sheet].text.get(item.piece.range.clone()).unwrap_or_default()
+    }
+
+    /// An item of this name that is left out because it does not compile, and its cell.
+    pub fn withheld(&self, name: &str) -> Option<&str> {
+        let mut found = self.all.values().filter(|item| item.withheld && item.provides(name));
+        found.next().map(|item| self.sheets[&item.sheet].label.as_str())
+    }
+
     /// What `name` means to an item.
     pub fn resolve(&self, item: &Item, name: &str) -> Vec<ItemId> {
         item.pins.get(name).cloned().unwrap_or_else(|| self.current(name))

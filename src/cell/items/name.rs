@@ -39,17 +39,13 @@ fn name_of(items: &Items, members: &[ItemId], salt: u64) -> String {
     let with_identity: Vec<&Item> =
         members.iter().map(|id| &items.all[id]).filter(|item| item.piece.has_identity()).collect();
     let parts: Vec<String> = if with_identity.is_empty() {
-        members.iter().map(|id| text(items, &items.all[id]).to_owned()).collect()
+        members.iter().map(|id| items.text(&items.all[id]).to_owned()).collect()
     } else {
         with_identity.iter().map(|item| shape(items, item)).collect()
     };
     let salt = salt.to_string();
     let parts = parts.iter().map(String::as_str).chain(std::iter::once(salt.as_str()));
     format!("unit_{}", digest(parts))
-}
-
-fn text<'a>(items: &'a Items, item: &Item) -> &'a str {
-    items.sheets[&item.sheet].text.get(item.piece.range.clone()).unwrap_or_default()
 }
 
 /// A hash of what an item is: its text and what the names in it mean.

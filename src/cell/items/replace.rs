@@ -30,7 +30,7 @@ pub(super) fn replaced(items: &Items, sheet: SheetId, new: &[ItemId]) -> Replace
         let by_name = new.iter().any(|each| shadows(&items.all[each], old));
         let members: BTreeSet<String> =
             new.iter().flat_map(|each| members_anew(&items.all[each], old)).collect();
-        let verbatim = new.iter().any(|each| text(items, &items.all[each]) == text(items, old));
+        let verbatim = new.iter().any(|each| items.text(&items.all[each]) == items.text(old));
         if again(old) || by_name || verbatim {
             replaced.gone.insert(*id);
         } else if !members.is_empty() {
@@ -74,15 +74,11 @@ fn members_anew(new: &Item, old: &Item) -> Vec<String> {
     old.members.iter().map(|(name, _)| name).filter(has).cloned().collect()
 }
 
-fn text<'a>(items: &'a Items, item: &Item) -> Option<&'a str> {
-    items.sheets[&item.sheet].text.get(item.piece.range.clone())
-}
-
 /// Item for item what stood there before: the same text, or two plain functions of one name.
 fn says_the_same(items: &Items, new: &Item, old: &Item) -> bool {
     let names = |item: &Item| item.names().map(str::to_owned).collect::<Vec<_>>();
     let plain = |item: &Item| item.piece.shape.is_none();
-    if text(items, new) == text(items, old) {
+    if items.text(new) == items.text(old) {
         return true;
     }
     match (&new.piece.role, &old.piece.role) {

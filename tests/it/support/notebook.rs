@@ -35,6 +35,8 @@ pub struct Notebook {
     pub events: UnboundedReceiver<WorkerEvent>,
     pub namespace: Namespace,
     pub n_cells: u64,
+    /// The frontend's id of the cell that is run next.
+    pub key: String,
 }
 
 impl Notebook {
@@ -54,7 +56,14 @@ impl Notebook {
             snapshot_bytes_max: 1 << 30,
         };
         let (worker, events) = worker::start(config).expect("a worker can be started");
-        Self { compiler, worker, events, namespace: Namespace::default(), n_cells: 0 }
+        Self {
+            compiler,
+            worker,
+            events,
+            namespace: Namespace::default(),
+            n_cells: 0,
+            key: String::new(),
+        }
     }
 
     /// Compiles and starts a cell; `None` when it runs nothing.
@@ -63,7 +72,7 @@ impl Notebook {
         let label = format!("In[{}]", self.n_cells);
         let compiled = match self
             .compiler
-            .cell(&self.namespace, Cell { text, label: &label, key: "" })
+            .cell(&self.namespace, Cell { text, label: &label, key: &self.key })
             .await
         {
             Ok(compiled) => compiled,
