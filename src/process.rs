@@ -1,20 +1,23 @@
 //! Child processes, signals and wake-up descriptors: the door to the parts of libc that the
 //! standard library lacks. Children are started and collected in `children`, temporary directories
-//! held in `scratch`. Never decides who is to be signalled or when.
+//! held in `scratch`, the system's own lists read in `listing`. Never decides who is to be
+//! signalled or when.
 #![expect(unsafe_code, reason = "the door to kill, setpgid, prctl and eventfd")]
 
 mod children;
+mod listing;
 mod scratch;
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
 
 pub use children::{collect_orphans, output, spawn, spawn_async};
+pub use listing::{Listed, listed, memory_bytes, of_group, oom_kills};
 pub use scratch::Scratch;
 
 /// The `fcntl` command that chooses a descriptor's signal, which the libc crate does not name; the
@@ -184,23 +187,46 @@ pub fn adopt_orphans() -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How a process ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    /// The most memory it held at a time.
+    pub peak_bytes: u64,
+}
+
+impl Ended {
+    /// The end in a word: "SIGSEGV", "exit code 3".
+    pub fn cause(&self) -> String {
+        match (self.status.signal(), self.status.code()) {
+            (Some(signal), _) => signal_name(signal),
+            (None, Some(code)) => format!("exit code {code}"),
+            (None, None) => "an unknown end".to_owned(),
+        }
+    }
+}
+
 /// Waits until a child (born here or adopted) has ended, and collects it. Blocks its thread.
-pub fn reap(pid: u32) -> io::Result<std::process::ExitStatus> {
+pub fn reap(pid: u32) -> io::Result<Ended> {
     wait(pid).or_else(|error| children::taken(pid).ok_or(error))
 }
 
-fn wait(pid: u32) -> io::Result<std::process::ExitStatus> {
+fn wait(pid: u32) -> io::Result<Ended> {
     let mut status = 0;
-    // SAFETY: `status` is a valid place for the answer; waitpid touches nothing else of ours.
-    let code = unsafe { libc::waitpid(positive(pid)?, &raw mut status, 0) };
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both are valid places for the answers; wait4 touches nothing else of ours.
+    let code = unsafe { libc::wait4(positive(pid)?, &raw mut status, 0, usage.as_mut_ptr()) };
     if code < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(std::os::unix::process::ExitStatusExt::from_raw(status))
+    // SAFETY: all zeroes are a valid rusage, and wait4 has filled it in.
+    let peak_kibibytes = unsafe { usage.assume_init() }.ru_maxrss;
+    let peak_bytes = u64::try_from(peak_kibibytes).unwrap_or(0) << 10;
+    Ok(Ended { status: ExitStatus::from_raw(status), peak_bytes })
 }
 
 /// Collects a child if it has ended.
-fn try_reap(pid: u32) -> Option<std::process::ExitStatus> {
+fn try_reap(pid: u32) -> Option<Ended> {
     is_ended(pid).then(|| wait(pid).ok()).flatten()
 }
 

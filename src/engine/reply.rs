@@ -109,11 +109,11 @@ impl Fault {
         fault
     }
 
-    /// User code that took its process with it. A signal is its own name, as in a shell.
-    pub fn crash(cause: &str, restored: bool, threads_lost: &[String]) -> Self {
-        let ename = if cause.starts_with("SIG") { cause } else { "WorkerDied" };
-        let after = after(restored, threads_lost);
-        Self::new(ename, format!("the code ended its process ({cause}); {after}"))
+    /// User code that took its process with it, by `why`.
+    pub fn crash(why: &Failure, restored: bool, threads_lost: &[String]) -> Self {
+        let mut fault = Self::caught(why, false);
+        fault.traceback.push(after(restored, threads_lost));
+        fault
     }
 
     pub fn interrupted(restored: bool, threads_lost: &[String]) -> Self {
@@ -124,7 +124,7 @@ impl Fault {
 }
 
 /// What a person needs to know about the variables.
-fn after(restored: bool, threads_lost: &[String]) -> String {
+pub(super) fn after(restored: bool, threads_lost: &[String]) -> String {
     let variables = if restored {
         "the engine's variables are as they were before"
     } else {
@@ -133,5 +133,8 @@ fn after(restored: bool, threads_lost: &[String]) -> String {
     if threads_lost.is_empty() {
         return variables.to_owned();
     }
-    format!("{variables}; background threads that did not survive: {}", threads_lost.join(", "))
+    format!(
+        "{variables}; background threads that did not survive: {}",
+        crate::worker::names(threads_lost)
+    )
 }

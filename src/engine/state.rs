@@ -51,11 +51,15 @@ pub struct Engine {
     /// What the worker knows, and its hash.
     pub(super) namespace: Namespace,
     pub(super) namespace_hash: String,
+    /// The namespace that goes with the worker's snapshot, where it is another one.
+    pub(super) before: Option<Namespace>,
     /// Whether the worker has run nothing yet.
     pub(super) pristine: bool,
     /// Whether the last call was over within `QUICK_TIME`.
     pub(super) was_quick: bool,
     pub(super) execution_count: u64,
+    /// The user knows that the worker is too large for snapshots.
+    pub(super) said_unprotected: bool,
     pub(super) run_last: u64,
     /// The header of the work that output belongs to: the running one, else the last.
     pub(super) parent: Arc<[u8]>,
@@ -121,9 +125,11 @@ impl Engine {
             clears: Vec::new(),
             namespace,
             namespace_hash,
+            before: None,
             pristine: true,
             was_quick: false,
             execution_count: 0,
+            said_unprotected: false,
             run_last: 0,
             parent: Arc::from(&b"{}"[..]),
             effects: Vec::new(),
@@ -231,6 +237,10 @@ impl Engine {
             }
             WorkerEvent::Failed { why } => self.worker_failed(why, now),
             WorkerEvent::Unprotected { resident_bytes } => self.unprotected(resident_bytes),
+            WorkerEvent::InterruptCosts => self.interrupt_costs(),
+            WorkerEvent::Stuck { threads_lost } => self.stuck(&threads_lost),
+            // Answers to what an engine does not ask.
+            WorkerEvent::NoSnapshot | WorkerEvent::Measured { .. } => (),
         }
     }
 

@@ -120,7 +120,10 @@ fn panicked(run: u64) -> Event {
         evalue: "boom".to_owned(),
         ..crate::worker::Failure::default()
     };
-    done(run, Outcome::Error { failure, restored: false })
+    done(
+        run,
+        Outcome::Error { failure, restored: false, lost: Vec::new(), threads_lost: Vec::new() },
+    )
 }
 
 fn words(effect: &Effect) -> String {
@@ -401,7 +404,8 @@ fn a_crash_is_an_error_of_its_task_and_the_next_task_runs() {
         lab.tell(event);
     }
     let cause = "SIGSEGV".to_owned();
-    let outcome = Outcome::Crashed { cause, restored: true, threads_lost: Vec::new() };
+    let why = crate::worker::Failure { ename: cause.clone(), ..Default::default() };
+    let outcome = Outcome::Crashed { cause, why, restored: true, threads_lost: Vec::new() };
     assert_eq!(lab.tell(done(1, outcome)), ["m1: apply_reply error SIGSEGV", "call 2"]);
 }
 

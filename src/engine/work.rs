@@ -124,6 +124,7 @@ impl Engine {
         if let Some((call, delta)) = call {
             self.pristine = false;
             running.delta = delta;
+            self.before = running.delta.is_some().then(|| self.namespace.clone());
             running.busy = Busy::Due(now.instant + BUSY_AFTER);
             self.running = Some(running);
             return self.effects.push(Effect::Call { run: self.run_last, call });
@@ -197,6 +198,7 @@ impl Engine {
             return self.finish(running, Verdict::Ok { value: Vec::new() });
         };
         running.stage = Stage::Working;
+        self.before = Some(self.namespace.clone());
         self.effects.push(Effect::Run { run: running.run, library, entry });
         self.running = Some(running);
     }
@@ -246,14 +248,19 @@ impl Engine {
                 self.commit(&mut running);
                 self.finish(running, Verdict::Ok { value });
             }
-            Outcome::Error { failure, restored } => {
+            Outcome::Error { failure, restored, lost, .. } => {
+                if !lost.is_empty() {
+                    lost.iter().for_each(|name| drop(self.namespace.variables.remove(name)));
+                    self.namespace_hash = self.namespace.hash();
+                }
                 let fault = Fault::caught(&failure, restored);
                 running.place = Some(failure);
                 self.finish_fault(running, &fault, now);
             }
-            Outcome::Crashed { cause, restored, threads_lost } => {
+            Outcome::Crashed { why, restored, threads_lost, .. } => {
                 self.forget_unless(restored);
-                let fault = Fault::crash(&cause, restored, &threads_lost);
+                let fault = Fault::crash(&why, restored, &threads_lost);
+                running.place = Some(why);
                 self.finish_fault(running, &fault, now);
             }
             Outcome::Interrupted { restored, threads_lost } => {
@@ -267,15 +274,39 @@ impl Engine {
     /// The worker died between two pieces of work and is alive again.
     pub(super) fn worker_died(&mut self, cause: &str, restored: bool, threads_lost: &[String]) {
         self.forget_unless(restored);
-        let fault = Fault::crash(cause, restored, threads_lost);
-        self.output(Std::Err, &format!("{}\n", fault.evalue));
+        if let Some(before) = self.before.take().filter(|_| restored) {
+            self.namespace = before;
+            self.namespace_hash = self.namespace.hash();
+        }
+        let after = super::reply::after(restored, threads_lost);
+        self.output(Std::Err, &format!("the worker ended between two tasks ({cause}); {after}\n"));
     }
 
+    /// Says once that this engine is too large for snapshots.
     pub(super) fn unprotected(&mut self, resident_bytes: u64) {
-        let mb = resident_bytes / 1_000_000;
+        if std::mem::replace(&mut self.said_unprotected, true) {
+            return;
+        }
+        let size = crate::worker::size(resident_bytes);
         let text = format!(
-            "this engine holds {mb} MB, too much for a snapshot: if this crashes or is \
-             interrupted, its variables are lost\n"
+            "this engine holds {size}, too much for a snapshot before each task: a crash would \
+             lose its variables (said once)\n"
+        );
+        self.output(Std::Err, &text);
+    }
+
+    pub(super) fn interrupt_costs(&mut self) {
+        let text = "there is no snapshot of this engine to go back to: ending its work would lose \
+                    all its variables. Interrupt once more to end it all the same\n";
+        self.output(Std::Err, text);
+    }
+
+    pub(super) fn stuck(&mut self, threads_lost: &[String]) {
+        let threads = crate::worker::names(threads_lost);
+        let text = format!(
+            "this engine's work does nothing. Threads did not survive an earlier crash or \
+             interrupt ({threads}): if the work waits for them, as pools of rayon and tokio do, it \
+             never ends. Interrupt it, and start the engines over with %cluster restart\n"
         );
         self.output(Std::Err, &text);
     }

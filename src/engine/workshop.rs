@@ -10,10 +10,6 @@ use crate::cell::plan::leaf::ENTRY;
 use crate::compile::{Cell, Compiler, Failed, Settings};
 use crate::worker::{self, Outcome, WorkerEvent};
 
-/// A worker larger than this gets no snapshot: the first write to each page after a fork costs
-/// about a second per gigabyte.
-const SNAPSHOT_BYTES_MAX: u64 = 2 << 30;
-
 #[derive(Clone)]
 pub(super) struct Workshop {
     compiler: Compiler,
@@ -37,7 +33,7 @@ impl Workshop {
             exe: self.compiler.worker().to_owned(),
             cwd: self.cwd.clone(),
             env: Vec::new(),
-            snapshot_bytes_max: SNAPSHOT_BYTES_MAX,
+            snapshot_bytes_max: worker::snapshot_bytes_max(),
         }
     }
 
@@ -64,7 +60,10 @@ impl Workshop {
     /// Where a failure is in the user's own text, if this engine compiled it. (The client that
     /// compiled it elsewhere finds that out itself.)
     pub(super) fn place(&self, mut event: WorkerEvent) -> WorkerEvent {
-        if let WorkerEvent::Done { outcome: Outcome::Error { failure, .. }, .. } = &mut event
+        if let WorkerEvent::Done {
+            outcome: Outcome::Error { failure, .. } | Outcome::Crashed { why: failure, .. },
+            ..
+        } = &mut event
             && let Some(place) = self.compiler.place(&failure.file, failure.line, failure.column)
         {
             failure.file = place.label;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::executor;
 use super::serve::{self, bind, serve};
-use crate::{compile, process};
+use crate::{compile, process, worker};
 
 const HELP: &str = "\
 prust kernel: a Jupyter kernel on a connection file; started by Jupyter, rarely by hand
@@ -15,10 +15,6 @@ prust kernel: a Jupyter kernel on a connection file; started by Jupyter, rarely 
 
 Ports of 0 in the file are chosen and written back. PRUST_LOG=debug says more on standard error.
 ";
-
-/// Cells get no snapshot above this resident size, or above a quarter of the memory: the first
-/// write to each page after a fork costs seconds per gigabyte.
-const SNAPSHOT_BYTES_MAX: u64 = 2 << 30;
 
 /// Runs a kernel until it is shut down; `args` are those behind `prust kernel`. Returns the exit
 /// code.
@@ -86,7 +82,7 @@ fn read(args: Vec<OsString>, env: Environment<'_>) -> Result<Option<Settings>, S
             session: uuid::Uuid::new_v4().to_string(),
             n_engines: n_cores.max(2),
             n_cores,
-            snapshot_bytes_max: SNAPSHOT_BYTES_MAX.min(memory_bytes() / 4),
+            snapshot_bytes_max: worker::snapshot_bytes_max(),
         },
     }))
 }
@@ -106,14 +102,6 @@ pub(super) fn compile_settings(env: Environment<'_>) -> Result<compile::Settings
         cargo: set("CARGO"),
         cwd,
     })
-}
-
-/// The machine's memory; a guess of 8 GiB where it is not told.
-fn memory_bytes() -> u64 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kilobytes = total.and_then(|total| total.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.map_or(8 << 30, |kilobytes| kilobytes << 10)
 }
 
 /// Logs to standard error; `PRUST_LOG` is `error`, `warn` (the default), `info`, `debug`, `trace`.

@@ -3,10 +3,12 @@
 //! ran) are collected here, because they would stay as zombies otherwise. Never signals anybody.
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::signal::unix::{SignalKind, signal};
+
+use super::Ended;
 
 /// Ends of children that nobody has asked for yet. A snapshot that ends is asked for within
 /// milliseconds; most others never are.
@@ -19,7 +21,7 @@ struct Children {
     /// Started here. Those that were collected are forgotten at the next look.
     own: BTreeSet<u32>,
     /// How those that were collected here have ended, the latest last.
-    ends: VecDeque<(u32, ExitStatus)>,
+    ends: VecDeque<(u32, Ended)>,
 }
 
 /// Starts a program. The caller collects it.
@@ -74,21 +76,21 @@ pub async fn collect_orphans() {
 }
 
 /// How a child ended that was collected here.
-pub(super) fn taken(pid: u32) -> Option<ExitStatus> {
+pub(super) fn taken(pid: u32) -> Option<Ended> {
     let ends = &mut lock().ends;
     let at = ends.iter().rposition(|(of, _)| *of == pid)?;
-    ends.remove(at).map(|(_, status)| status)
+    ends.remove(at).map(|(_, ended)| ended)
 }
 
 impl Children {
     fn collect(&mut self) {
         self.own.retain(|pid| super::is_child(*pid));
         for pid in listed().into_iter().filter(|pid| !self.own.contains(pid)) {
-            if let Some(status) = super::try_reap(pid) {
+            if let Some(ended) = super::try_reap(pid) {
                 if self.ends.len() == ENDS_KEPT_MAX {
                     self.ends.pop_front();
                 }
-                self.ends.push_back((pid, status));
+                self.ends.push_back((pid, ended));
             }
         }
     }

@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::frame::{self, DisplayKind, FromWorker, Status, ToWorker};
-use crate::os;
+use crate::{last_words, os};
 
 /// Why a request has no answer.
 #[derive(Debug)]
@@ -59,6 +59,7 @@ pub(crate) fn open(stream: UnixStream) -> io::Result<Receiver<ToWorker>> {
         next: AtomicU64::new(1),
     });
     *lock(&DOOR) = Some(door.clone());
+    last_words::open()?;
     let (commands, receiver) = mpsc::channel();
     std::thread::Builder::new()
         .name(THREAD_NAME.into())

@@ -74,6 +74,8 @@ pub enum ToWorker {
     Clear {
         names: Vec<String>,
     },
+    /// Say what a snapshot of the state as it is costs.
+    Measure,
     Exit,
 }
 
@@ -99,6 +101,15 @@ pub enum FromWorker {
         kind: DisplayKind,
         id: String,
         data: Vec<(String, String)>,
+    },
+    /// The process is about to end by this failure (a panic that cannot unwind).
+    LastWords {
+        failure: Failure,
+    },
+    /// The answer to [`ToWorker::Measure`].
+    Measured {
+        fork_micros: u64,
+        write_micros_per_gibibyte: u64,
     },
     /// The cell asks the host and waits for [`ToWorker::Reply`]; `request` 0 expects none.
     Request {
@@ -245,6 +256,7 @@ impl ToWorker {
             Self::Wake => Body::new(5).finish(),
             Self::Clear { names } => Body::new(6).texts(names).finish(),
             Self::Exit => Body::new(7).finish(),
+            Self::Measure => Body::new(8).finish(),
         }
     }
 
@@ -275,6 +287,7 @@ impl ToWorker {
             5 => Self::Wake,
             6 => Self::Clear { names: fields.texts()? },
             7 => Self::Exit,
+            8 => Self::Measure,
             _ => return Err(bad("tag")),
         })
     }
@@ -298,6 +311,10 @@ impl FromWorker {
             }
             Self::Request { request, topic, head, body } => {
                 Body::new(4).u64(*request).text(topic).bytes(head).bytes(body).finish()
+            }
+            Self::LastWords { failure } => failure.write(Body::new(5)).finish(),
+            Self::Measured { fork_micros, write_micros_per_gibibyte } => {
+                Body::new(6).u64(*fork_micros).u64(*write_micros_per_gibibyte).finish()
             }
         }
     }
@@ -333,6 +350,11 @@ impl FromWorker {
                 head: fields.bytes()?,
                 body: fields.bytes()?,
             },
+            5 => Self::LastWords { failure: Failure::read(&mut fields)? },
+            6 => Self::Measured {
+                fork_micros: fields.u64()?,
+                write_micros_per_gibibyte: fields.u64()?,
+            },
             _ => return Err(bad("tag")),
         })
     }
@@ -367,6 +389,8 @@ mod tests {
     fn every_frame_reads_back_as_written() {
         let failure = Failure { ename: "panic".into(), line: 3, ..Failure::default() };
         let frames = [
+            FromWorker::LastWords { failure: failure.clone() },
+            FromWorker::Measured { fork_micros: 1, write_micros_per_gibibyte: 2 },
             FromWorker::Hello { pid: 7, snapshot: 9, threads: vec!["a".into()] },
             FromWorker::Done {
                 run: 1,

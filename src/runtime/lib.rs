@@ -6,13 +6,14 @@
 //! [`slots`] (variables), [`cell`] (what a generated leaf calls), [`future`]
 //! (cells that await), [`show`] (how a final expression
 //! is displayed), [`door`] (asking the host), [`call`] (functions by address), [`panics`],
-//! [`snapshot`], [`os`].
+//! [`last_words`], [`snapshot`], [`os`].
 
 pub mod call;
 pub mod cell;
 pub mod door;
 pub mod frame;
 pub mod future;
+pub mod last_words;
 pub mod os;
 pub mod panics;
 pub mod show;

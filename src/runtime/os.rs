@@ -3,6 +3,8 @@
 #![expect(unsafe_code, reason = "the door to dlopen, fork and exit")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 unsafe extern "C" {
     fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
@@ -17,6 +19,9 @@ unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
     fn fork() -> c_int;
     fn close(descriptor: c_int) -> c_int;
+    fn sigaction(signal: c_int, new: *const SigAction, old: *mut SigAction) -> c_int;
+    fn raise(signal: c_int) -> c_int;
+    fn usleep(micros: u32) -> c_int;
 }
 
 const RTLD_NOW: c_int = 2;
@@ -162,4 +167,93 @@ pub fn thread_id() -> i64 {
     const GETTID: c_long = if cfg!(target_arch = "aarch64") { 178 } else { 186 };
     // SAFETY: gettid takes no arguments and cannot fail.
     unsafe { syscall(GETTID) }
+}
+
+/// glibc's `struct sigaction`, the same on every 64-bit Linux it supports.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SigAction {
+    handler: usize,
+    mask: [u64; 16],
+    flags: c_int,
+    restorer: usize,
+}
+
+const SIG_DFL: usize = 0;
+const SIG_IGN: usize = 1;
+const SA_SIGINFO: c_int = 4;
+const SA_ONSTACK: c_int = 0x0800_0000;
+const SIGABRT: c_int = 6;
+
+/// Illegal instruction, abort, bus error, arithmetic error, segmentation fault.
+const DEADLY: [c_int; 5] = [4, SIGABRT, 7, 8, 11];
+
+/// What is done before the process dies of a signal, and the handlers that were there before ours
+/// (std's own, which names a stack overflow).
+struct BeforeDeath {
+    work: fn(),
+    handlers: [SigAction; DEADLY.len()],
+}
+
+static BEFORE_DEATH: OnceLock<BeforeDeath> = OnceLock::new();
+static DYING: AtomicBool = AtomicBool::new(false);
+
+/// Has `work` done once when a signal is about to end the process. It runs in a signal handler: it
+/// may touch atomics and sleep, nothing more.
+pub(crate) fn before_death(work: fn()) {
+    let none = SigAction { handler: SIG_DFL, mask: [0; 16], flags: 0, restorer: 0 };
+    let mut handlers = [none; DEADLY.len()];
+    for (signal, old) in DEADLY.iter().zip(&mut handlers) {
+        // SAFETY: a null new action only asks; `old` is a valid place of the right layout.
+        unsafe { sigaction(*signal, std::ptr::null(), old) };
+    }
+    if BEFORE_DEATH.set(BeforeDeath { work, handlers }).is_err() {
+        return;
+    }
+    let ours =
+        SigAction { handler: deadly as *const () as usize, flags: SA_SIGINFO | SA_ONSTACK, ..none };
+    for signal in DEADLY {
+        // SAFETY: `deadly` has the signature that SA_SIGINFO asks for and never unwinds.
+        unsafe { sigaction(signal, &raw const ours, std::ptr::null_mut()) };
+    }
+}
+
+extern "C" fn deadly(signal: c_int, info: *mut c_void, context: *mut c_void) {
+    let Some(before) = BEFORE_DEATH.get() else { return };
+    let index = DEADLY.iter().position(|deadly| *deadly == signal).unwrap_or(0);
+    let plain = SigAction { handler: SIG_DFL, mask: [0; 16], flags: 0, restorer: 0 };
+    // std's handler may abort in turn: that is the same death, and this stack is small.
+    // SAFETY: restores default actions, which needs no more than the valid `plain`.
+    unsafe {
+        sigaction(signal, &raw const plain, std::ptr::null_mut());
+        sigaction(SIGABRT, &raw const plain, std::ptr::null_mut());
+    }
+    if !DYING.swap(true, Ordering::SeqCst) {
+        (before.work)();
+    }
+    match before.handlers[index].handler {
+        SIG_DFL | SIG_IGN => {
+            // SAFETY: raise takes an integer; the signal is delivered when this handler returns.
+            unsafe { raise(signal) };
+        }
+        handler => {
+            // SAFETY: the address was a handler of this very signal before ours; those of std take
+            // three arguments, and one that takes fewer ignores the rest in the C ABI.
+            let handler: extern "C" fn(c_int, *mut c_void, *mut c_void) =
+                unsafe { std::mem::transmute(handler) };
+            handler(signal, info, context);
+        }
+    }
+}
+
+/// What a pointer to a leaked value points to; null is none.
+pub(crate) fn leaked<T>(pointer: &'static AtomicPtr<T>) -> Option<&'static T> {
+    // SAFETY: the callers store only pointers from `Box::leak`, which stay valid for ever.
+    unsafe { pointer.load(Ordering::Acquire).as_ref() }
+}
+
+/// Sleeps; may be called in a signal handler.
+pub(crate) fn pause_ms(milliseconds: u32) {
+    // SAFETY: usleep takes an integer and touches no memory of ours.
+    unsafe { usleep(milliseconds * 1000) };
 }

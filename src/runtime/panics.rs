@@ -5,29 +5,104 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::{Mutex, PoisonError};
 
-use crate::door::Interrupted;
-use crate::frame::Failure;
+use crate::door::{self, Interrupted};
+use crate::frame::{Failure, FromWorker};
+
+/// A panic as the hook saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    message: String,
+    file: String,
+    line: u32,
+    column: u32,
+}
 
 thread_local! {
     /// How many of our catches are open on this thread.
     static CATCHING: Cell<u32> = const { Cell::new(0) };
-    /// The place of the latest panic on this thread.
-    static PLACE: RefCell<Option<(String, u32, u32)>> = const { RefCell::new(None) };
+    /// The latest panic of this thread and the one before it: one may come while the other unwinds.
+    static SEEN: RefCell<[Option<Seen>; 2]> = const { RefCell::new([None, None]) };
 }
+
+/// The latest panic of a thread that we do not catch on: pools such as rayon's hand it on to the
+/// thread that waits, without its place.
+static ELSEWHERE: Mutex<Option<Seen>> = Mutex::new(None);
 
 /// Takes over the process's panic hook. Called once, by the worker's main.
 pub(crate) fn install() {
     panic::set_hook(Box::new(|info| {
-        if CATCHING.get() > 0 {
-            let place = info
-                .location()
-                .map(|place| (place.file().to_owned(), place.line(), place.column()));
-            PLACE.with(|slot| slot.replace(place));
+        if !can_unwind(info) {
+            let last_words = last_words(Seen::of(info));
+            door::tell(&FromWorker::LastWords { failure: last_words });
+        } else if CATCHING.get() > 0 {
+            remember(Seen::of(info));
         } else {
             print_as_rust_does(info);
+            remember(Seen::of(info));
+            *ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen::of(info));
         }
     }));
+}
+
+/// Whether the panic unwinds. std tells hooks only in this form; should it stop, such a panic is
+/// reported as the abort that it is.
+fn can_unwind(info: &PanicHookInfo<'_>) -> bool {
+    !format!("{info:?}").contains("can_unwind: false")
+}
+
+impl Seen {
+    fn of(info: &PanicHookInfo<'_>) -> Self {
+        let message = message(info.payload());
+        let Some(place) = info.location() else { return Self { message, ..Self::default() } };
+        Self { message, file: place.file().into(), line: place.line(), column: place.column() }
+    }
+
+    fn failure(self) -> Failure {
+        Failure {
+            ename: "panic".into(),
+            evalue: self.message,
+            file: self.file,
+            line: self.line,
+            column: self.column,
+            backtrace: Vec::new(),
+        }
+    }
+}
+
+fn remember(seen: Seen) {
+    SEEN.with_borrow_mut(|both| {
+        both[0] = both[1].take();
+        both[1] = Some(seen);
+    });
+}
+
+/// What to say of a panic that ends the process, in the terms of the panics that led to it.
+fn last_words(fatal: Seen) -> Failure {
+    let [first, latest] = SEEN.with_borrow_mut(std::mem::take);
+    let thread = std::thread::current();
+    let of_thread = (CATCHING.get() == 0)
+        .then(|| format!("in the thread `{}`", thread.name().unwrap_or("<unnamed>")));
+    let (mut failure, why) = match (fatal.message.as_str(), latest) {
+        ("panic in a function that cannot unwind", Some(latest)) => {
+            let why = "it was about to leave a function that cannot unwind (`extern \"C\"`), where \
+                       Rust aborts; `extern \"C-unwind\"` lets it pass";
+            (latest.failure(), why.to_owned())
+        }
+        ("panic in a destructor during cleanup", Some(latest)) => {
+            let cause = first.map_or("another panic".to_owned(), |first| {
+                format!("the panic `{}`", first.message)
+            });
+            (
+                latest.failure(),
+                format!("it came in a destructor while {cause} unwound: Rust aborts"),
+            )
+        }
+        _ => (fatal.failure(), "a panic of this kind does not unwind: Rust aborts".to_owned()),
+    };
+    failure.backtrace = of_thread.into_iter().chain([why]).collect();
+    failure
 }
 
 fn print_as_rust_does(info: &PanicHookInfo<'_>) {
@@ -65,6 +140,7 @@ pub fn catch<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
 
 fn begin() {
     CATCHING.set(CATCHING.get() + 1);
+    SEEN.with_borrow_mut(std::mem::take);
 }
 
 fn end() {
@@ -80,7 +156,10 @@ fn failure(payload: Box<dyn Any + Send>) -> Failure {
             ..Failure::default()
         };
     }
-    let (file, line, column) = PLACE.with(RefCell::take).unwrap_or_default();
-    let evalue = message(&*payload);
-    Failure { ename: "panic".into(), evalue, file, line, column, backtrace: Vec::new() }
+    let message = message(&*payload);
+    let [_, latest] = SEEN.with_borrow_mut(std::mem::take);
+    let elsewhere = || ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let same = |seen: &Seen| seen.message == message;
+    let seen = latest.filter(same).or_else(|| elsewhere().filter(same));
+    seen.unwrap_or(Seen { message, ..Seen::default() }).failure()
 }

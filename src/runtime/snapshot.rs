@@ -6,13 +6,18 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
-use crate::door;
 use crate::frame::{self, FromWorker, ToWorker};
 use crate::os::{self, Fork};
+use crate::{door, last_words};
 
 /// The sleeping child, 0 when there is none.
 static SLEEPING: AtomicI32 = AtomicI32::new(0);
+
+/// Written page by page to see what writing under a snapshot costs.
+const SAMPLE_BYTES: usize = 32 << 20;
+const PAGE_BYTES: usize = 4096;
 
 /// The running worker is killed for memory before its snapshot is.
 const OOM_RUNNING: &str = "500";
@@ -58,6 +63,38 @@ pub(crate) fn discard() {
     }
 }
 
+/// Measures what a snapshot of the state as it is costs: the fork, and the first write to each page
+/// afterwards, in microseconds per gibibyte. The state and its snapshot stay as they are.
+///
+/// # Errors
+/// When the process cannot fork.
+pub(crate) fn measure() -> io::Result<(u64, u64)> {
+    let mut sample = vec![1_u8; SAMPLE_BYTES];
+    let stdout = std::io::stdout().lock();
+    let started = Instant::now();
+    let child = match os::fork_here()? {
+        Fork::Parent { child } => child,
+        Fork::Child => {
+            // Killed by the parent as soon as it has measured.
+            door::abandon();
+            os::pause_ms(5000);
+            os::exit_now(0)
+        }
+    };
+    let fork = started.elapsed();
+    drop(stdout);
+    let started = Instant::now();
+    for page in sample.chunks_mut(PAGE_BYTES) {
+        page[0] = std::hint::black_box(page[0] + 1);
+    }
+    let wrote = started.elapsed();
+    os::end_child(child);
+    drop(std::hint::black_box(sample));
+    let per_gibibyte = wrote.as_micros() * ((1 << 30) / SAMPLE_BYTES as u128);
+    let number = |micros: u128| u64::try_from(micros).unwrap_or(u64::MAX);
+    Ok((number(fork.as_micros()), number(per_gibibyte)))
+}
+
 fn sleep_until_woken(socket: &str, run: u64, threads: Vec<String>) -> Receiver<ToWorker> {
     prefer_for_oom_kill(OOM_SLEEPING);
     let woken = connect(socket, run, threads).and_then(|stream| {
@@ -96,6 +133,6 @@ fn other_threads() -> Vec<String> {
         .filter(|task| task.file_name().to_string_lossy() != own)
         .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
         .map(|name| name.trim_end().to_owned())
-        .filter(|name| name != door::THREAD_NAME)
+        .filter(|name| name != door::THREAD_NAME && name != last_words::THREAD_NAME)
         .collect()
 }

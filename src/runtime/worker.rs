@@ -4,7 +4,7 @@
 use std::sync::mpsc::Receiver;
 
 use crate::frame::{Failure, FromWorker, ToWorker};
-use crate::{call, door, os, panics, slots, snapshot};
+use crate::{call, door, last_words, os, panics, slots, snapshot};
 
 /// Where the host listens; set for us, removed before user code runs.
 pub const SOCKET_VARIABLE: &str = "PRUST_WORKER_SOCKET";
@@ -15,6 +15,7 @@ pub fn main() -> ! {
         os::exit_now(2);
     };
     panics::install();
+    last_words::heed_signals();
     snapshot::prefer_for_oom_kill("500");
     let commands = snapshot::connect(&socket, 0, Vec::new()).and_then(door::open);
     match commands {
@@ -42,6 +43,7 @@ fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
                 return Some(woken);
             }
             slots::begin();
+            last_words::running(true);
             finish(run, leaf(&library, &entry).map(|()| Vec::new()));
         }
         ToWorker::Call { run, library, offset, snapshot, payload } => {
@@ -49,6 +51,7 @@ fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
                 return Some(woken);
             }
             slots::begin();
+            last_words::running(true);
             finish(run, call::call(&library, offset, &payload));
         }
         ToWorker::Load { library } => {
@@ -56,6 +59,11 @@ fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
             let _ = call::load(&library);
         }
         ToWorker::Clear { names } => slots::clear(&names),
+        ToWorker::Measure => {
+            // A process that cannot fork has no costs to tell.
+            let (fork_micros, write_micros_per_gibibyte) = snapshot::measure().unwrap_or_default();
+            door::tell(&FromWorker::Measured { fork_micros, write_micros_per_gibibyte });
+        }
         ToWorker::Reply { .. } | ToWorker::Wake | ToWorker::Exit => (),
     }
     None
@@ -79,6 +87,7 @@ fn leaf(library: &str, name: &str) -> Result<(), Failure> {
 }
 
 fn finish(run: u64, outcome: Result<Vec<u8>, Failure>) {
+    last_words::running(false);
     os::flush();
     let lost = slots::lost();
     let (value, failure) = match outcome {

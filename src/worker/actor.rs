@@ -12,10 +12,14 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
+use super::death::Scene;
 use super::life::{self, Incoming, Meeting};
 use super::output::{LIVE_READS, Stream};
-use super::{Command, Config, Outcome, Std, WorkerEvent};
+use super::watch::Watch;
+use super::{Command, Config, Costs, Failure, Outcome, Snapshots, Std, WorkerEvent};
 use crate::process::{self, Signal};
+
+mod succession;
 
 /// An interrupted cell that waits on the host may unwind by itself for this long; then it is
 /// killed.
@@ -39,6 +43,8 @@ struct Running {
     run: u64,
     frame: ToWorker,
     snapshot: bool,
+    /// Without a snapshot of its own it goes on under the one before.
+    keep: bool,
     mutates: bool,
 }
 
@@ -66,15 +72,31 @@ pub(super) struct Actor {
     /// Requests of the active link that topic "client" holds: an interrupt is delivered there.
     waiting: Vec<u64>,
     ending: Option<Ending>,
-    kept: Option<WorkerEvent>,
+    kept: Option<(u64, Failure)>,
     kill_at: Option<Instant>,
-    snapshots: bool,
+    snapshots: Snapshots,
+    /// The process group of the worker, its snapshots and what its cells have started.
+    group: u32,
+    scene: Scene,
+    /// Threads that the running process has lost in waking up.
+    lost: Vec<String>,
+    watch: Option<Watch>,
+    /// Requests other than the client's, such as for input, that have no answer yet.
+    asking: Vec<u64>,
+    /// The user was told what an interrupt would cost.
+    warned: bool,
     /// The state changed since the sleeping snapshot was taken.
     changed: bool,
     /// The run whose snapshot was asked for last and should be sleeping, or be about to connect.
     expected: Option<u64>,
     /// The process is gone and its snapshot has not yet connected; until when to wait for it.
-    awaiting: Option<(Instant, String)>,
+    awaiting: Option<(Instant, End)>,
+}
+
+/// How the running process ended.
+struct End {
+    cause: String,
+    why: Failure,
 }
 
 impl Actor {
@@ -96,7 +118,13 @@ impl Actor {
             ending: None,
             kept: None,
             kill_at: None,
-            snapshots: true,
+            snapshots: Snapshots::default(),
+            group: 0,
+            scene: Scene::default(),
+            lost: Vec::new(),
+            watch: None,
+            asking: Vec::new(),
+            warned: false,
             changed: true,
             expected: None,
             awaiting: None,
@@ -110,6 +138,7 @@ impl Actor {
         }
         loop {
             let deadline = self.kill_at.or(self.awaiting.as_ref().map(|(until, _)| *until));
+            let look_at = self.watch.as_ref().map(|watch| watch.due);
             tokio::select! {
                 biased;
                 () = self.stdout.0.readable() => self.drain_stdout(),
@@ -121,6 +150,9 @@ impl Actor {
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.deadline_passed().await;
+                }
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
+                    self.look();
                 }
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => return self.stop(),
@@ -137,7 +169,10 @@ impl Actor {
 
     fn spawn(&mut self) -> bool {
         match life::spawn(&self.config, &self.meeting, &self.stdout.1, &self.stderr.1) {
-            Ok(_) => true,
+            Ok(pid) => {
+                self.group = pid;
+                true
+            }
             Err(error) => {
                 let exe = self.config.exe.display();
                 self.tell(WorkerEvent::Failed { why: format!("cannot start {exe}: {error}") });
@@ -153,23 +188,45 @@ impl Actor {
 
     fn drain_stderr(&mut self) {
         let events = self.stderr.0.drain(LIVE_READS);
-        events.into_iter().for_each(|event| self.tell(event));
+        self.tell_stderr(events);
+    }
+
+    fn tell_stderr(&mut self, events: Vec<WorkerEvent>) {
+        for event in events {
+            if let WorkerEvent::Output { text, .. } = &event {
+                self.scene.wrote(text);
+            }
+            self.tell(event);
+        }
     }
 
     /// All that was printed so far, told.
     fn drain_all(&mut self) {
-        let mut events = self.stdout.0.finish();
-        events.extend(self.stderr.0.finish());
+        let events = self.stdout.0.finish();
         events.into_iter().for_each(|event| self.tell(event));
+        let events = self.stderr.0.finish();
+        self.tell_stderr(events);
+    }
+
+    fn look(&mut self) {
+        let excused = !self.waiting.is_empty() || !self.asking.is_empty();
+        let (Some(watch), Some(active)) = (&mut self.watch, &self.active) else { return };
+        if watch.look(active.pid, excused) {
+            self.watch = None;
+            self.tell(WorkerEvent::Stuck { threads_lost: self.lost.clone() });
+        }
     }
 
     async fn commanded(&mut self, command: Command) {
         match command {
-            Command::Run { run, library, entry } => {
-                let snapshot = self.wants_snapshot();
+            Command::Run { run, library, entry, first } => {
+                let snapshot = first && self.wants_snapshot();
+                if first {
+                    self.scene.count_kills();
+                }
                 let library = library.display().to_string();
                 let frame = ToWorker::Run { run, library, entry, snapshot };
-                self.enqueue(Running { run, frame, snapshot, mutates: true }).await;
+                self.enqueue(Running { run, frame, snapshot, keep: !first, mutates: true }).await;
             }
             Command::Call { run, call } => {
                 let snapshot = self.changed && self.wants_snapshot();
@@ -180,7 +237,8 @@ impl Actor {
                     snapshot,
                     payload: call.payload,
                 };
-                self.enqueue(Running { run, frame, snapshot, mutates: call.mutates }).await;
+                let mutates = call.mutates;
+                self.enqueue(Running { run, frame, snapshot, keep: true, mutates }).await;
             }
             Command::Reply { request, status, head, body } => {
                 self.reply(request, status, head, body).await;
@@ -192,8 +250,10 @@ impl Actor {
             Command::Load { library } => {
                 self.send(&ToWorker::Load { library: library.display().to_string() }).await;
             }
-            Command::Snapshots { on } => self.snapshots = on,
+            Command::Snapshots { when } => self.snapshots = when,
+            Command::Measure => self.send(&ToWorker::Measure).await,
             Command::Interrupt => self.interrupt().await,
+            Command::Undo if self.expected.is_none() => self.tell(WorkerEvent::NoSnapshot),
             Command::Undo => self.end(Ending::Undo),
             Command::Restart => self.end(Ending::Restart),
             Command::Stop => (),
@@ -201,10 +261,12 @@ impl Actor {
     }
 
     fn wants_snapshot(&self) -> bool {
-        if !self.snapshots {
-            return false;
+        match self.snapshots {
+            Snapshots::Never => return false,
+            Snapshots::Always => return true,
+            Snapshots::Sized => (),
         }
-        let resident_bytes = self.active.as_ref().map_or(0, |link| life::resident_bytes(link.pid));
+        let resident_bytes = self.resident_bytes();
         let small = resident_bytes <= self.config.snapshot_bytes_max;
         if !small {
             self.tell(WorkerEvent::Unprotected { resident_bytes });
@@ -212,11 +274,18 @@ impl Actor {
         small
     }
 
+    fn resident_bytes(&self) -> u64 {
+        self.active.as_ref().map_or(0, |link| life::resident_bytes(link.pid))
+    }
+
     async fn enqueue(&mut self, work: Running) {
         if work.snapshot {
             self.changed = false;
         }
         self.changed |= work.mutates;
+        if self.queue.is_empty() {
+            self.begin();
+        }
         if self.active.is_some() && self.ending.is_none() {
             self.expect_snapshot(&work);
             self.send(&work.frame).await;
@@ -224,12 +293,19 @@ impl Actor {
         self.queue.push_back(work);
     }
 
+    /// Work begins, after there was none.
+    fn begin(&mut self) {
+        self.scene.begin();
+        self.warned = false;
+        self.watch = (!self.lost.is_empty()).then(Watch::new);
+    }
+
     /// What can be woken once `work` has begun. A cell that runs without a snapshot makes the one
     /// before a lie about the past: it is let go, and ends at the end of its connection.
     fn expect_snapshot(&mut self, work: &Running) {
         if work.snapshot {
             self.expected = Some(work.run);
-        } else if matches!(work.frame, ToWorker::Run { .. }) {
+        } else if !work.keep {
             self.expected = None;
             self.sleeping = None;
         }
@@ -247,6 +323,7 @@ impl Actor {
         let (asked, request) = (request >> 32, request & 0xFFFF_FFFF);
         if asked == link {
             self.waiting.retain(|waiting| *waiting != request);
+            self.asking.retain(|asking| *asking != request);
             self.send(&ToWorker::Reply { request, status, head, body }).await;
         }
     }
@@ -256,7 +333,12 @@ impl Actor {
             return;
         }
         if self.waiting.is_empty() {
-            return self.end(Ending::Interrupt);
+            let costs = self.expected.is_none() && !std::mem::replace(&mut self.warned, true);
+            return if costs {
+                self.tell(WorkerEvent::InterruptCosts);
+            } else {
+                self.end(Ending::Interrupt);
+            };
         }
         self.kill_at = Some(Instant::now() + UNWIND_TIME);
         for request in std::mem::take(&mut self.waiting) {
@@ -279,8 +361,8 @@ impl Actor {
         if self.kill_at.take().is_some() {
             return self.end(Ending::Interrupt);
         }
-        if let Some((_, cause)) = self.awaiting.take() {
-            self.resume(cause, None).await;
+        if let Some((_, end)) = self.awaiting.take() {
+            self.resume(end, None).await;
         }
     }
 
@@ -294,9 +376,9 @@ impl Actor {
             Incoming::Hello { snapshot, .. } if Some(snapshot) != self.expected => (),
             Incoming::Hello { link, pid, snapshot, threads, write } => {
                 self.sleeping = Some(Link { link, pid, write, snapshot, threads });
-                if let Some((_, cause)) = self.awaiting.take() {
+                if let Some((_, end)) = self.awaiting.take() {
                     let sleeping = self.sleeping.take();
-                    self.resume(cause, sleeping).await;
+                    self.resume(end, sleeping).await;
                 }
             }
             Incoming::Frame { link, frame } => {
@@ -317,119 +399,57 @@ impl Actor {
             }
             FromWorker::Request { request, topic, head, body } => {
                 self.drain_stdout();
-                if topic == "client" && request != 0 {
-                    self.waiting.push(request);
+                match (request, topic.as_str()) {
+                    (0, _) => (),
+                    (_, "client") => self.waiting.push(request),
+                    _ => self.asking.push(request),
                 }
                 let request = if request == 0 { 0 } else { (link << 32) | request };
                 self.tell(WorkerEvent::Request { request, topic, head, body });
             }
-            FromWorker::Done { run, failure, lost, value } => {
-                self.drain_all();
-                self.kill_at = None;
-                self.waiting.clear();
-                self.queue.retain(|running| running.run != run);
-                let outcome = match failure {
-                    None => Outcome::Ok { value },
-                    Some(failure) if failure.ename == "Interrupted" => {
-                        Outcome::Interrupted { restored: false, threads_lost: Vec::new() }
-                    }
-                    Some(failure) => Outcome::Error { failure, restored: !lost.is_empty() },
-                };
-                let lost_by_failure = !lost.is_empty() && !matches!(outcome, Outcome::Ok { .. });
-                let done = WorkerEvent::Done { run, outcome };
-                if lost_by_failure && self.expected.is_some() {
-                    self.kept = Some(done);
-                    self.end(Ending::Lost);
-                } else {
-                    self.tell(done);
-                }
+            FromWorker::LastWords { failure } => self.scene.last_words = Some(failure),
+            FromWorker::Measured { fork_micros, write_micros_per_gibibyte } => {
+                let resident_bytes = self.resident_bytes();
+                let bytes_max = self.config.snapshot_bytes_max;
+                self.tell(WorkerEvent::Measured {
+                    costs: Costs {
+                        resident_bytes,
+                        bytes_max,
+                        fork_micros,
+                        write_micros_per_gibibyte,
+                    },
+                });
             }
+            FromWorker::Done { run, failure, lost, value } => self.ended(run, failure, lost, value),
         }
     }
 
-    async fn gone(&mut self, link: u64) {
-        if let Some(sleeping) = self.sleeping.take_if(|sleeping| sleeping.link == link) {
-            self.expected.take_if(|run| *run == sleeping.snapshot);
-            return;
-        }
-        let Some(active) = self.active.take_if(|active| active.link == link) else { return };
-        let pid = active.pid;
-        let status = tokio::task::spawn_blocking(move || process::reap(pid)).await;
-        let cause = life::cause(status.unwrap_or_else(|error| Err(io::Error::other(error))));
-        self.waiting.clear();
+    fn ended(&mut self, run: u64, failure: Option<Failure>, lost: Vec<String>, value: Vec<u8>) {
         self.drain_all();
-        let asleep = self.sleeping.as_ref().map(|sleeping| sleeping.snapshot);
-        let missing = self.expected.is_some() && asleep != self.expected;
-        if self.ending != Some(Ending::Restart) && missing {
-            self.awaiting = Some((Instant::now() + SNAPSHOT_TIME, cause));
-        } else {
-            let sleeping =
-                self.sleeping.take_if(|sleeping| Some(sleeping.snapshot) == self.expected);
-            self.resume(cause, sleeping).await;
+        self.kill_at = None;
+        self.forget_requests();
+        self.queue.retain(|running| running.run != run);
+        if self.queue.is_empty() {
+            self.watch = None;
         }
+        let outcome = match failure {
+            None => Outcome::Ok { value },
+            Some(failure) if failure.ename == "Interrupted" && lost.is_empty() => {
+                Outcome::Interrupted { restored: false, threads_lost: Vec::new() }
+            }
+            Some(failure) if !lost.is_empty() && self.expected.is_some() => {
+                self.kept = Some((run, failure));
+                return self.end(Ending::Lost);
+            }
+            Some(failure) => {
+                Outcome::Error { failure, restored: false, lost, threads_lost: Vec::new() }
+            }
+        };
+        self.tell(WorkerEvent::Done { run, outcome });
     }
 
-    /// Goes on after the running process died: with the snapshot, or from nothing.
-    async fn resume(&mut self, cause: String, sleeping: Option<Link>) {
-        let ending = self.ending.take();
-        self.changed = true;
-        self.expected = None;
-        let sleeping = sleeping.filter(|_| ending != Some(Ending::Restart));
-        let restored = sleeping.is_some();
-        let threads_lost =
-            sleeping.as_ref().map(|sleeping| sleeping.threads.clone()).unwrap_or_default();
-        if let Some(mut sleeping) = sleeping {
-            let _ = sleeping.write.write_all(&ToWorker::Wake.write()).await;
-            self.active = Some(sleeping);
-        } else if !self.spawn() {
-            return;
-        }
-        self.report(ending, cause, restored, threads_lost);
-        if restored {
-            self.send_queue().await;
-        }
-    }
-
-    fn report(&mut self, ending: Option<Ending>, cause: String, restored: bool, lost: Vec<String>) {
-        let threads_lost = lost;
-        if let Some(kept) = self.kept.take() {
-            return self.tell(kept);
-        }
-        match (ending, self.queue.pop_front()) {
-            (Some(Ending::Interrupt), Some(work)) if restored => {
-                let outcome = Outcome::Interrupted { restored, threads_lost };
-                self.tell(WorkerEvent::Done { run: work.run, outcome });
-            }
-            (_, Some(work)) => {
-                let outcome = Outcome::Crashed { cause, restored, threads_lost };
-                self.tell(WorkerEvent::Done { run: work.run, outcome });
-            }
-            (Some(Ending::Restart), None) => (),
-            (Some(Ending::Undo | Ending::Lost | Ending::Interrupt) | None, None) => {
-                self.tell(WorkerEvent::Died { cause, restored, threads_lost });
-            }
-        }
-    }
-
-    /// Sends all queued work to a process that has just become active. Only the first may fork
-    /// again: the others' flags stand.
-    async fn send_queue(&mut self) {
-        let frames: Vec<Vec<u8>> = self.queue.iter().map(|work| work.frame.write()).collect();
-        let protected = self.queue.iter().rfind(|work| work.snapshot);
-        self.expected = protected.map(|work| work.run);
-        if let Some(active) = &mut self.active {
-            for frame in frames {
-                let _ = active.write.write_all(&frame).await;
-            }
-        }
-    }
-
-    fn stop(&mut self) {
-        for link in [self.active.take(), self.sleeping.take()].into_iter().flatten() {
-            let _ = process::signal(link.pid, Signal::Kill);
-            // Collected in the background; at our own end the system does it.
-            let pid = link.pid;
-            std::mem::drop(tokio::task::spawn_blocking(move || process::reap(pid)));
-        }
+    fn forget_requests(&mut self) {
+        self.waiting.clear();
+        self.asking.clear();
     }
 }

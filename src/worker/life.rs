@@ -2,9 +2,8 @@
 //! say Hello, and how a process ended. Decides nothing.
 
 use std::io;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
 use prust_runtime::frame::{FRAME_BYTES_MAX, FromWorker};
 use prust_runtime::worker::SOCKET_VARIABLE;
@@ -14,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Config;
-use crate::process;
+use crate::process::{self, Signal};
 
 /// A private directory with the socket that the worker and its snapshots connect to; removed on
 /// drop.
@@ -42,17 +41,34 @@ pub(super) fn spawn(
     stdout: &io::PipeWriter,
     stderr: &io::PipeWriter,
 ) -> io::Result<u32> {
+    let wished =
+        std::env::var_os("RUST_LIB_BACKTRACE").or_else(|| std::env::var_os("RUST_BACKTRACE"));
     let mut command = Command::new(&config.exe);
     command
         .current_dir(existing(&config.cwd))
         .envs(config.env.iter().map(|(name, value)| (name, value)))
         .env(SOCKET_VARIABLE, meeting.path())
         .env("EVCXR_IS_RUNTIME", "1")
+        .env("GLIBC_TUNABLES", huge_pages(std::env::var("GLIBC_TUNABLES").ok()))
+        // std's own backtraces are of generated code. Those that a cell captures stay as wished.
+        .env("RUST_BACKTRACE", "0")
+        .envs(wished.map(|wished| ("RUST_LIB_BACKTRACE", wished)))
         .stdin(Stdio::null())
         .stdout(stdout.try_clone()?)
         .stderr(stderr.try_clone()?);
     process::in_own_group(&mut command);
     Ok(process::spawn(&mut command)?.id())
+}
+
+/// Has large allocations made of huge pages where the system allows it: a snapshot of a gigabyte
+/// then costs a millisecond, not tens of them. A wish of the user's own stands.
+fn huge_pages(tunables: Option<String>) -> String {
+    const NAME: &str = "glibc.malloc.hugetlb";
+    match tunables {
+        Some(theirs) if theirs.contains(NAME) => theirs,
+        Some(theirs) if !theirs.is_empty() => format!("{theirs}:{NAME}=1"),
+        _ => format!("{NAME}=1"),
+    }
 }
 
 fn existing(cwd: &Path) -> &Path {
@@ -102,21 +118,34 @@ async fn receive(read: &mut BufReader<OwnedReadHalf>) -> io::Result<FromWorker> 
     FromWorker::read(&body)
 }
 
-/// How a process ended, in words for the user.
-pub(super) fn cause(status: io::Result<ExitStatus>) -> String {
-    match status {
-        Ok(status) => match (status.signal(), status.code()) {
-            (Some(signal), _) => process::signal_name(signal),
-            (None, Some(code)) => format!("exit code {code}"),
-            (None, None) => "an unknown end".to_owned(),
-        },
-        Err(error) => format!("an unknown end ({error})"),
-    }
-}
-
 /// Resident size of a process in bytes; 0 when it cannot be read.
 pub(super) fn resident_bytes(pid: u32) -> u64 {
     const PAGE_BYTES: u64 = 4096;
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE_BYTES
+}
+
+/// Ends the processes that the cells of a worker have started, as far as they began at `since` (in
+/// ticks) or later.
+pub(super) fn end_started(group: u32, since: u64, keep: &[u32]) {
+    for started in process::of_group(group) {
+        if started.started >= since && !keep.contains(&started.pid) {
+            // Already gone is as good.
+            let _ = process::signal(started.pid, Signal::Kill);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_own_tunables_stay() {
+        assert_eq!(huge_pages(None), "glibc.malloc.hugetlb=1");
+        let theirs = "glibc.malloc.hugetlb=0".to_owned();
+        assert_eq!(huge_pages(Some(theirs.clone())), theirs);
+        let more = huge_pages(Some("glibc.malloc.check=1".to_owned()));
+        assert_eq!(more, "glibc.malloc.check=1:glibc.malloc.hugetlb=1");
+    }
 }

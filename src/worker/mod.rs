@@ -10,8 +10,12 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 mod actor;
+mod death;
 mod life;
 mod output;
+mod watch;
+
+pub use death::{names, size};
 
 pub use prust_runtime::frame::{DisplayKind, Failure, Status};
 
@@ -51,10 +55,10 @@ pub enum Outcome {
     /// `value`: a call's encoded result; empty for a leaf.
     Ok { value: Vec<u8> },
     /// A panic or a `?` error. `restored`: a variable was lost in unwinding, so the snapshot took
-    /// over.
-    Error { failure: Failure, restored: bool },
-    /// The process died. `cause` in words ("SIGSEGV", "exit code 3").
-    Crashed { cause: String, restored: bool, threads_lost: Vec<String> },
+    /// over. `lost`: variables that are gone, because there was no snapshot.
+    Error { failure: Failure, restored: bool, lost: Vec<String>, threads_lost: Vec<String> },
+    /// The process died of `why`. `cause` in a word ("SIGSEGV", "exit code 3").
+    Crashed { cause: String, why: Failure, restored: bool, threads_lost: Vec<String> },
     /// Ended on request. `restored` is false when the cell unwound by itself and needed no
     /// snapshot. (Killed without a snapshot to wake, it is `Crashed`.)
     Interrupted { restored: bool, threads_lost: Vec<String> },
@@ -101,15 +105,57 @@ pub enum WorkerEvent {
     Unprotected {
         resident_bytes: u64,
     },
+    /// An interrupt was asked for while there is no snapshot: the next one ends the process, and
+    /// all variables with it.
+    InterruptCosts,
+    /// [`Worker::undo`] found nothing to go back to; all is as it was.
+    NoSnapshot,
+    /// What runs has done nothing for a while, and threads that it may wait for are lost.
+    Stuck {
+        threads_lost: Vec<String>,
+    },
+    /// The answer to [`Worker::measure`].
+    Measured {
+        costs: Costs,
+    },
+}
+
+/// What a snapshot of a worker costs, measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Costs {
+    pub resident_bytes: u64,
+    /// Above this size none is taken of itself.
+    pub bytes_max: u64,
+    pub fork_micros: u64,
+    /// The first write to each page after it.
+    pub write_micros_per_gibibyte: u64,
+}
+
+/// When cells get a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Snapshots {
+    /// Below [`Config::snapshot_bytes_max`].
+    #[default]
+    Sized,
+    Always,
+    Never,
+}
+
+/// Cells get no snapshot of themselves above this resident size, or above a quarter of the memory:
+/// the first write to each page after a fork costs about a second per gigabyte.
+pub fn snapshot_bytes_max() -> u64 {
+    const BYTES_MAX: u64 = 2 << 30;
+    BYTES_MAX.min(crate::process::memory_bytes() / 4)
 }
 
 enum Command {
-    Run { run: u64, library: PathBuf, entry: String },
+    Run { run: u64, library: PathBuf, entry: String, first: bool },
     Call { run: u64, call: Call },
     Reply { request: u64, status: Status, head: Vec<u8>, body: Vec<u8> },
     Clear { names: Vec<String> },
     Load { library: PathBuf },
-    Snapshots { on: bool },
+    Snapshots { when: Snapshots },
+    Measure,
     Interrupt,
     Undo,
     Restart,
@@ -142,7 +188,15 @@ impl Worker {
 
     /// Runs a leaf, with a snapshot before it.
     pub fn run(&self, run: u64, library: &Path, entry: &str) {
-        self.command(Command::Run { run, library: library.into(), entry: entry.into() });
+        let (library, entry) = (library.into(), entry.into());
+        self.command(Command::Run { run, library, entry, first: true });
+    }
+
+    /// Runs a leaf as a further part of what the run before has begun: the snapshot of that one
+    /// stays.
+    pub fn run_on(&self, run: u64, library: &Path, entry: &str) {
+        let (library, entry) = (library.into(), entry.into());
+        self.command(Command::Run { run, library, entry, first: false });
     }
 
     /// Runs a call. Calls queue in order behind what runs.
@@ -165,7 +219,8 @@ impl Worker {
         self.command(Command::Clear { names });
     }
 
-    /// Ends what runs: as an error at the request it waits on, else by waking the snapshot.
+    /// Ends what runs: as an error at the request it waits on, else by waking the snapshot. Without
+    /// one the first call only warns ([`WorkerEvent::InterruptCosts`]).
     pub fn interrupt(&self) {
         self.command(Command::Interrupt);
     }
@@ -181,9 +236,14 @@ impl Worker {
         self.command(Command::Restart);
     }
 
-    /// Whether cells get snapshots at all.
-    pub fn set_snapshots(&self, on: bool) {
-        self.command(Command::Snapshots { on });
+    /// Which cells get snapshots.
+    pub fn set_snapshots(&self, when: Snapshots) {
+        self.command(Command::Snapshots { when });
+    }
+
+    /// Measures what a snapshot costs now; [`WorkerEvent::Measured`] follows when nothing runs.
+    pub fn measure(&self) {
+        self.command(Command::Measure);
     }
 
     /// Ends the worker and its snapshot.

@@ -56,7 +56,8 @@ async fn a_moved_variable_is_gone_and_its_thief_is_named() {
 async fn a_panic_keeps_what_the_cell_did_and_restores_what_it_lost() {
     let mut nb = Notebook::open().await;
     nb.run("let mut v = vec![1]; let w = vec![7];").await.expect("it runs");
-    let Err(Fault::Run(Outcome::Error { failure, restored })) = nb.run("v.push(2);\nv[9]").await
+    let Err(Fault::Run(Outcome::Error { failure, restored, .. })) =
+        nb.run("v.push(2);\nv[9]").await
     else {
         panic!("the index is out of bounds")
     };

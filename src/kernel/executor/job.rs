@@ -9,11 +9,14 @@ use tokio::task::AbortHandle;
 
 use super::tell::Fault;
 use super::{Event, Executor};
-use crate::cell::{Delta, Namespace};
+use crate::cell::Delta;
 use crate::compile::{Cell, Compiled, Failed};
 use crate::kernel::magics::{CellMagic, Magic, Part, PxOptions};
 use crate::kernel::seam::{Outcome, Report, Run};
 use crate::wire::jupyter::Object;
+
+/// What doing a magic came to.
+pub(super) type Performed = Result<(), Fault>;
 
 /// What compiling a local cell gave.
 pub(super) type Compilation = Result<Compiled, Failed>;
@@ -59,7 +62,7 @@ pub(super) enum Stage {
         delta: Box<Delta>,
     },
     /// A dependency set is being built.
-    Building,
+    Building(AbortHandle),
     Shell(AbortHandle),
     /// Waits for the cluster, then does the step again.
     Cluster,
@@ -69,6 +72,8 @@ pub(super) enum Stage {
     },
     /// The worker starts over or goes back (`%restart`, `%undo`).
     Worker,
+    /// The worker measures what a snapshot costs.
+    Measuring,
     /// All is done but for a panel whose first counters have not come.
     Panel,
 }
@@ -81,6 +86,8 @@ pub(super) struct Job {
     pub(super) stage: Stage,
     pub(super) started: std::time::Instant,
     pub(super) interrupted: bool,
+    /// It was seen doing nothing, in a worker that has lost threads.
+    pub(super) stuck: bool,
     /// The user expression being evaluated, and what it has shown.
     pub(super) expression: Option<(String, Object)>,
     /// What the reply asks the frontend to do (`page`).
@@ -145,6 +152,7 @@ impl Executor {
             stage: Stage::Ready,
             started,
             interrupted: false,
+            stuck: false,
             expression: None,
             payload: Vec::new(),
             submissions_before,
@@ -280,7 +288,6 @@ impl Executor {
     pub(super) fn interrupt(&mut self) {
         let Some(job) = &mut self.job else { return };
         job.interrupted = true;
-        job.steps.clear();
         match &job.stage {
             Stage::Compiling(task) | Stage::Shell(task) => {
                 task.abort();
@@ -296,9 +303,13 @@ impl Executor {
                 let tag = *tag;
                 self.interrupt_px(tag);
             }
-            Stage::Building => self.fail(interrupted("the dependencies stay as they were")),
+            Stage::Building(task) => {
+                task.abort();
+                self.fail(interrupted("the dependencies stay as they were"));
+            }
             Stage::Cluster => self.fail(interrupted("the cluster goes on starting")),
             Stage::Ready | Stage::Worker => self.fail(interrupted("nothing was run")),
+            Stage::Measuring => self.fail(interrupted("nothing was changed")),
             Stage::Panel => self.panel_late(),
         }
     }
@@ -313,10 +324,6 @@ impl Executor {
     pub(super) fn panel_late(&mut self) {
         self.panels.forget_wanted();
         self.panel_shown();
-    }
-
-    pub(super) fn namespace_before(&self) -> Option<Namespace> {
-        self.before.clone()
     }
 }
 

@@ -29,14 +29,17 @@ impl Executor {
             return self.go_on();
         };
         let run = self.next_number();
+        let first = self.changes(true);
         self.set_stage(Stage::Running { run, delta: Box::new(compiled.delta) });
-        if let Some(worker) = &self.worker {
-            worker.run(run, &library, ENTRY);
+        match &self.worker {
+            Some(worker) if first => worker.run(run, &library, ENTRY),
+            Some(worker) => worker.run_on(run, &library, ENTRY),
+            None => (),
         }
     }
 
     fn commit(&mut self, delta: &crate::cell::Delta) {
-        self.before = Some(self.namespace.clone());
+        self.changes(false);
         self.namespace.apply(delta);
     }
 
@@ -70,12 +73,25 @@ impl Executor {
                 if std::mem::replace(&mut self.said_unprotected, true) {
                     return;
                 }
-                let mebibytes = resident_bytes >> 20;
                 self.remark(&format!(
-                    "the worker holds {mebibytes} MiB: cells get no snapshot, so a crash would \
-                     lose its variables (said once)"
+                    "the worker holds {}: from now on cells get no snapshot, and a crash would \
+                     lose all variables (said once). %snapshot says what one costs; %snapshot on \
+                     takes them all the same",
+                    crate::worker::size(resident_bytes)
                 ));
             }
+            WorkerEvent::InterruptCosts => {
+                if let Some(job) = &mut self.job {
+                    job.interrupted = false;
+                }
+                self.remark(
+                    "there is no snapshot to go back to: ending this cell would lose all \
+                     variables. Interrupt once more to end it all the same",
+                );
+            }
+            WorkerEvent::NoSnapshot => self.no_snapshot(),
+            WorkerEvent::Stuck { .. } => self.stuck(),
+            WorkerEvent::Measured { costs } => self.measured(costs),
         }
     }
 
@@ -162,10 +178,21 @@ impl Executor {
                 self.commit(&delta);
                 self.go_on();
             }
-            Outcome::Error { failure, restored } => {
+            Outcome::Error { failure, restored, lost, threads_lost } => {
                 let mut fault = self.fault_of(&failure);
+                for name in lost {
+                    self.namespace.variables.remove(&name);
+                    fault = fault.note(format!(
+                        "`{name}` was moved by the cell and is lost: there was no snapshot."
+                    ));
+                }
                 if restored {
+                    self.roll_back(true, &threads_lost);
                     fault = fault.note(RESTORED);
+                    fault = match self.threads_gone() {
+                        Some(threads) => fault.note(threads),
+                        None => fault,
+                    };
                 }
                 self.fail(fault);
             }
@@ -174,19 +201,8 @@ impl Executor {
                 let fault = self.after_death(fault, restored, &threads_lost);
                 self.fail(fault);
             }
-            Outcome::Crashed { cause, restored, threads_lost } => {
-                let ename =
-                    if cause.starts_with("SIG") { cause.clone() } else { "Exit".to_owned() };
-                let evalue = match cause.as_str() {
-                    "SIGABRT" => "the cell aborted".to_owned(),
-                    "SIGSEGV" | "SIGBUS" => {
-                        "the cell touched memory that is not its own, or ran out of stack"
-                            .to_owned()
-                    }
-                    "SIGKILL" => "the cell was killed, perhaps because memory ran out".to_owned(),
-                    cause => format!("the cell ended its process ({cause})"),
-                };
-                let fault = Fault::new(&ename, evalue);
+            Outcome::Crashed { why, restored, threads_lost, .. } => {
+                let fault = self.fault_of(&why);
                 let fault = self.after_death(fault, restored, &threads_lost);
                 self.fail(fault);
             }
@@ -203,13 +219,15 @@ impl Executor {
 
     /// Says what is left after the process died, and forgets what is not.
     fn after_death(&mut self, fault: Fault, restored: bool, threads_lost: &[String]) -> Fault {
+        let stuck = self.job.as_ref().is_some_and(|job| job.stuck);
+        let fault = if stuck { fault.note(self.waits_for_lost()) } else { fault };
+        self.roll_back(restored, threads_lost);
         if !restored {
-            self.namespace.variables.clear();
             return fault
                 .note("There was no snapshot: all variables are lost. Items and imports stay.");
         }
         let fault = if fault.ename == "Interrupted" { fault } else { fault.note(RESTORED) };
-        match threads(threads_lost) {
+        match self.threads_gone() {
             Some(threads) => fault.note(threads),
             None => fault,
         }
@@ -218,52 +236,6 @@ impl Executor {
     fn was_interrupted(&self) -> bool {
         self.job.as_ref().is_some_and(|job| job.interrupted)
     }
-
-    /// The worker died between cells, or went back on `%undo`.
-    fn worker_died(&mut self, cause: &str, restored: bool, threads_lost: &[String]) {
-        if matches!(self.job.as_ref().map(|job| &job.stage), Some(Stage::Worker)) {
-            match (restored, self.namespace_before()) {
-                (true, Some(before)) => {
-                    self.namespace = before;
-                    self.before = None;
-                    self.remark("the variables are as they were before the last cell");
-                    return self.go_on();
-                }
-                _ => {
-                    self.namespace.variables.clear();
-                    let why = "there was no snapshot to go back to: all variables are lost";
-                    return self.fail(Fault::new("UndoError", why));
-                }
-            }
-        }
-        let state = if restored {
-            if let Some(before) = self.before.take() {
-                self.namespace = before;
-            }
-            "the variables are as they were before the last cell"
-        } else {
-            self.namespace.variables.clear();
-            "all variables are lost"
-        };
-        self.remark(&format!("the worker ended between cells ({cause}); {state}"));
-        if let Some(threads) = threads(threads_lost) {
-            self.remark(&threads);
-        }
-    }
 }
 
 const RESTORED: &str = "All variables are as they were before the cell.";
-
-/// What a woken snapshot has lost.
-fn threads(lost: &[String]) -> Option<String> {
-    let count = lost.len();
-    let name = |name: &String| if name == "prust-worker" { "unnamed" } else { name }.to_owned();
-    let names = lost.iter().map(name).collect::<Vec<_>>().join(", ");
-    (count > 0).then(|| {
-        format!(
-            "{count} thread(s) that ran before the cell are gone ({names}): pools such as rayon's \
-             or \
-             tokio's need %restart."
-        )
-    })
-}

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::job::Stage;
+use super::job::{Performed, Stage};
 use super::tell::Fault;
 use super::{Event, Executor};
 use crate::cell::Namespace;
@@ -17,9 +17,7 @@ use crate::cell::diagnostic::short;
 use crate::compile::DependencyError;
 use crate::kernel::magics::{self, Cluster, Env, Magic};
 use crate::process;
-
-/// What a magic's reply shows.
-type Performed = Result<(), Fault>;
+use crate::worker::{Costs, Snapshots, size};
 
 impl Executor {
     pub(super) fn perform(&mut self, magic: Magic) -> Performed {
@@ -41,7 +39,7 @@ impl Executor {
             Magic::Vars { .. } => self.show(self.variables()),
             Magic::Type { name } => self.show_type(&name),
             Magic::Undo => self.undo(),
-            Magic::Snapshot(on) => self.set_snapshots(on),
+            Magic::Snapshot(when) => self.set_snapshots(when),
             Magic::Restart => self.restart_worker(),
             Magic::Clear => self.clear(),
             Magic::Time { code } => self.time_line(code),
@@ -108,31 +106,46 @@ impl Executor {
         }
     }
 
-    fn undo(&mut self) -> Performed {
-        if self.namespace_before().is_none() {
-            return Err(Fault::new("UndoError", "there is nothing to undo: no snapshot is kept"));
+    fn set_snapshots(&mut self, when: Option<Snapshots>) -> Performed {
+        let Some(worker) = &self.worker else { return Err(not_yet("%snapshot")) };
+        if let Some(when) = when {
+            self.snapshots = when;
+            worker.set_snapshots(when);
+            // Another choice deserves another warning.
+            self.said_unprotected = false;
         }
-        self.set_stage(Stage::Worker);
-        if let Some(worker) = &self.worker {
-            worker.undo();
-        }
+        worker.measure();
+        self.set_stage(Stage::Measuring);
         Ok(())
     }
 
-    fn set_snapshots(&mut self, on: Option<bool>) -> Performed {
-        if let Some(on) = on {
-            self.snapshots = on;
-            if let Some(worker) = &self.worker {
-                worker.set_snapshots(on);
-            }
+    /// `%snapshot`, in words.
+    pub(super) fn measured(&mut self, costs: Costs) {
+        if !matches!(self.job.as_ref().map(|job| &job.stage), Some(Stage::Measuring)) {
+            return;
         }
-        let state = if self.snapshots { "on" } else { "off" };
-        self.show(format!("snapshots are {state}"))
+        let max = size(costs.bytes_max);
+        let when = match self.snapshots {
+            Snapshots::Sized => format!("auto: before each cell while the worker is below {max}"),
+            Snapshots::Always => "on: before each cell, whatever the size".to_owned(),
+            Snapshots::Never => "off: a crash or an interrupt loses all variables".to_owned(),
+        };
+        self.show_text(
+            self.latest_run,
+            format!(
+                "snapshots are {when}\nthe worker holds {}; measured now, a snapshot takes \
+                 {:.1} ms, and the first write to each page under it {:.2} s per GiB written",
+                size(costs.resident_bytes),
+                costs.fork_micros as f64 / 1e3,
+                costs.write_micros_per_gibibyte as f64 / 1e6,
+            ),
+        );
+        self.go_on();
     }
 
     fn restart_worker(&mut self) -> Performed {
         self.namespace.variables.clear();
-        self.before = None;
+        self.history.forget();
         self.set_stage(Stage::Worker);
         if let Some(worker) = &self.worker {
             worker.restart();
@@ -142,7 +155,7 @@ impl Executor {
 
     fn clear(&mut self) -> Performed {
         self.namespace = Namespace { set: self.namespace.set.take(), ..Namespace::default() };
-        self.before = None;
+        self.history.forget();
         if let Some(worker) = &self.worker {
             worker.clear(Vec::new());
         }
@@ -242,11 +255,11 @@ impl Executor {
             return Err(not_yet(":dep"));
         };
         let (id, set) = (job.id, self.namespace.set.clone());
-        self.later(async move {
+        let building = self.later(async move {
             let set = compiler.add_dependencies(set.as_deref(), &lines).await;
             Event::Dependencies { job: id, set }
         });
-        self.set_stage(Stage::Building);
+        self.set_stage(Stage::Building(building));
         Ok(())
     }
 
@@ -256,6 +269,7 @@ impl Executor {
         }
         match set {
             Ok(key) => {
+                self.changes(false);
                 self.namespace.set = Some(key.clone());
                 self.parallel.use_set(&key);
                 self.go_on();

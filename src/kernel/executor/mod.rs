@@ -5,7 +5,7 @@
 //! One loop over one closed [`Event`]; long work (rustc, cargo, a running cell, the start of a
 //! cluster) is a task that ends as another event. Reading order: `job` (a run, part by part),
 //! `local` (a plain cell), `parallel` (a `%%px` cell), `cluster` (controller, engines, client),
-//! `panels`, `magic` (the rest).
+//! `undo`, `panels`, `magic` (the rest).
 
 mod cluster;
 mod job;
@@ -14,6 +14,7 @@ mod magic;
 mod panels;
 mod parallel;
 mod tell;
+mod undo;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,12 +25,13 @@ use self::cluster::{Cluster, ClusterUp};
 use self::job::{Compilation, Job};
 use self::panels::Panels;
 use self::parallel::Parallel;
+use self::undo::History;
 use super::pool::PoolEvent;
 use super::seam::{Report, RunId, Work};
 use crate::cell::Namespace;
 use crate::client::ClientEvent;
 use crate::compile::{self, CompileError, Compiler, DependencyError};
-use crate::worker::{self, Worker, WorkerEvent};
+use crate::worker::{self, Snapshots, Worker, WorkerEvent};
 
 /// What the executor is told at its start.
 #[derive(Clone, Debug)]
@@ -102,8 +104,10 @@ struct Executor {
     broken: Option<String>,
     worker: Option<Worker>,
     namespace: Namespace,
-    /// The namespace before the last local cell, for `%undo`.
-    before: Option<Namespace>,
+    history: History,
+    /// Threads that the worker has lost in waking up, and the cell whose end it was.
+    lost: Vec<String>,
+    lost_at: String,
     job: Option<Job>,
     /// Numbers jobs, worker runs and parallel cells; never reused.
     number: u64,
@@ -113,7 +117,7 @@ struct Executor {
     cluster: Cluster,
     parallel: Parallel,
     panels: Panels,
-    snapshots: bool,
+    snapshots: Snapshots,
     /// The user knows that the worker is too large for snapshots.
     said_unprotected: bool,
 }
@@ -141,7 +145,9 @@ pub fn start(settings: Settings) -> (UnboundedSender<Work>, UnboundedReceiver<Re
         broken: None,
         worker: None,
         namespace: Namespace::default(),
-        before: None,
+        history: History::default(),
+        lost: Vec::new(),
+        lost_at: String::new(),
         job: None,
         number: 0,
         latest_run: 0,
@@ -149,7 +155,7 @@ pub fn start(settings: Settings) -> (UnboundedSender<Work>, UnboundedReceiver<Re
         cluster: Cluster::default(),
         parallel: Parallel::default(),
         panels,
-        snapshots: true,
+        snapshots: Snapshots::default(),
         said_unprotected: false,
     };
     tokio::spawn(executor.run(events));

@@ -98,6 +98,9 @@ impl Executor {
                 place.column,
             );
             fault.traceback.push(excerpt);
+        } else if let Some((_, within)) = failure.file.split_once("/library/") {
+            let place = format!("library/{within}:{}:{}", failure.line, failure.column);
+            fault.traceback.push(format!("  at {place}, in Rust's own library"));
         } else if !failure.file.is_empty() {
             fault
                 .traceback

@@ -13,6 +13,8 @@ pub use outline::{Outline, outline};
 pub use read::{Problem, read};
 pub use table::{Choice, Form, MAGICS, Spec, find};
 
+use crate::worker::Snapshots;
+
 /// A cell, taken apart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cell {
@@ -79,7 +81,7 @@ pub enum Magic {
     },
     Undo,
     /// `None` asks how it is set.
-    Snapshot(Option<bool>),
+    Snapshot(Option<Snapshots>),
     Restart,
     Clear,
     Time {

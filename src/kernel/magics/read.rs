@@ -7,6 +7,7 @@ use super::outline::{Line, front_matter, has_raw_body, keep, lines, name_of, wit
 use super::table::{MAGICS, Spec, find};
 use super::words::{self, Words, nearest};
 use super::{Cell, CellMagic, Cluster, Env, GroupBy, Magic, Part, PxOptions, TimeitOptions};
+use crate::worker::Snapshots;
 
 /// Why a cell's magics could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,9 +201,10 @@ fn typed(spec: &Spec, words: &Words) -> Result<Magic, String> {
         "undo" => none(Magic::Undo),
         "snapshot" => match words.rest.as_str() {
             "" => Ok(Magic::Snapshot(None)),
-            "on" => Ok(Magic::Snapshot(Some(true))),
-            "off" => Ok(Magic::Snapshot(Some(false))),
-            other => Err(format!("%snapshot is on or off, not {other}")),
+            "on" => Ok(Magic::Snapshot(Some(Snapshots::Always))),
+            "off" => Ok(Magic::Snapshot(Some(Snapshots::Never))),
+            "auto" => Ok(Magic::Snapshot(Some(Snapshots::Sized))),
+            other => Err(format!("%snapshot is on, off or auto, not {other}")),
         },
         "restart" => none(Magic::Restart),
         "clear" => none(Magic::Clear),

@@ -157,10 +157,10 @@ pub const MAGICS: &[Spec] = &[
         .options(&[TARGETS])
         .colon(),
     spec("type", Form::Line, "show the type of a variable").arguments("NAME").colon(),
-    spec("undo", Form::Line, "go back to the variables before the last cell"),
-    spec("snapshot", Form::Line, "whether the worker is copied before each cell")
-        .arguments("on | off")
-        .words(&["on", "off"]),
+    spec("undo", Form::Line, "go back to before the last cell, and say which"),
+    spec("snapshot", Form::Line, "whether the worker is copied before each cell, and the cost")
+        .arguments("on | off | auto")
+        .words(&["on", "off", "auto"]),
     spec("restart", Form::Line, "start over with a fresh worker"),
     spec("clear", Form::Line, "forget all variables and items").colon(),
     spec("time", Form::Both, "run code and say how long it took").arguments("CODE"),
