@@ -211,9 +211,10 @@ fn pins(
     renewed: &BTreeSet<ItemId>,
 ) -> Vec<(String, Vec<ItemId>)> {
     let meant = item.refs.iter().map(|name| (name.clone(), old.resolve(item, name)));
-    meant
-        .filter(|(_, ids)| ids.iter().any(|id| gone.contains(id) || renewed.contains(id)))
-        .collect()
+    // A pin that is let go because its name is defined anew holds again when that does not help.
+    let is_past = |id: &ItemId| old.all.get(id).is_some_and(|item| item.retired);
+    let passes = |id: &ItemId| gone.contains(id) || renewed.contains(id) || is_past(id);
+    meant.filter(|(_, ids)| ids.iter().any(passes)).collect()
 }
 
 /// Gives each renewed item a successor, and one to each impl that a renewed or replaced type had;
@@ -225,11 +226,17 @@ fn renew(items: &mut Items, old: &Items, renewed: &BTreeSet<ItemId>) -> Vec<Item
         .filter(|id| renewed.contains(id) || items.all[id].retired && !old.all[id].retired)
         .copied()
         .collect();
+    // An impl that is pinned to the old type stays with it.
+    let follows = |id: &ItemId, subject: &ItemId| {
+        let mut pinned = items.all[id].pins.values().flatten();
+        no_more.contains(subject) && !pinned.any(|id| id == subject)
+    };
     let impls: Vec<ItemId> = old
         .all
         .iter()
         .filter(|(id, item)| {
-            items.all[id].is_current() && subjects(old, item).iter().any(|id| no_more.contains(id))
+            let has_lost = subjects(old, item).iter().any(|subject| follows(id, subject));
+            items.all[id].is_current() && has_lost
         })
         .map(|(id, _)| *id)
         .collect();

@@ -201,6 +201,44 @@ fn statics_stand_alone_and_stay() {
 }
 
 #[test]
+fn a_type_defined_again_word_for_word_is_the_type_of_its_values() {
+    let mut session =
+        Session::after(&["struct A(u8);", "impl Drop for A { fn drop(&mut self) {} }"]);
+    let (held, unit) = (session.held("A"), session.item("A").unit.clone());
+    session.run_as("", "struct A(u8);", &held, &BTreeMap::new());
+    assert_eq!(session.item("A").unit, unit);
+    assert!(!session.items().is_retired(&unit, "A"));
+    assert_eq!(session.items().all.len(), 2);
+}
+
+#[test]
+fn a_broken_caller_goes_on_with_what_it_knew_however_often_that_changes() {
+    let mut session = Session::after(&["fn one() -> i32 { 1 }", "fn two() -> i32 { one() + 1 }"]);
+    let broken = BTreeMap::from([(session.id("two"), Broken::Pinned)]);
+    for text in ["fn one() {}", "fn one() -> u8 { 1 }", "fn one() -> String { todo!() }"] {
+        session.run_as("", text, &BTreeSet::new(), &broken);
+        let sources = session.items().units.iter().map(|of| unit(session.items(), of));
+        let texts: String = sources.map(|plan| plan.krate.source.text).collect();
+        assert!(texts.contains("one() -> i32 { 1 }"), "{texts}");
+        assert!(!session.source("two").contains(&session.item("one").unit));
+    }
+    assert_eq!(session.items().all.len(), 3);
+}
+
+#[test]
+fn an_impl_goes_on_with_the_old_type_where_there_is_no_new_one() {
+    let mut session = Session::default();
+    let nothing = (BTreeSet::new(), BTreeMap::new());
+    session.run_as("c1", "struct A;", &nothing.0, &nothing.1);
+    session.run_as("", "impl Clone for A { fn clone(&self) -> A { A } }", &nothing.0, &nothing.1);
+    let (held, unit) = (session.held("A"), session.item("A").unit.clone());
+    let id = session.items().all.keys().max().copied().expect("the impl is there");
+    session.run_as("c1", "fn f() {}", &held, &BTreeMap::from([(id, Broken::Pinned)]));
+    let of = session.items().unit(&unit).expect("the old type is held");
+    assert_eq!(of.items.len(), 2);
+}
+
+#[test]
 fn the_same_cells_give_the_same_crates_everywhere() {
     let cells = ["struct A;", "impl A { fn f(&self) {} }", "struct B(A);", "struct A(u8);"];
     assert_eq!(Session::after(&cells).items(), Session::after(&cells).items());
