@@ -284,6 +284,42 @@ pub fn pid_fd(pid: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
+/// Who may lock the same byte of a file at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteLock {
+    /// All that ask for this.
+    Shared,
+    /// Nobody else.
+    Alone,
+}
+
+/// Locks one byte of an open file, which need not be that long. The lock belongs to the open file:
+/// it ends when that is closed, and so when the process ends. Blocks while others are in the way
+/// if `wait`; else says whether the lock was taken.
+pub fn lock_byte(file: &File, at: u64, lock: ByteLock, wait: bool) -> io::Result<bool> {
+    let kind = if lock == ByteLock::Shared { libc::F_RDLCK } else { libc::F_WRLCK };
+    let range = libc::flock {
+        l_type: libc::c_short::try_from(kind).expect("the system's own constant"),
+        l_whence: libc::c_short::try_from(libc::SEEK_SET).expect("the system's own constant"),
+        l_start: i64::try_from(at).map_err(io::Error::other)?,
+        l_len: 1,
+        l_pid: 0,
+    };
+    let command = if wait { libc::F_OFD_SETLKW } else { libc::F_OFD_SETLK };
+    loop {
+        // SAFETY: the descriptor is open, its owner is borrowed; `range` is a valid place to read.
+        if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const range) } == 0 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => (),
+            Some(libc::EAGAIN | libc::EACCES) if !wait => return Ok(false),
+            _ => return Err(error),
+        }
+    }
+}
+
 /// Lets `descriptor` survive an exec, or not.
 pub fn set_inherited(descriptor: &impl AsRawFd, inherited: bool) -> io::Result<()> {
     let flags = if inherited { 0 } else { libc::FD_CLOEXEC };

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,8 @@ pub(super) struct Shared {
     cwd: PathBuf,
     /// The optimisation that the user chose for everything.
     opt_level: Mutex<Option<u8>>,
+    /// Units and leaves asked for.
+    pub(super) n_built: AtomicU64,
 }
 
 /// What is remembered beside a compiled library.
@@ -105,7 +108,8 @@ impl Compiler {
             let base = base::ready(&store, &toolchain)?;
             let cwd = settings.cwd;
             let opt_level = Mutex::new(None);
-            Ok(Shared { toolchain, store, base, books: Books::default(), cwd, opt_level })
+            let (books, n_built) = (Books::default(), AtomicU64::new(0));
+            Ok(Shared { toolchain, store, base, books, cwd, opt_level, n_built })
         });
         let shared = opened.await.expect("opening neither panics nor is cancelled")?;
         Ok(Self { shared: Arc::new(shared) })
@@ -156,9 +160,15 @@ impl Compiler {
         }
     }
 
-    /// Remembers the units of a namespace that another process compiled, for places in panics.
+    /// Remembers the units of a namespace that another process compiled, for places in panics and
+    /// to compile against.
     pub fn learn(&self, namespace: &Namespace) {
-        namespace.items.units.iter().for_each(|unit| self.remember_unit(unit));
+        for unit in &namespace.items.units {
+            self.remember_unit(unit);
+            if let Err(error) = self.shared.store.hold(&unit.file) {
+                tracing::warn!(%error, unit = unit.file, "a library may be removed while in use");
+            }
+        }
     }
 
     pub(super) fn remember_unit(&self, unit: &Unit) {
@@ -317,7 +327,10 @@ impl Compiler {
         call: &Call,
         plan: &CratePlan,
     ) -> Result<(Ended, Types), CompileError> {
-        let record_file = self.shared.store.lib().join(format!("{name}.json"));
+        let record_file = self.shared.store.record(name);
+        let held = self.shared.store.hold(name);
+        held.map_err(|source| CompileError::Cache { path: record_file.clone(), source })?;
+        self.sweep_now_and_then();
         let known = || {
             let record: Record = serde_json::from_slice(&fs::read(&record_file).ok()?).ok()?;
             let Record { stderr, types } = record;
@@ -329,7 +342,7 @@ impl Compiler {
         // Engines that are given the same plain cell at once compile it once: the others wait and
         // find it.
         let store = self.shared.store.clone();
-        let lock_name = format!("lib/.{name}");
+        let lock_name = name.to_owned();
         let lock = tokio::task::spawn_blocking(move || store.lock(&lock_name));
         let _lock = lock.await.expect("locking neither panics nor is cancelled")?;
         if let Some(known) = known() {

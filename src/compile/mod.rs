@@ -15,6 +15,7 @@ mod leaf;
 mod manifest;
 mod rustc;
 mod store;
+mod sweep;
 mod toolchain;
 mod units;
 mod verdict;

@@ -256,6 +256,7 @@ impl Executor {
                 let version = compiler.version().lines().next().unwrap_or_default();
                 let version = version.split(' ').nth(1).unwrap_or_default().to_owned();
                 self.report(Report::Toolchain { version });
+                compiler.sweep();
                 let config = worker::Config {
                     exe: compiler.worker().to_owned(),
                     cwd: self.settings.compile.cwd.clone(),
