@@ -100,7 +100,7 @@ fn attempt(
     succeed(&mut items, &verbatim);
     reach::forget_unneeded(&mut items, held);
     group::place(&mut items, &Placing { old, new: &new, again: &again })?;
-    name::name_new_units(&mut items)?;
+    name::name_new_units(&mut items, old)?;
     Ok(finish(old, items, sheet))
 }
 
@@ -130,7 +130,6 @@ fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
     items.sheets.insert(sheet, cell.sheet.clone());
     let mut new = Vec::new();
     for piece in &cell.items {
-        let id = items.fresh();
         let item = Item {
             sheet,
             piece: piece.clone(),
@@ -142,8 +141,7 @@ fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
             extension: None,
             unit: String::new(),
         };
-        items.all.insert(id, item);
-        new.push(id);
+        new.push(items.insert(item));
     }
     (sheet, new)
 }
@@ -245,9 +243,7 @@ fn renew(items: &mut Items, old: &Items, renewed: &BTreeSet<ItemId>) -> Vec<Item
         let mut successor = items.all[&id].clone();
         successor.unit = String::new();
         items.all.get_mut(&id).expect("it is there").retired = true;
-        let id = items.fresh();
-        items.all.insert(id, successor);
-        successors.push(id);
+        successors.push(items.insert(successor));
     }
     successors
 }
@@ -293,7 +289,7 @@ fn retire(items: &mut Items, old: &Items, gone: &BTreeSet<ItemId>, renewed: &BTr
 
 /// What was written again word for word is the same item.
 fn succeed(items: &mut Items, verbatim: &BTreeMap<ItemId, ItemId>) {
-    items.all.retain(|id, _| !verbatim.contains_key(id));
+    items.retain(|id| !verbatim.contains_key(&id));
     for item in items.all.values_mut() {
         for id in item.pins.values_mut().flatten() {
             *id = verbatim.get(id).copied().unwrap_or(*id);

@@ -218,8 +218,8 @@ fn extend(items: &mut Items, new: &[ItemId]) {
             && role.extension.is_some()
             && !is_provisional(&item.unit)
         {
-            item.extension = Some(format!("__PrustExtension{id}"));
             MAIN.clone_into(&mut item.unit);
+            items.extend(*id);
         }
     }
 }
@@ -282,7 +282,21 @@ fn reach<'a>(needs: &BTreeMap<&'a str, BTreeSet<&'a str>>, unit: &str) -> BTreeS
 
 /// Sets of crates that need each other.
 fn circles(items: &Items) -> Vec<Vec<String>> {
-    let needs = needs(items);
+    let mut needs = needs(items);
+    // What needs nothing that is left is in no circle; mostly nothing remains.
+    loop {
+        let done: Vec<&str> = needs
+            .iter()
+            .filter(|(_, own)| own.iter().all(|need| !needs.contains_key(need)))
+            .map(|(unit, _)| *unit)
+            .collect();
+        if done.is_empty() {
+            break;
+        }
+        done.iter().for_each(|unit| {
+            needs.remove(unit);
+        });
+    }
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         needs.keys().map(|unit| (*unit, reach(&needs, unit))).collect();
     let mut circles: Vec<Vec<String>> = Vec::new();
@@ -290,8 +304,8 @@ fn circles(items: &Items) -> Vec<Vec<String>> {
         if !reachable.contains(unit) || circles.iter().flatten().any(|known| known == unit) {
             continue;
         }
-        let members = reachable.iter().filter(|other| reached[*other].contains(unit));
-        circles.push(members.map(|unit| (*unit).to_owned()).collect());
+        let both = |other: &&&str| reached.get(**other).is_some_and(|back| back.contains(unit));
+        circles.push(reachable.iter().filter(both).map(|unit| (*unit).to_owned()).collect());
     }
     circles
 }
@@ -306,17 +320,23 @@ pub(super) fn in_order(items: &Items) -> Vec<Unit> {
             members.entry(&item.unit).or_default().push(*id);
         }
     }
-    let oldest = |unit: &&str| members[*unit].first().copied().unwrap_or_default();
-    let mut left: Vec<&str> = members.keys().copied().collect();
-    left.sort_by_key(oldest);
+    let oldest = |unit: &str| members[unit].first().copied().unwrap_or_default();
+    let mut left: BTreeSet<(ItemId, &str)> =
+        members.keys().map(|unit| (oldest(unit), *unit)).collect();
+    let mut all_needs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut units: Vec<Unit> = Vec::new();
-    while !left.is_empty() {
-        let free = left.iter().position(|unit| {
-            let own = needs.get(unit).into_iter().flatten();
-            own.clone().all(|need| !left.contains(need))
-        });
-        let unit = left.remove(free.unwrap_or_default());
-        units.push(made(items, unit, &members[unit], &reach(&needs, unit)));
+    while let Some(first) = left.first().copied() {
+        let is_free = |(_, unit): &&(ItemId, &str)| {
+            let own = needs.get(*unit).into_iter().flatten();
+            own.clone().all(|need| all_needs.contains_key(need))
+        };
+        let (age, unit) = left.iter().find(is_free).copied().unwrap_or(first);
+        left.remove(&(age, unit));
+        let own = needs.get(unit).into_iter().flatten().copied();
+        let mut all: BTreeSet<&str> = own.clone().collect();
+        all.extend(own.filter_map(|need| all_needs.get(need)).flatten().copied());
+        units.push(made(items, unit, &members[unit], &all));
+        all_needs.insert(unit, all);
     }
     units
 }

@@ -106,6 +106,8 @@ pub struct Items {
     pub units: Vec<Unit>,
     /// What stands, or has stood, under a path of a crate: never two different things.
     shapes: BTreeMap<String, String>,
+    /// Every item that has, or had, a name.
+    by_name: BTreeMap<String, BTreeSet<ItemId>>,
     next: u64,
 }
 
@@ -156,10 +158,35 @@ impl Items {
         self.next
     }
 
+    fn insert(&mut self, item: Item) -> ItemId {
+        let id = self.fresh();
+        for name in item.names() {
+            self.by_name.entry(name.to_owned()).or_default().insert(id);
+        }
+        self.all.insert(id, item);
+        id
+    }
+
+    /// Forgets all items but those that `keep` names.
+    fn retain(&mut self, keep: impl Fn(ItemId) -> bool) {
+        self.all.retain(|id, _| keep(*id));
+        self.by_name.retain(|_, ids| {
+            ids.retain(|id| keep(*id));
+            !ids.is_empty()
+        });
+    }
+
+    /// Writes an inherent impl as a trait from now on.
+    fn extend(&mut self, id: ItemId) {
+        let name = format!("__PrustExtension{id}");
+        self.by_name.entry(name.clone()).or_default().insert(id);
+        self.all.get_mut(&id).expect("it is there").extension = Some(name);
+    }
+
     /// The items that cells mean by `name`: one for each of Rust's name spaces it is in.
     pub fn current(&self, name: &str) -> Vec<ItemId> {
-        let found = self.all.iter().filter(|(_, item)| item.is_current() && item.provides(name));
-        found.map(|(id, _)| *id).collect()
+        let named = self.by_name.get(name).into_iter().flatten();
+        named.filter(|id| self.all[id].is_current()).copied().collect()
     }
 
     /// What the user wrote.

@@ -9,9 +9,14 @@ use crate::cell::namespace::digest;
 
 /// Names the crates that have none yet, oldest first. An item that would stand under a path that
 /// once was something else is to be renewed.
-pub(super) fn name_new_units(items: &mut Items) -> Result<(), BTreeSet<ItemId>> {
-    let order: Vec<(String, Vec<ItemId>)> =
-        in_order(items).into_iter().map(|unit| (unit.name, unit.items)).collect();
+pub(super) fn name_new_units(items: &mut Items, old: &Items) -> Result<(), BTreeSet<ItemId>> {
+    // Where no type or static is new, nothing can be mistaken for another.
+    let is_new = |id: &ItemId| !old.all.contains_key(id) && items.all[id].piece.has_identity();
+    let order: Vec<(String, Vec<ItemId>)> = in_order(items)
+        .into_iter()
+        .filter(|unit| is_provisional(&unit.name) || unit.items.iter().any(is_new))
+        .map(|unit| (unit.name, unit.items))
+        .collect();
     for (unit, members) in order {
         let mut name = unit.clone();
         if is_provisional(&unit) {

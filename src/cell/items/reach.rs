@@ -44,7 +44,7 @@ pub(super) fn forget_unneeded(items: &mut Items, held: &BTreeSet<(String, String
         needed.extend(impls.iter().copied());
         open = impls;
     }
-    items.all.retain(|id, _| needed.contains(id));
+    items.retain(|id| needed.contains(&id));
     let used: BTreeSet<u64> = items.all.values().map(|item| item.sheet).collect();
     items.sheets.retain(|id, _| used.contains(id));
 }
