@@ -24,5 +24,5 @@ pub mod split;
 pub use diagnostic::Diagnostic;
 pub use items::{Items, Unit};
 pub use map::{Map, Origin, Source};
-pub use namespace::{Delta, Import, Namespace, Variable};
+pub use namespace::{CrateSet, Delta, Import, Namespace, Variable};
 pub use split::Split;

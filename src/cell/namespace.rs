@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::items::Items;
+use super::mentions::mentions_of_text;
 
 /// A variable that lives in a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +85,20 @@ impl Import {
     }
 }
 
+/// The crates that `:dep` has added.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrateSet {
+    /// A hash of all that it is made of; the compiler's store knows the rest by it.
+    pub key: String,
+    /// Crate names of the shared libraries that hold the crates. A cell that names a crate links
+    /// all of them, or it would get a copy of its own, with statics of its own.
+    pub libraries: Vec<String>,
+    /// What cells may name.
+    pub crates: Vec<String>,
+    /// Those of them that are called otherwise by their own authors.
+    pub renamed: Vec<String>,
+}
+
 /// A change to a namespace; applied only when its cell has run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delta {
@@ -100,7 +115,7 @@ pub struct Delta {
     /// Crate-level attributes, such as `#![feature(..)]`.
     pub attributes: Vec<String>,
     /// The dependency set in force from now on.
-    pub set: Option<String>,
+    pub set: Option<CrateSet>,
 }
 
 /// What one worker knows.
@@ -110,8 +125,8 @@ pub struct Namespace {
     pub items: Items,
     pub imports: Vec<Import>,
     pub attributes: Vec<String>,
-    /// Key of the dependency set; `None` is the base set.
-    pub set: Option<String>,
+    /// The dependency set; `None` is the base set.
+    pub set: Option<CrateSet>,
     /// Which cell moved a variable away, for the error message.
     pub moved: BTreeMap<String, String>,
 }
@@ -159,6 +174,13 @@ impl Namespace {
         if delta.set.is_some() {
             self.set.clone_from(&delta.set);
         }
+    }
+
+    /// Variables whose types name one of these crates.
+    pub fn variables_of(&self, crates: &BTreeSet<String>) -> Vec<String> {
+        let names = |text: &str| !mentions_of_text(text).is_disjoint(crates);
+        let of = self.variables.iter().filter(|(_, variable)| names(&variable.type_text));
+        of.map(|(name, _)| name.clone()).collect()
     }
 
     /// The types of variables that stand in units: unit and name of each.

@@ -5,11 +5,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::CompileError;
-use super::manifest::{self, Artifacts};
+use super::cargo;
+use super::dependencies::DependencySet;
+use super::graph::Graph;
+use super::layers::{self, Crate, Layer, Maker};
+use super::manifest;
+use super::rustc::{Call, CrateType};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
 use crate::process;
@@ -21,15 +27,16 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 pub(super) struct Base {
     pub(super) worker: PathBuf,
     pub(super) runtime: PathBuf,
-    /// Name and file of the crates that a cell may name: `prust`, `serde`, `serde_json`.
-    pub(super) externs: Vec<(String, PathBuf)>,
+    /// The crates that every cell may name: `prust`, `serde`, `serde_json`.
+    pub(super) set: DependencySet,
 }
 
 /// The key of a store: everything that its contents depend on.
 pub(super) fn key(toolchain: &Toolchain) -> String {
+    let manifest = manifest::notebook(&toml::Table::new()) + &manifest::base(&[]);
     let embedded = RUNTIME.iter().chain(API).flat_map(|(name, text)| [*name, *text]);
-    let parts = [toolchain.version.as_str(), env!("CARGO_PKG_VERSION"), manifest::LOCK];
-    store::hash(parts.into_iter().chain(embedded))
+    let version = [toolchain.version.as_str(), env!("CARGO_PKG_VERSION")];
+    store::hash(version.into_iter().chain([manifest::LOCK, &manifest]).chain(embedded))
 }
 
 /// Gives the base, building it when the store lacks it. Blocks; seconds the first time.
@@ -43,8 +50,10 @@ pub(super) fn ready(store: &Store, toolchain: &Toolchain) -> Result<Base, Compil
         return Ok(base);
     }
     let (worker, runtime) = build_worker(store, toolchain)?;
-    let artifacts = build_api(store, toolchain, &runtime)?;
-    let base = Base { worker, runtime, externs: keep(store, &artifacts)? };
+    // The caller is a thread that may block.
+    let build = build_api(store, toolchain, &runtime);
+    let set = tokio::runtime::Handle::current().block_on(build)?;
+    let base = Base { worker, runtime, set };
     let text = serde_json::to_vec_pretty(&base).expect("paths and names always serialise");
     store::write(&record, &text).map_err(|source| CompileError::Cache { path: record, source })?;
     Ok(base)
@@ -122,28 +131,117 @@ fn succeed(what: &'static str, ended: &Output) -> Result<(), CompileError> {
     Err(CompileError::Base { what, output: String::from_utf8_lossy(&ended.stderr).into_owned() })
 }
 
-/// The cargo project of the `prust` crate, which dependency sets join by path.
-pub(super) fn project(store: &Store) -> PathBuf {
-    store.root.join("project")
+/// Where cargo builds everything of this store, so that sets share what they can.
+pub(super) fn target(store: &Store) -> PathBuf {
+    store.root.join("target")
 }
 
-fn build_api(
+/// Writes the manifests of a generated project and their empty crates.
+pub(super) fn write_project(
+    project: &Path,
+    wanted: &toml::Table,
+    widened: &[&manifest::Wide],
+) -> Result<(), CompileError> {
+    let (notebook, base) = (manifest::notebook(wanted), manifest::base(widened));
+    let base_folder = project.join(manifest::BASE_FOLDER);
+    unpack(&[("Cargo.toml", &notebook), ("lib.rs", "")], project)?;
+    unpack(&[("Cargo.toml", &base), ("lib.rs", "")], &base_folder)
+}
+
+async fn build_api(
     store: &Store,
     toolchain: &Toolchain,
     runtime: &Path,
-) -> Result<Artifacts, CompileError> {
-    let project = project(store);
-    unpack(API, &project.join("prust"))?;
-    unpack(&[("prust/Cargo.toml", manifest::API), ("Cargo.toml", manifest::WORKSPACE)], &project)?;
+) -> Result<DependencySet, CompileError> {
+    let project = store.root.join("projects").join("base");
+    write_project(&project, &toml::Table::new(), &[])?;
     unpack(&[("Cargo.lock", manifest::LOCK)], &project)?;
-    let (artifacts, ended) = manifest::cargo(toolchain, &project, runtime, &["-p", "prust"], &[])?;
-    succeed("the prust crate", &ended)?;
-    Ok(artifacts)
+    unpack(API, &store.src().join("prust"))?;
+    let mut call = cargo::Call {
+        toolchain,
+        project: &project,
+        target: target(store),
+        offline: true,
+        wrapper: None,
+        tell: Arc::new(|_: &str| ()),
+    };
+    // From cargo's own cache if that is enough, else with the network.
+    if !call.tree().await?.success {
+        call.offline = false;
+    }
+    let (mut artifacts, mut ended) = call.build().await?;
+    if !ended.success && call.offline {
+        call.offline = false;
+        (artifacts, ended) = call.build().await?;
+    }
+    if !ended.success {
+        let output = ended.stderr + &artifacts.errors;
+        return Err(CompileError::Base { what: "serde, for the prust crate", output });
+    }
+    let tree = call.tree().await?;
+    let graph = Graph::read(&tree.stdout);
+    let crates = layers::keep(store, &call.target.join(&toolchain.host), &artifacts)?;
+    let named = layers::named(&call.direct().await?.base, &crates);
+    let maker = Maker { store, toolchain, runtime, native: &[] };
+    let mut layer = api(&maker, &named, &[]).await?;
+    layer.holds = crates.iter().filter(|one| !one.proc_macro).map(Crate::identity).collect();
+    let externs = externs(&named, &layer);
+    let (api, layers) = (externs.clone(), vec![layer]);
+    Ok(DependencySet { externs, api, layers, crates, graph, project, ..Default::default() })
 }
 
-/// Copies the built crates to the store; gives those that cells name.
-fn keep(store: &Store, artifacts: &Artifacts) -> Result<Vec<(String, PathBuf)>, CompileError> {
-    let kept = manifest::keep(store, artifacts)?;
-    let named = ["prust", "serde", "serde_json"];
-    Ok(kept.into_iter().filter(|(name, _)| named.contains(&name.as_str())).collect())
+/// What every cell may name.
+pub(super) fn externs(named: &[(String, PathBuf)], api: &Layer) -> Vec<(String, PathBuf)> {
+    let mut externs = vec![(api.name.clone(), api.file.clone())];
+    let serde = |(name, _): &&(String, PathBuf)| name == "serde" || name == "serde_json";
+    externs.extend(named.iter().filter(serde).cloned());
+    externs
+}
+
+/// The `prust` crate over these builds of serde. With libraries beneath it is another crate of the
+/// same name, which takes from them what they hold.
+pub(super) async fn api(
+    maker: &Maker<'_>,
+    named: &[(String, PathBuf)],
+    beneath: &[Layer],
+) -> Result<Layer, CompileError> {
+    let folder = maker.store.src().join("prust");
+    let mut source = folder.join("lib.rs");
+    let mut metadata = "prust".to_owned();
+    let mut layer = Layer { name: metadata.clone(), ..Layer::default() };
+    let mut externs: Vec<(String, PathBuf)> =
+        externs(named, &layer).into_iter().filter(|(name, _)| *name != layer.name).collect();
+    externs.push(("prust_runtime".to_owned(), maker.runtime.to_owned()));
+    if !beneath.is_empty() {
+        metadata =
+            format!("prust-{}", store::hash(beneath.iter().map(|below| below.name.as_str())));
+        let cache = |error| CompileError::Cache { path: folder.clone(), source: error };
+        let mut text = fs::read_to_string(&source).map_err(cache)?;
+        for (number, below) in beneath.iter().enumerate() {
+            text.push_str(&format!("\nextern crate c{number} as _;\n"));
+            externs.push((format!("c{number}"), below.file.clone()));
+        }
+        source = folder.join(format!("{metadata}.rs"));
+        store::write(&source, text.as_bytes()).map_err(cache)?;
+    }
+    layer.file = maker.store.lib().join(format!("lib{metadata}.so"));
+    let call = Call {
+        crate_name: layer.name.clone(),
+        crate_type: CrateType::Dylib,
+        source,
+        output: layer.file.clone(),
+        mir: None,
+        externs,
+        search: vec![maker.store.lib(), maker.store.deps()],
+        native: Vec::new(),
+        metadata,
+        environment: Vec::new(),
+        opt_level: layers::OPT_LEVEL,
+        cwd: folder,
+    };
+    let ended = maker.make(call).await?;
+    match ended.success {
+        true => Ok(layer),
+        false => Err(CompileError::Base { what: "the prust crate", output: ended.stderr }),
+    }
 }

@@ -1,6 +1,7 @@
 //! A cell to its libraries: unit, then leaf; again without a variable where rustc says it was
 //! moved. The straight path of every cell, local or for the engines.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::base::{self, Base};
 use super::books::{Books, Entry, Page, Place};
-use super::dependencies::{self, DependencySet};
+use super::dependencies::DependencySet;
 use super::rustc::{Call, CrateType, Ended};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
@@ -21,7 +22,7 @@ use crate::cell::mir::{self, Types};
 use crate::cell::plan::leaf::LeafSlots;
 use crate::cell::plan::shape::Shape;
 use crate::cell::plan::{self, CratePlan};
-use crate::cell::{Delta, Namespace, Split, Unit};
+use crate::cell::{CrateSet, Delta, Namespace, Split, Unit};
 
 /// Optimisation of units, before the user chooses.
 pub(super) const OPT_LEVEL_UNIT: u8 = 2;
@@ -29,6 +30,23 @@ pub(super) const OPT_LEVEL_UNIT: u8 = 2;
 /// times slower to compile, and code that runs once gains nothing from it.
 const OPT_LEVEL_HOT: u8 = 1;
 const OPT_LEVEL_ONCE: u8 = 0;
+
+/// Parts of a package's version, for procedural macros.
+const ZERO: [&str; 3] =
+    ["CARGO_PKG_VERSION_MAJOR", "CARGO_PKG_VERSION_MINOR", "CARGO_PKG_VERSION_PATCH"];
+
+/// What a package may leave out.
+const EMPTY: [&str; 9] = [
+    "CARGO_PKG_VERSION_PRE",
+    "CARGO_PKG_AUTHORS",
+    "CARGO_PKG_DESCRIPTION",
+    "CARGO_PKG_HOMEPAGE",
+    "CARGO_PKG_REPOSITORY",
+    "CARGO_PKG_LICENSE",
+    "CARGO_PKG_LICENSE_FILE",
+    "CARGO_PKG_README",
+    "CARGO_PKG_RUST_VERSION",
+];
 
 /// The text of a cell and how to call it in messages.
 #[derive(Clone, Copy, Debug)]
@@ -80,11 +98,13 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) base: Base,
     books: Books,
-    cwd: PathBuf,
+    pub(super) cwd: PathBuf,
     /// The optimisation that the user chose for everything.
     opt_level: Mutex<Option<u8>>,
     /// Units and leaves asked for.
     pub(super) n_built: AtomicU64,
+    /// Dependency sets in use, by key.
+    pub(super) sets: Mutex<HashMap<String, Arc<DependencySet>>>,
 }
 
 /// What is remembered beside a compiled library.
@@ -108,8 +128,8 @@ impl Compiler {
             let base = base::ready(&store, &toolchain)?;
             let cwd = settings.cwd;
             let opt_level = Mutex::new(None);
-            let (books, n_built) = (Books::default(), AtomicU64::new(0));
-            Ok(Shared { toolchain, store, base, books, cwd, opt_level, n_built })
+            let (books, sets, n_built) = (Books::default(), Mutex::default(), AtomicU64::new(0));
+            Ok(Shared { toolchain, store, base, books, cwd, opt_level, n_built, sets })
         });
         let shared = opened.await.expect("opening neither panics nor is cancelled")?;
         Ok(Self { shared: Arc::new(shared) })
@@ -210,16 +230,29 @@ impl Compiler {
     }
 
     /// As [`Compiler::cell`], but always with a leaf: what an engine runs to take over the change,
-    /// also for a cell that only defines items.
+    /// also for a cell that only defines items. With `set` the notebook's crates are taken over,
+    /// too.
     ///
     /// # Errors
     /// [`Failed`]; nothing has changed then.
     pub async fn engine_cell(
         &self,
         namespace: &Namespace,
+        set: Option<&CrateSet>,
         cell: Cell<'_>,
     ) -> Result<Compiled, Failed> {
-        self.compile(namespace, cell, true).await
+        let Some(set) = set.filter(|set| namespace.set.as_ref() != Some(*set)) else {
+            return self.compile(namespace, cell, true).await;
+        };
+        let renewal = self.renewal(namespace, set).await?;
+        let mut scope = namespace.clone();
+        scope.apply(&renewal.delta);
+        let mut compiled = self.compile(&scope, cell, true).await?;
+        compiled.delta.set = renewal.delta.set;
+        compiled.delta.unkept.extend(renewal.delta.unkept);
+        compiled.delta.items = compiled.delta.items.or(renewal.delta.items);
+        compiled.warnings.extend(renewal.warnings);
+        Ok(compiled)
     }
 
     async fn compile(
@@ -279,10 +312,6 @@ impl Compiler {
         Err(Failed::Errors(vec![diagnostic::own(Severity::Error, "E0554", message, help, at)]))
     }
 
-    pub(super) fn set(&self, namespace: &Namespace) -> Result<Option<DependencySet>, CompileError> {
-        namespace.set.as_deref().map(|key| dependencies::load(&self.shared.store, key)).transpose()
-    }
-
     #[expect(clippy::too_many_arguments, reason = "what one rustc call is made of")]
     pub(super) fn call(
         &self,
@@ -300,10 +329,11 @@ impl Compiler {
         externs.extend(
             units.into_iter().map(|unit| (unit.name.clone(), self.library_file(&unit.file))),
         );
-        match set {
-            Some(set) => externs.extend(set.externs.iter().cloned()),
-            None if plan.api => externs.extend(shared.base.externs.iter().cloned()),
-            None => (),
+        let set_or_base = set.unwrap_or(&shared.base.set);
+        if plan.set {
+            externs.extend(set_or_base.externs.iter().cloned());
+        } else if plan.api {
+            externs.extend(set_or_base.api.iter().cloned());
         }
         let leaf = crate_type == CrateType::Cdylib;
         let output = self.library_file(file);
@@ -315,9 +345,31 @@ impl Compiler {
             output,
             externs,
             search: vec![shared.store.lib(), shared.store.deps()],
+            native: Vec::new(),
+            metadata: name.to_owned(),
+            environment: self.environment(set),
             opt_level,
             cwd: shared.cwd.clone(),
         }
+    }
+
+    /// What procedural macros expect of cargo: the notebook's folder and a package. `env!` gives it
+    /// to cells, too.
+    fn environment(&self, set: Option<&DependencySet>) -> Vec<(&'static str, String)> {
+        let shared = &self.shared;
+        let project = &set.unwrap_or(&shared.base.set).project;
+        let text = |path: &Path| path.display().to_string();
+        let mut known = vec![
+            ("CARGO", text(&shared.toolchain.cargo)),
+            ("CARGO_MANIFEST_DIR", text(&shared.cwd)),
+            ("CARGO_MANIFEST_PATH", text(&project.join("Cargo.toml"))),
+            ("CARGO_CRATE_NAME", "notebook".to_owned()),
+            ("CARGO_PKG_NAME", "notebook".to_owned()),
+            ("CARGO_PKG_VERSION", "0.0.0".to_owned()),
+        ];
+        known.extend(ZERO.map(|name| (name, "0".to_owned())));
+        known.extend(EMPTY.map(|name| (name, String::new())));
+        known
     }
 
     /// Runs rustc unless the store has the library already.

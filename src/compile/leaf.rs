@@ -30,7 +30,7 @@ impl Compiler {
         split: &Split,
     ) -> Result<Leaf, Failed> {
         let slots = LeafSlots::of(namespace, cell.text, split);
-        let set = self.set(namespace)?;
+        let set = self.set_of(namespace.set.as_ref())?;
         let opt_level = self.leaf_opt_level(split);
         let mut shape = Shape::of(split);
         for round in 0.. {
@@ -38,7 +38,7 @@ impl Compiler {
             let name = leaf_name(namespace, &plan, opt_level);
             self.remember_leaf(&name, cell, &plan);
             let kind = CrateType::Cdylib;
-            let call = self.call(&name, &name, kind, &plan, set.as_ref(), namespace, opt_level);
+            let call = self.call(&name, &name, kind, &plan, set.as_deref(), namespace, opt_level);
             let (ended, types) = self.build(&name, &call, &plan).await?;
             let messages = rustc_json::read(&ended.stderr);
             let file = call.source.display().to_string();
@@ -66,7 +66,7 @@ impl Compiler {
 }
 
 fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {
-    let set = namespace.set.as_deref().unwrap_or_default();
+    let set = namespace.set.as_ref().filter(|_| plan.set).map_or("", |set| set.key.as_str());
     let opt_level = opt_level.to_string();
     let parts = [plan.source.text.as_str(), set, &opt_level].into_iter();
     let units = namespace.items.with_needs(&plan.units);

@@ -1,188 +1,131 @@
-//! The door to cargo: manifests of the generated projects, the call, and which files it made. Used
-//! for the `prust` crate and for dependency sets, which are one cargo graph with one lock and one
-//! target directory.
+//! The generated cargo projects: the dependencies of the `prust` crate, alone or with the
+//! notebook's. Text only.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use toml::{Table, Value};
 
-use serde::Deserialize;
-
-use super::CompileError;
-use super::store::{self, Store};
-use super::toolchain::Toolchain;
-use crate::process;
+use super::cargo::PROFILE;
+use super::graph::Graph;
 
 /// The lock file this binary was built with: serde and serde_json in versions that cargo's own
 /// cache most likely still has.
 pub(super) const LOCK: &str = include_str!("../../Cargo.lock");
 
-/// The workspace of the `prust` crate alone.
-pub(super) const WORKSPACE: &str = r#"[workspace]
-members = ["prust"]
-resolver = "3"
+/// What the generated package is called; messages say "this notebook" instead.
+pub(super) const PACKAGE: &str = "prust-notebook";
 
-[profile.dev]
+/// The other generated package, on which that one depends: what the `prust` crate uses. Apart,
+/// because a package may name a crate only once.
+const BASE_PACKAGE: &str = "prust-base";
+
+/// Where it is, below the other one.
+pub(super) const BASE_FOLDER: &str = "base";
+
+/// Keeps out a workspace above the store.
+const WORKSPACE: &str = "[workspace]\nresolver = \"3\"\n";
+
+/// How dependencies are compiled.
+pub(super) const SETTINGS: &str = r#"inherits = "release"
 opt-level = 2
 debug = false
+strip = "none"
+debug-assertions = false
 overflow-checks = true
+lto = false
+panic = "unwind"
+incremental = false
+codegen-units = 16
+rpath = false
 "#;
 
-/// The `prust` crate as cells link it. Its features of serde are the common ones, so that most
-/// dependency sets leave them as they are.
-pub(super) const API: &str = r#"[package]
-name = "prust"
-version = "0.1.0"
-edition = "2024"
-
-[lib]
-path = "lib.rs"
-crate-type = ["dylib"]
-
-[dependencies]
-serde = { version = "1", features = ["derive", "rc", "alloc"] }
-serde_json = { version = "1", features = ["raw_value"] }
-"#;
-
-/// A crate that cargo built: its name as code writes it, and its files.
-#[derive(Clone, Debug)]
-pub(super) struct Artifact {
-    pub(super) name: String,
-    pub(super) files: Vec<PathBuf>,
-    pub(super) proc_macro: bool,
+/// A package with all the features that others commonly ask of it. Asking for them from the
+/// beginning keeps a later dependency from changing it, and with it everything that is built from
+/// it.
+pub(super) struct Wide {
+    package: &'static str,
+    /// As far as it decides what is compatible.
+    version: &'static str,
+    /// Used by procedural macros and build scripts, not by crates that a cell links.
+    host: bool,
+    features: &'static [&'static str],
 }
 
-/// What one cargo call built, in order.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Artifacts {
-    pub(super) crates: Vec<Artifact>,
-    /// Folders with native libraries, from build scripts.
-    pub(super) native: Vec<PathBuf>,
-    /// Errors as cargo rendered them.
-    pub(super) errors: String,
+const SYN: &[&str] = &["full", "extra-traits", "visit", "visit-mut", "fold"];
+
+/// What the `prust` crate uses. Host packages are asked for without being built for their own sake:
+/// the generated project has no build script.
+pub(super) const BASE: [Wide; 6] = [
+    Wide { package: "serde", version: "1", host: false, features: &["derive", "rc", "alloc"] },
+    Wide { package: "serde_json", version: "1", host: false, features: &["raw_value"] },
+    Wide { package: "memchr", version: "2", host: false, features: &[] },
+    Wide { package: "syn", version: "3", host: true, features: SYN },
+    Wide { package: "quote", version: "1", host: true, features: &[] },
+    Wide { package: "proc-macro2", version: "1", host: true, features: &[] },
+];
+
+/// Widened as soon as a notebook has them.
+pub(super) const OTHERS: [Wide; 5] = [
+    Wide { package: "syn", version: "1", host: true, features: SYN },
+    Wide { package: "syn", version: "2", host: true, features: SYN },
+    Wide { package: "libc", version: "0", host: false, features: &[] },
+    Wide { package: "log", version: "0", host: false, features: &["std"] },
+    Wide { package: "once_cell", version: "1", host: false, features: &[] },
+];
+
+/// Those of `OTHERS` that the graph has.
+pub(super) fn to_widen(graph: &Graph) -> Vec<&'static Wide> {
+    OTHERS.iter().filter(|wide| graph.has(wide.package, wide.version)).collect()
 }
 
-#[derive(Deserialize)]
-struct Line {
-    reason: String,
-    target: Option<Target>,
-    #[serde(default)]
-    filenames: Vec<PathBuf>,
-    #[serde(default)]
-    linked_paths: Vec<String>,
-    message: Option<Rendered>,
+fn package(name: &str) -> String {
+    format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+         publish = false\nautobins = false\nautoexamples = false\nautotests = false\n\
+         autobenches = false\n\n[lib]\npath = \"lib.rs\"\n\n"
+    )
 }
 
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
+/// The manifest of a notebook with these dependencies.
+pub(super) fn notebook(wanted: &Table) -> String {
+    let mut wanted = wanted.clone();
+    let base = Table::from_iter([("path".to_owned(), Value::from(BASE_FOLDER))]);
+    wanted.insert(BASE_PACKAGE.to_owned(), Value::Table(base));
+    let tables = written([("dependencies", wanted)]);
+    format!("{}{WORKSPACE}\n[profile.{PROFILE}]\n{SETTINGS}\n{tables}", package(PACKAGE))
 }
 
-#[derive(Deserialize)]
-struct Rendered {
-    level: String,
-    rendered: Option<String>,
-}
-
-/// Runs `cargo build` in `project`: from cargo's own cache if that is enough, else with the
-/// network.
-pub(super) fn cargo(
-    toolchain: &Toolchain,
-    project: &Path,
-    runtime: &Path,
-    arguments: &[&str],
-    flags: &[String],
-) -> Result<(Artifacts, Output), CompileError> {
-    let offline = call(toolchain, project, runtime, arguments, flags, true)?;
-    if offline.1.status.success() || !offline.0.errors.is_empty() {
-        return Ok(offline);
+/// The manifest of what every notebook has.
+pub(super) fn base(widened: &[&Wide]) -> String {
+    let (mut normal, mut host) = (Table::new(), Table::new());
+    for wide in BASE.iter().chain(widened.iter().copied()) {
+        let table = if wide.host { &mut host } else { &mut normal };
+        let one = ["serde", "serde_json"].contains(&wide.package);
+        let name = match one {
+            true => wide.package.to_owned(),
+            false => format!("{}-{}", wide.package, wide.version),
+        };
+        table.insert(name, Value::Table(wide.table()));
     }
-    call(toolchain, project, runtime, arguments, flags, false)
+    package(BASE_PACKAGE) + &written([("dependencies", normal), ("build-dependencies", host)])
 }
 
-fn call(
-    toolchain: &Toolchain,
-    project: &Path,
-    runtime: &Path,
-    arguments: &[&str],
-    flags: &[String],
-    offline: bool,
-) -> Result<(Artifacts, Output), CompileError> {
-    let mut rustflags = vec![
-        "-Cprefer-dynamic".to_owned(),
-        format!("--extern=prust_runtime={}", runtime.display()),
-        format!("-Ldependency={}", runtime.parent().unwrap_or(project).display()),
-        "-Clink-arg=-Wl,-rpath,$ORIGIN".to_owned(),
-    ];
-    rustflags.extend_from_slice(flags);
-    let mut command = Command::new(&toolchain.cargo);
-    command
-        .current_dir(project)
-        .args(["build", "--message-format=json", "--target", &toolchain.host])
-        .args(arguments)
-        .args(offline.then_some("--offline"))
-        .env("RUSTC", &toolchain.rustc)
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\u{1f}"))
-        .env("CARGO_TARGET_DIR", project.join("target"))
-        .env_remove("RUSTC_WRAPPER");
-    let ended = process::output(process::end_with_us(&mut command))
-        .map_err(|source| CompileError::NoCargo { program: toolchain.cargo.clone(), source })?;
-    Ok((read(&String::from_utf8_lossy(&ended.stdout)), ended))
+fn written<const N: usize>(tables: [(&str, Table); N]) -> String {
+    let tables = tables.into_iter().map(|(name, table)| (name.to_owned(), Value::Table(table)));
+    toml::to_string(&tables.collect::<Table>()).expect("what was read can be written")
 }
 
-fn read(stdout: &str) -> Artifacts {
-    let mut artifacts = Artifacts::default();
-    for line in stdout.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
-        match (line.reason.as_str(), line.target, line.message) {
-            ("compiler-artifact", Some(target), _) => {
-                let proc_macro = target.kind.iter().any(|kind| kind == "proc-macro");
-                let is_library = proc_macro || target.kind.iter().any(|kind| kind.ends_with("lib"));
-                if is_library {
-                    let name = target.name.replace('-', "_");
-                    artifacts.crates.push(Artifact { name, files: line.filenames, proc_macro });
-                }
-            }
-            ("build-script-executed", ..) => {
-                let plain = |path: &String| {
-                    PathBuf::from(path.split_once('=').map_or(path.as_str(), |(_, path)| path))
-                };
-                artifacts.native.extend(line.linked_paths.iter().map(plain));
-            }
-            ("compiler-message", _, Some(message)) if message.level == "error" => {
-                artifacts.errors.push_str(&message.rendered.unwrap_or_default());
-            }
-            _ => (),
-        }
+impl Wide {
+    fn table(&self) -> Table {
+        let features: Vec<Value> = self.features.iter().map(|name| Value::from(*name)).collect();
+        let entries = [
+            ("package", Value::from(self.package)),
+            ("version", Value::from(self.version)),
+            ("features", Value::from(features)),
+        ];
+        entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
-    artifacts
 }
 
-/// Copies libraries to the store: shared ones to `lib`, the rest to `deps`. Gives each crate's
-/// file.
-pub(super) fn keep(
-    store: &Store,
-    artifacts: &Artifacts,
-) -> Result<Vec<(String, PathBuf)>, CompileError> {
-    let mut kept = Vec::new();
-    for built in &artifacts.crates {
-        for file in &built.files {
-            let extension = file.extension().unwrap_or_default();
-            let shared = extension == "so" && !built.proc_macro;
-            if !shared && extension != "rlib" && extension != "so" {
-                continue;
-            }
-            let folder = if shared { store.lib() } else { store.deps() };
-            let to = folder.join(file.file_name().unwrap_or_default());
-            let same = fs::metadata(&to).is_ok_and(|there| {
-                fs::metadata(file).is_ok_and(|here| here.len() == there.len()) && !shared
-            });
-            if !same {
-                store::copy(file, &to)
-                    .map_err(|source| CompileError::Cache { path: to.clone(), source })?;
-            }
-            kept.push((built.name.clone(), to));
-        }
-    }
-    Ok(kept)
+/// Whether a package is one of the generated ones.
+pub fn is_generated(package: &str) -> bool {
+    [PACKAGE, BASE_PACKAGE].iter().any(|ours| package.starts_with(ours))
 }

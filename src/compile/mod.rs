@@ -9,20 +9,28 @@ use std::path::PathBuf;
 
 mod base;
 mod books;
+mod cargo;
 mod cell;
 mod dependencies;
+mod graph;
+mod layers;
 mod leaf;
+mod local;
 mod manifest;
+mod refusal;
 mod rustc;
 mod store;
 mod sweep;
 mod toolchain;
 mod units;
 mod verdict;
+mod wanted;
 
 pub use books::Place;
 pub use cell::{Cell, Compiled, Compiler, Failed};
-pub use dependencies::DependencyError;
+pub use dependencies::{Added, Progress, Renewal, Tell};
+pub use manifest::is_generated;
+pub use refusal::DependencyError;
 
 /// Where things are and which tools to use; read from the environment by `main` alone.
 #[derive(Clone, Debug)]

@@ -31,6 +31,11 @@ pub(super) struct Call {
     pub(super) mir: Option<PathBuf>,
     pub(super) externs: Vec<(String, PathBuf)>,
     pub(super) search: Vec<PathBuf>,
+    /// Folders with libraries in other languages.
+    pub(super) native: Vec<PathBuf>,
+    /// Makes two crates of one name two crates; usually the name again.
+    pub(super) metadata: String,
+    pub(super) environment: Vec<(&'static str, String)>,
     pub(super) opt_level: u8,
     pub(super) cwd: PathBuf,
 }
@@ -68,7 +73,7 @@ impl Call {
     fn arguments(&self) -> Vec<String> {
         let mut arguments = self.flags();
         arguments.push(format!("--crate-name={}", self.crate_name));
-        arguments.push(format!("-Cmetadata={}", self.crate_name));
+        arguments.push(format!("-Cmetadata={}", self.metadata));
         arguments.push("--error-format=json".into());
         arguments.push("--cap-lints=warn".into());
         for (name, path) in &self.externs {
@@ -76,6 +81,12 @@ impl Call {
         }
         for folder in &self.search {
             arguments.push(format!("-Ldependency={}", folder.display()));
+        }
+        for folder in &self.native {
+            arguments.push(format!("-Lnative={}", folder.display()));
+            // Found at run time, too, also by libraries that such a library needs in turn.
+            arguments.push(format!("-Clink-arg=-Wl,-rpath,{}", folder.display()));
+            arguments.push("-Clink-arg=-Wl,--disable-new-dtags".to_owned());
         }
         // Object files on their way go here, not into the user's directory, where two processes
         // that compile the same cell would take each other's away.
@@ -103,6 +114,7 @@ impl Call {
         command
             .args(self.arguments())
             .current_dir(&self.cwd)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -108,7 +108,7 @@ impl Store {
         self.root.join("src")
     }
 
-    /// Metadata (rlibs, proc macros) of the crates inside dependency sets.
+    /// The crates inside dependency sets (rlibs) and procedural macros: what rustc reads.
     pub(super) fn deps(&self) -> PathBuf {
         self.root.join("deps")
     }
@@ -200,6 +200,11 @@ pub(super) fn scratch_name(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unique = uuid::Uuid::new_v4().simple();
     path.with_file_name(format!(".{unique}-{name}"))
+}
+
+/// A short hash of a file's content.
+pub(super) fn hash_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes)[..8])
 }
 
 /// A short hash over parts; the same parts give the same hash everywhere.

@@ -9,11 +9,12 @@ use super::cell::{Cell, Compiler, Failed, OPT_LEVEL_UNIT};
 use super::rustc::CrateType;
 use super::verdict::{distinct, unit_books};
 use crate::cell::diagnostic::{self, Diagnostic, Severity};
-use crate::cell::items::{Advance, Broken, Item, ItemId, Items, Unit, advance};
+use crate::cell::items::{Advance, Broken, Item, ItemId, Items, NewCell, Unit, advance};
+use crate::cell::mentions::mentions_of_text;
 use crate::cell::namespace::{digest, unit_paths};
 use crate::cell::plan::unit::{self as plan, UnitPlan};
 use crate::cell::rustc_json::{self, Message};
-use crate::cell::{Namespace, Split};
+use crate::cell::{CrateSet, Namespace, Split};
 
 /// How often the items are put in order again because of what rustc says of earlier ones.
 const ROUNDS_MAX: usize = 12;
@@ -44,12 +45,35 @@ impl Compiler {
         split: &Split,
     ) -> Result<Units, Failed> {
         let new = plan::new_cell(namespace, cell.key, cell.label, cell.text, split);
+        self.advanced(namespace, &new, &BTreeSet::new()).await
+    }
+
+    /// Makes anew the items that name one of these crates; `None` when there are none.
+    pub(super) async fn renewed_items(
+        &self,
+        namespace: &Namespace,
+        crates: &BTreeSet<String>,
+    ) -> Result<Option<Units>, Failed> {
+        let forced = namespace.items.naming(crates);
+        if forced.is_empty() {
+            return Ok(None);
+        }
+        self.advanced(namespace, &NewCell::default(), &forced).await.map(Some)
+    }
+
+    /// Takes new items in, and `forced` ones as if they were new.
+    async fn advanced(
+        &self,
+        namespace: &Namespace,
+        new: &NewCell,
+        forced: &BTreeSet<ItemId>,
+    ) -> Result<Units, Failed> {
         let held = namespace.held();
         let old = &namespace.items;
         let mut breaks = Breaks::new();
         for _ in 0..ROUNDS_MAX {
             let known = breaks.iter().map(|(id, (broken, _))| (*id, *broken)).collect();
-            let mut next = advance(old, &new, &held, &known);
+            let mut next = advance(old, new, &held, &known, forced);
             let verdicts = self.build_touched(namespace, &mut next).await?;
             let files = self.unit_files(&next.items);
             if verdicts.iter().all(|verdict| verdict.success) {
@@ -84,17 +108,17 @@ impl Compiler {
         let mut plans: BTreeMap<String, UnitPlan> = BTreeMap::new();
         for name in &next.touched {
             let unit = next.items.unit(name).expect("touched units are there");
-            let written = plan::unit(&next.items, unit);
-            let file = file_name(namespace, &next.items, unit, &written, opt_level);
+            let (written, set) = self.written(namespace, &next.items, unit)?;
+            let file = file_name(set.as_ref(), &next.items, unit, &written, opt_level);
             let (parts, generated) = (written.parts.clone(), written.krate.source.text.clone());
             plans.insert(name.clone(), written);
             let unit = next.items.units.iter_mut().find(|unit| unit.name == *name);
             let unit = unit.expect("touched units are there");
             (unit.file, unit.parts, unit.generated) = (file, parts, generated);
+            unit.set = set;
             self.remember_unit(unit);
         }
         let scope = Namespace { items: next.items.clone(), ..namespace.clone() };
-        let set = self.set(namespace)?;
         let mut waiting: Vec<String> = next.touched.clone();
         let mut verdicts: Vec<Verdict> = Vec::new();
         let mut running = JoinSet::new();
@@ -115,7 +139,9 @@ impl Compiler {
                 let krate = plans[&name].krate.clone();
                 let file = unit.file.clone();
                 let kind = CrateType::Dylib;
-                let call = self.call(&name, &file, kind, &krate, set.as_ref(), &scope, opt_level);
+                let set = self.set_of(unit.set.as_ref().or(namespace.set.as_ref()))?;
+                let set = set.as_deref();
+                let call = self.call(&name, &file, kind, &krate, set, &scope, opt_level);
                 let compiler = self.clone();
                 running.spawn(async move {
                     let built = compiler.build(&file, &call, &krate).await;
@@ -136,6 +162,27 @@ impl Compiler {
         Ok(verdicts)
     }
 
+    /// A unit's source, and the set it is to be made with, if it names crates. An older definition,
+    /// of crates that are other ones now, goes on with those that it knew: what it is called says
+    /// what it is made of.
+    fn written(
+        &self,
+        namespace: &Namespace,
+        items: &Items,
+        unit: &Unit,
+    ) -> Result<(UnitPlan, Option<CrateSet>), Failed> {
+        let (current, old) = (namespace.set.as_ref(), unit.set.as_ref());
+        let written = plan::unit(items, unit, current);
+        if let (Some(current), Some(old)) = (current, old.filter(|old| Some(*old) != current)) {
+            let lost = self.lost(Some(old), current)?;
+            if !mentions_of_text(&written.krate.source.text).is_disjoint(&lost) {
+                return Ok((plan::unit(items, unit, Some(old)), Some(old.clone())));
+            }
+        }
+        let set = current.filter(|_| written.krate.set).cloned();
+        Ok((written, set))
+    }
+
     /// Warnings about the new cell's own text.
     fn warnings(&self, next: &Advance, verdicts: &[Verdict], files: &[String]) -> Vec<Diagnostic> {
         let books = unit_books(&next.items, files);
@@ -149,7 +196,7 @@ impl Compiler {
 
 /// Another name whenever anything that goes into the library is another.
 fn file_name(
-    namespace: &Namespace,
+    set: Option<&CrateSet>,
     items: &Items,
     unit: &Unit,
     plan: &UnitPlan,
@@ -157,7 +204,7 @@ fn file_name(
 ) -> String {
     let needs = unit.needs.iter().filter_map(|need| items.unit(need));
     let needs: Vec<&str> = needs.map(|need| need.file.as_str()).collect();
-    let set = namespace.set.as_deref().unwrap_or_default();
+    let set = set.map_or("", |set| set.key.as_str());
     let opt_level = opt_level.to_string();
     let parts = [plan.krate.source.text.as_str(), set, opt_level.as_str()];
     format!("{}-{}", unit.name, digest(parts.into_iter().chain(needs)))

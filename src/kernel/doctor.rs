@@ -67,7 +67,7 @@ fn compiler(report: &mut Report) {
         Err(problem) => return report.row(false, "cells", &problem),
     };
     let cache = settings.cache.clone();
-    let runtime = match tokio::runtime::Builder::new_current_thread().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report.row(false, "cells", &format!("no event loop: {error}")),
     };

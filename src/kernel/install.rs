@@ -96,6 +96,7 @@ fn install(arguments: &Arguments) -> Result<PathBuf, String> {
     if arguments.build {
         let settings = compile_settings(&|name| std::env::var_os(name))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
             .build()
             .map_err(|error| format!("cannot start the event loop: {error}"))?;
         let opened = runtime.block_on(Compiler::open(settings));

@@ -9,7 +9,7 @@ use crate::cell::item::{ItemPiece, Role};
 use crate::cell::namespace::{Kind, Provided};
 
 /// A cell that defines items.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NewCell {
     pub sheet: Sheet,
     pub items: Vec<ItemPiece>,
@@ -38,14 +38,16 @@ pub struct Advance {
 
 /// Takes a cell's items in. `held` are the types that variables have, as unit and name; `broken`
 /// says which earlier items do not compile with the new ones. The same arguments give the same
-/// items, on whichever machine.
+/// items, on whichever machine. `renewed` are earlier items that are other ones now although their
+/// text is the same.
 pub fn advance(
     old: &Items,
     cell: &NewCell,
     held: &BTreeSet<(String, String)>,
     broken: &BTreeMap<ItemId, Broken>,
+    renewed: &BTreeSet<ItemId>,
 ) -> Advance {
-    let mut forced = BTreeSet::new();
+    let mut forced = renewed.clone();
     // Every round forces at least one more item to be renewed.
     for _ in 0..=old.all.len() {
         match attempt(old, cell, held, broken, &forced) {
@@ -322,6 +324,7 @@ fn finish(old: &Items, mut items: Items, sheet: u64) -> Advance {
             unit.file.clone_from(&before.file);
             unit.parts.clone_from(&before.parts);
             unit.generated.clone_from(&before.generated);
+            unit.set.clone_from(&before.set);
         }
     }
     let reset = reset(old, &items, &touched);

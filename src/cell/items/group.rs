@@ -358,5 +358,6 @@ fn made(items: &Items, name: &str, members: &[ItemId], needs: &BTreeSet<&str>) -
         cell,
         parts: Vec::new(),
         generated: String::new(),
+        set: None,
     }
 }

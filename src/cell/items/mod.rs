@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::item::{ItemPiece, Role};
 use super::map::Map;
-use super::namespace::{Import, Provided};
+use super::namespace::{CrateSet, Import, Provided};
 
 pub mod advance;
 mod group;
@@ -32,7 +32,7 @@ pub type ItemId = u64;
 pub type SheetId = u64;
 
 /// The text of a cell that defined items, with what was in scope there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sheet {
     /// What makes another run of a cell the same cell: the frontend's cell id; empty when there is
     /// none.
@@ -86,6 +86,8 @@ pub struct Unit {
     /// The user's texts and where they went, for places in panics and diagnostics.
     pub parts: Vec<Part>,
     pub generated: String,
+    /// The dependency set it was made with, if it names crates.
+    pub set: Option<CrateSet>,
 }
 
 /// One cell's share of a generated source.
@@ -257,6 +259,19 @@ impl Items {
         let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
         let mut given = imports.filter(|import| import.key == name);
         given.next().map_or(name, |import| &import.root).to_owned()
+    }
+
+    /// Items in force that name one of these crates, by themselves or by an import.
+    pub fn naming(&self, crates: &BTreeSet<String>) -> BTreeSet<ItemId> {
+        let names = |item: &&Item| {
+            let sheet = &self.sheets[&item.sheet];
+            let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
+            let mut used = imports
+                .filter(|import| import.is_implicit() || item.piece.words.contains(&import.key));
+            !item.piece.words.is_disjoint(crates) || used.any(|used| crates.contains(&used.root))
+        };
+        let all = self.all.iter().filter(|(_, item)| item.is_current() && names(item));
+        all.map(|(id, _)| *id).collect()
     }
 
     /// The unit with this crate name.

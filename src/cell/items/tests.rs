@@ -37,7 +37,7 @@ impl Session {
         let split = Split::read(text);
         let label = format!("In[{}]", self.n_cells);
         let cell = new_cell(&self.namespace, key, &label, text, &split);
-        let next = advance(&self.namespace.items, &cell, held, broken);
+        let next = advance(&self.namespace.items, &cell, held, broken, &BTreeSet::new());
         let items = Some(Box::new(next.items.clone()));
         self.namespace.apply(&Delta { items, ..Delta::default() });
         next
@@ -64,7 +64,7 @@ impl Session {
     /// The source of the unit that an item stands in.
     fn source(&self, name: &str) -> String {
         let of = self.items().unit(&self.item(name).unit).expect("items stand in units");
-        unit(self.items(), of).krate.source.text
+        unit(self.items(), of, None).krate.source.text
     }
 }
 

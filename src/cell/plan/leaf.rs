@@ -95,7 +95,7 @@ pub fn leaf(
     } else {
         body(namespace, cell, split, slots, shape, &mut source);
     }
-    CratePlan { source, units: scope.units, api: scope.api }
+    CratePlan { source, units: scope.units, api: scope.api, set: scope.set }
 }
 
 /// Names the libraries of statics that the leaf uses, for the worker that loads it.

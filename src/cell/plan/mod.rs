@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::map::Source;
-use super::namespace::{Import, Namespace};
+use super::namespace::{CrateSet, Import, Namespace};
 use super::split::Split;
 
 pub mod leaf;
@@ -47,6 +47,8 @@ pub struct CratePlan {
     pub units: Vec<String>,
     /// Whether it needs the `prust` crate (and serde with it).
     pub api: bool,
+    /// Whether it names a crate of the dependency set.
+    pub set: bool,
 }
 
 /// What the generated preamble of a crate brings into scope.
@@ -54,6 +56,7 @@ struct Scope {
     text: String,
     units: Vec<String>,
     api: bool,
+    set: bool,
 }
 
 /// Imports of earlier cells that text with `names` uses; `names` grows by the roots of their paths,
@@ -104,12 +107,27 @@ fn scope(namespace: &Namespace, new: &[Import], mut names: BTreeSet<String>) -> 
             units.insert(unit.to_owned());
         }
     }
+    let crates = namespace.set.as_ref().map(|set| crates(set, &names)).unwrap_or_default();
+    text.push_str(&crates);
     let api = names.iter().any(|name| PRELUDE.contains(&name.as_str()));
     if api {
         text.push_str("use ::prust::prelude::*;\n");
     }
     imports.iter().for_each(|import| text.push_str(&format!("{}\n", import.text)));
-    Scope { text, units: units.into_iter().collect(), api }
+    Scope { text, units: units.into_iter().collect(), api, set: !crates.is_empty() }
+}
+
+/// Links the libraries of the set, if text that mentions `names` may use them. A renamed crate is
+/// declared, too: rustc then writes types by the name that later cells can write.
+fn crates(set: &CrateSet, names: &BTreeSet<String>) -> String {
+    let bare = |name: &str| name.strip_prefix("r#").unwrap_or(name).to_owned();
+    let mentioned = |name: &&String| names.contains(*name) || names.contains(&bare(name));
+    if !set.crates.iter().any(|name| mentioned(&name)) {
+        return String::new();
+    }
+    let libraries = set.libraries.iter().map(|name| format!("extern crate {name} as _;\n"));
+    let renamed = set.renamed.iter().filter(mentioned);
+    libraries.chain(renamed.map(|name| format!("extern crate {name};\n"))).collect()
 }
 
 fn head(namespace: &Namespace, cell: &str, split: &Split, source: &mut Source) {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::{CratePlan, PRELUDE, QUIET, imports_for, new_imports, old_imports};
+use super::{CratePlan, PRELUDE, QUIET, crates, imports_for, new_imports, old_imports};
 use crate::cell::item::Role;
 use crate::cell::items::{Item, ItemId, Items, NewCell, Part, Sheet, SheetId, Unit};
 use crate::cell::map::{Edit, Source};
-use crate::cell::namespace::{Import, Namespace};
+use crate::cell::namespace::{CrateSet, Import, Namespace};
 use crate::cell::split::Split;
 
 /// A unit's crate, and the user's texts in it.
@@ -52,8 +52,8 @@ pub fn new_cell(
     NewCell { sheet, items: split.items.clone() }
 }
 
-/// Writes a unit.
-pub fn unit(items: &Items, unit: &Unit) -> UnitPlan {
+/// Writes a unit that may use the crates of `set`.
+pub fn unit(items: &Items, unit: &Unit, set: Option<&CrateSet>) -> UnitPlan {
     let mut source = Source::default();
     let texts = texts(items, unit);
     source.ours(QUIET);
@@ -88,7 +88,11 @@ pub fn unit(items: &Items, unit: &Unit) -> UnitPlan {
         let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
         own.chain(&sheet.imports).map(|import| import.root.as_str())
     });
-    let api = words.iter().copied().chain(own_words).any(|word| PRELUDE.contains(&word));
+    let named: BTreeSet<String> =
+        words.iter().copied().chain(own_words).map(str::to_owned).collect();
+    let api = named.iter().any(|word| PRELUDE.contains(&word.as_str()));
+    let crates = set.map(|set| crates(set, &named)).unwrap_or_default();
+    source.ours(&crates);
     if api {
         source.ours("use ::prust::prelude::*;\n");
     }
@@ -104,7 +108,8 @@ pub fn unit(items: &Items, unit: &Unit) -> UnitPlan {
         Part { sheet: *id, label, text, map: source.map.of_part(range) }
     });
     let parts = parts.collect();
-    UnitPlan { krate: CratePlan { source, units: units.into_iter().collect(), api }, parts }
+    let (units, set) = (units.into_iter().collect(), !crates.is_empty());
+    UnitPlan { krate: CratePlan { source, units, api, set }, parts }
 }
 
 /// Where the text of each cell begins and ends, one after the other.

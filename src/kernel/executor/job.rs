@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
+use super::dependencies::Building;
 use super::tell::Fault;
 use super::{Event, Executor};
 use crate::cell::Delta;
@@ -49,6 +50,13 @@ pub(super) enum Step {
     /// Says how long the run took.
     Time,
     Opt(u8),
+}
+
+impl Step {
+    /// Whether it compiles something.
+    fn is_rust(&self) -> bool {
+        matches!(self, Self::Local(_) | Self::Px { .. } | Self::Expression { .. })
+    }
 }
 
 /// What a job waits for.
@@ -94,6 +102,10 @@ pub(super) struct Job {
     pub(super) payload: Vec<Value>,
     /// Parallel work with a greater number was begun by this run.
     pub(super) submissions_before: u64,
+    /// The build of dependencies that is shown.
+    pub(super) building: Option<Building>,
+    /// Edited packages of this disk have been built for this run.
+    pub(super) refreshed: bool,
 }
 
 /// The steps of a cell, outermost wrap first.
@@ -118,7 +130,16 @@ fn steps(run: &Run, autopx: bool) -> VecDeque<Step> {
     }
     for part in &run.cell.parts {
         match (part, &px) {
-            (Part::Magic { magic, .. }, _) => steps.push_back(Step::Magic(magic.clone())),
+            (Part::Magic { magic, .. }, _) => match (magic, steps.back_mut()) {
+                (Magic::Dep { text, .. }, Some(Step::Magic(Magic::Dep { text: before, .. })))
+                    if is_lines(text) && is_lines(before) =>
+                {
+                    // Lines that follow each other are one wish, and one build.
+                    before.push('\n');
+                    before.push_str(text);
+                }
+                _ => steps.push_back(Step::Magic(magic.clone())),
+            },
             (Part::Code(code), _) if code.trim().is_empty() => (),
             (Part::Code(code), None) => steps.push_back(Step::Local(code.clone())),
             (Part::Code(code), Some(options)) => {
@@ -136,6 +157,11 @@ fn steps(run: &Run, autopx: bool) -> VecDeque<Step> {
         steps.push_back(Step::Expression { name: name.clone(), code: code.clone() });
     }
     steps
+}
+
+/// Whether it is dependencies without a table's head.
+fn is_lines(text: &str) -> bool {
+    !text.lines().any(|line| line.trim_start().starts_with('['))
 }
 
 impl Executor {
@@ -156,6 +182,8 @@ impl Executor {
             expression: None,
             payload: Vec::new(),
             submissions_before,
+            building: None,
+            refreshed: false,
         });
         self.advance();
     }
@@ -183,6 +211,13 @@ impl Executor {
     }
 
     fn take(&mut self, step: Step) -> Result<(), Fault> {
+        if step.is_rust() && self.has_edited_dependency() {
+            // First the packages as they are now, then this step again.
+            if let Some(job) = &mut self.job {
+                job.steps.push_front(step);
+            }
+            return self.add_dependencies(String::new());
+        }
         match step {
             Step::Magic(magic) => self.perform(magic),
             Step::Local(code) => self.compile_local(&code),
@@ -305,6 +340,7 @@ impl Executor {
             }
             Stage::Building(task) => {
                 task.abort();
+                self.building_ended("interrupted");
                 self.fail(interrupted("the dependencies stay as they were"));
             }
             Stage::Cluster => self.fail(interrupted("the cluster goes on starting")),

@@ -14,7 +14,6 @@ use super::tell::Fault;
 use super::{Event, Executor};
 use crate::cell::Namespace;
 use crate::cell::diagnostic::short;
-use crate::compile::DependencyError;
 use crate::kernel::magics::{self, Cluster, Env, Magic};
 use crate::process;
 use crate::worker::{Costs, Snapshots, size};
@@ -35,7 +34,7 @@ impl Executor {
             Magic::PxCancel { submission } => self.cancel(submission),
             Magic::PxRetry { submission } => self.retry(submission),
             Magic::Cluster(cluster) => self.cluster_magic(cluster),
-            Magic::Dep { text, manifest } => self.add_dependencies(&text, manifest),
+            Magic::Dep { text, .. } => self.add_dependencies(text),
             Magic::Vars { .. } => self.show(self.variables()),
             Magic::Type { name } => self.show_type(&name),
             Magic::Undo => self.undo(),
@@ -246,38 +245,6 @@ impl Executor {
         Ok(())
     }
 
-    fn add_dependencies(&mut self, text: &str, manifest: bool) -> Performed {
-        let lines =
-            if manifest { manifest_lines(text) } else { text.lines().map(str::to_owned).collect() };
-        let lines: Vec<String> =
-            lines.into_iter().filter(|line: &String| !line.trim().is_empty()).collect();
-        let (Some(compiler), Some(job)) = (self.compiler.clone(), &self.job) else {
-            return Err(not_yet(":dep"));
-        };
-        let (id, set) = (job.id, self.namespace.set.clone());
-        let building = self.later(async move {
-            let set = compiler.add_dependencies(set.as_deref(), &lines).await;
-            Event::Dependencies { job: id, set }
-        });
-        self.set_stage(Stage::Building(building));
-        Ok(())
-    }
-
-    pub(super) fn dependencies_built(&mut self, id: u64, set: Result<String, DependencyError>) {
-        if self.job.as_ref().is_none_or(|job| job.id != id) {
-            return;
-        }
-        match set {
-            Ok(key) => {
-                self.changes(false);
-                self.namespace.set = Some(key.clone());
-                self.parallel.use_set(&key);
-                self.go_on();
-            }
-            Err(error) => self.fail(Fault::new("DependencyError", error.to_string())),
-        }
-    }
-
     pub(super) fn write_file(&self, path: &str, append: bool, body: &str) -> Performed {
         let path = self.settings.compile.cwd.join(path);
         let mut options = std::fs::OpenOptions::new();
@@ -344,21 +311,6 @@ async fn read_all(from: Option<impl tokio::io::AsyncRead + Unpin>, give: impl Fn
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         give(String::from_utf8_lossy(&buffer[..count]).into_owned());
     }
-}
-
-/// The `[dependencies]` lines of a cargo-script front matter.
-fn manifest_lines(text: &str) -> Vec<String> {
-    let mut inside = false;
-    let mut lines = Vec::new();
-    for line in text.lines() {
-        let line = line.trim();
-        if line.starts_with('[') {
-            inside = line == "[dependencies]";
-        } else if inside && !line.starts_with('#') {
-            lines.push(line.to_owned());
-        }
-    }
-    lines
 }
 
 fn not_yet(what: &str) -> Fault {

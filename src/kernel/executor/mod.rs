@@ -5,9 +5,10 @@
 //! One loop over one closed [`Event`]; long work (rustc, cargo, a running cell, the start of a
 //! cluster) is a task that ends as another event. Reading order: `job` (a run, part by part),
 //! `local` (a plain cell), `parallel` (a `%%px` cell), `cluster` (controller, engines, client),
-//! `undo`, `panels`, `magic` (the rest).
+//! `undo`, `panels`, `dependencies`, `magic` (the rest).
 
 mod cluster;
+mod dependencies;
 mod job;
 mod local;
 mod magic;
@@ -30,7 +31,7 @@ use super::pool::PoolEvent;
 use super::seam::{Report, RunId, Work};
 use crate::cell::Namespace;
 use crate::client::ClientEvent;
-use crate::compile::{self, CompileError, Compiler, DependencyError};
+use crate::compile::{self, CompileError, Compiler, Progress};
 use crate::worker::{self, Snapshots, Worker, WorkerEvent};
 
 /// What the executor is told at its start.
@@ -64,7 +65,11 @@ enum Event {
     },
     Dependencies {
         job: u64,
-        set: Result<String, DependencyError>,
+        result: dependencies::Built,
+    },
+    DependencyProgress {
+        job: u64,
+        progress: Progress,
     },
     Shell {
         job: u64,
@@ -220,7 +225,10 @@ impl Executor {
             Event::Worker(event) => self.worker_said(event),
             Event::Compiled { job, result } => self.compiled(job, result),
             Event::PxCompiled { tag, results } => self.px_compiled(tag, results),
-            Event::Dependencies { job, set } => self.dependencies_built(job, set),
+            Event::Dependencies { job, result } => self.dependencies_built(job, result),
+            Event::DependencyProgress { job, progress } => {
+                self.dependencies_progress(job, progress)
+            }
             Event::Shell { job, ended } => self.shell_ended(job, ended),
             Event::ShellOutput { stderr, text } => self.print(None, stderr, text),
             Event::ClusterUp(result) => self.cluster_up(*result),

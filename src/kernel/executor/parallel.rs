@@ -12,7 +12,7 @@ use super::job::{Stage, interrupted};
 use super::tell::{Fault, red};
 use super::{Event, Executor};
 use crate::cell::plan::leaf::ENTRY;
-use crate::cell::{Delta, Namespace};
+use crate::cell::{CrateSet, Delta, Namespace};
 use crate::client::{CellRun, CellWork, ClientEvent, Command, Output, SubmissionId};
 use crate::compile::{Cell, Compiled, Failed};
 use crate::kernel::magics::{GroupBy, PxOptions};
@@ -64,7 +64,7 @@ pub(super) struct Parallel {
     /// What each engine's namespace was when it last told.
     mirrors: BTreeMap<EngineId, Namespace>,
     /// The notebook's dependency set, which parallel cells use as well.
-    set: Option<String>,
+    set: Option<CrateSet>,
     cells: BTreeMap<u64, PxCell>,
     latest: Option<u64>,
 }
@@ -79,8 +79,8 @@ impl Parallel {
     }
 
     /// Engines compile with the notebook's dependencies from now on.
-    pub(super) fn use_set(&mut self, key: &str) {
-        self.set = Some(key.to_owned());
+    pub(super) fn use_set(&mut self, set: &CrateSet) {
+        self.set = Some(set.clone());
     }
 
     fn by_submission(&mut self, submission: SubmissionId) -> Option<&mut PxCell> {
@@ -167,14 +167,9 @@ impl Executor {
         let set = self.parallel.set.clone();
         self.later(async move {
             let mut results = Vec::new();
-            for (hash, mut namespace, engines) in groups {
-                let renewed = set.clone().filter(|_| namespace.set != set);
-                namespace.set = set.clone().or(namespace.set);
+            for (hash, namespace, engines) in groups {
                 let cell = Cell { text: &code, label: &label, key: &key };
-                let mut result = compiler.engine_cell(&namespace, cell).await;
-                if let Ok(compiled) = &mut result {
-                    compiled.delta.set = renewed;
-                }
+                let result = compiler.engine_cell(&namespace, set.as_ref(), cell).await;
                 results.push(GroupResult { engines, namespace: hash, result });
             }
             Event::PxCompiled { tag, results }

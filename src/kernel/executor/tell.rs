@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Executor;
 use crate::cell::diagnostic::Diagnostic;
+use crate::compile::Failed;
 use crate::kernel::seam::{Item, Names, Report, RunId, Variable};
 use crate::wire::jupyter::{Object, Stdio};
 use crate::worker::Failure;
@@ -32,6 +33,14 @@ impl Fault {
         let evalue = first.map(|error| error.message.clone()).unwrap_or_default();
         let traceback = errors.iter().map(|error| error.styled.clone()).collect();
         Self { ename, evalue, traceback }
+    }
+
+    /// Why the compiler gave up.
+    pub(super) fn of_compiler(failed: Failed) -> Self {
+        match failed {
+            Failed::Errors(errors) => Self::of_diagnostics(&errors),
+            Failed::World(error) => Self::new("ToolchainError", error.to_string()),
+        }
     }
 
     pub(super) fn note(mut self, note: impl Into<String>) -> Self {
