@@ -83,6 +83,12 @@ impl Import {
     pub fn is_implicit(&self) -> bool {
         self.key.starts_with('*') || self.key.starts_with('_')
     }
+
+    /// Whether it may bring in a trait, whose methods are used without its name.
+    pub fn may_be_trait(&self) -> bool {
+        let mut letters = self.key.chars();
+        letters.next().is_some_and(char::is_uppercase) && letters.any(char::is_lowercase)
+    }
 }
 
 /// The crates that `:dep` has added.

@@ -66,7 +66,8 @@ impl Compiler {
 }
 
 fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {
-    let set = namespace.set.as_ref().filter(|_| plan.set).map_or("", |set| set.key.as_str());
+    let set = namespace.set.as_ref().filter(|_| plan.set || plan.api);
+    let set = set.map_or("", |set| set.key.as_str());
     let opt_level = opt_level.to_string();
     let parts = [plan.source.text.as_str(), set, &opt_level].into_iter();
     let units = namespace.items.with_needs(&plan.units);

@@ -9,7 +9,7 @@ use super::cell::{Cell, Compiler, Failed, OPT_LEVEL_UNIT};
 use super::rustc::CrateType;
 use super::verdict::{distinct, unit_books};
 use crate::cell::diagnostic::{self, Diagnostic, Severity};
-use crate::cell::items::{Advance, Broken, Item, ItemId, Items, NewCell, Unit, advance};
+use crate::cell::items::{Advance, Broken, Item, ItemId, Items, NewCell, Sheet, Unit, advance};
 use crate::cell::mentions::mentions_of_text;
 use crate::cell::namespace::{digest, unit_paths};
 use crate::cell::plan::unit::{self as plan, UnitPlan};
@@ -139,7 +139,7 @@ impl Compiler {
                 let krate = plans[&name].krate.clone();
                 let file = unit.file.clone();
                 let kind = CrateType::Dylib;
-                let set = self.set_of(unit.set.as_ref().or(namespace.set.as_ref()))?;
+                let set = self.set_of(unit.set.as_ref())?;
                 let set = set.as_deref();
                 let call = self.call(&name, &file, kind, &krate, set, &scope, opt_level);
                 let compiler = self.clone();
@@ -162,31 +162,34 @@ impl Compiler {
         Ok(verdicts)
     }
 
-    /// A unit's source, and the set it is to be made with, if it names crates. An older definition,
-    /// of crates that are other ones now, goes on with those that it knew: what it is called says
-    /// what it is made of.
+    /// A unit's source, and the set it is to be made with. An older definition, of crates that are
+    /// other ones now, goes on with those that it knew: its crate's name says what it is made of.
     fn written(
         &self,
         namespace: &Namespace,
         items: &Items,
         unit: &Unit,
     ) -> Result<(UnitPlan, Option<CrateSet>), Failed> {
-        let (current, old) = (namespace.set.as_ref(), unit.set.as_ref());
-        let written = plan::unit(items, unit, current);
-        if let (Some(current), Some(old)) = (current, old.filter(|old| Some(*old) != current)) {
-            let lost = self.lost(Some(old), current)?;
+        let set = &namespace.set;
+        let written = plan::unit(items, unit, set.as_ref());
+        let before = namespace.items.unit(&unit.name).filter(|before| before.set != *set);
+        if let (Some(before), Some(set)) = (before, set) {
+            let lost = self.lost(before.set.as_ref(), set)?;
             if !mentions_of_text(&written.krate.source.text).is_disjoint(&lost) {
-                return Ok((plan::unit(items, unit, Some(old)), Some(old.clone())));
+                let old = before.set.clone();
+                return Ok((plan::unit(items, unit, old.as_ref()), old));
             }
         }
-        let set = current.filter(|_| written.krate.set).cloned();
-        Ok((written, set))
+        Ok((written, set.clone()))
     }
 
     /// Warnings about the new cell's own text.
     fn warnings(&self, next: &Advance, verdicts: &[Verdict], files: &[String]) -> Vec<Diagnostic> {
         let books = unit_books(&next.items, files);
-        let label = &next.items.sheets[&next.sheet].label;
+        // A renewal has no new cell.
+        let Some(Sheet { label, .. }) = next.items.sheets.get(&next.sheet) else {
+            return Vec::new();
+        };
         let messages = verdicts.iter().flat_map(|verdict| &verdict.messages);
         let all = messages.map(|message| diagnostic::translate(message, &books));
         all.filter(|warning| warning.place.as_ref().is_some_and(|(cell, ..)| cell == label))
@@ -204,7 +207,8 @@ fn file_name(
 ) -> String {
     let needs = unit.needs.iter().filter_map(|need| items.unit(need));
     let needs: Vec<&str> = needs.map(|need| need.file.as_str()).collect();
-    let set = set.map_or("", |set| set.key.as_str());
+    let uses_crates = plan.krate.set || plan.krate.api;
+    let set = set.filter(|_| uses_crates).map_or("", |set| set.key.as_str());
     let opt_level = opt_level.to_string();
     let parts = [plan.krate.source.text.as_str(), set, opt_level.as_str()];
     format!("{}-{}", unit.name, digest(parts.into_iter().chain(needs)))
@@ -218,8 +222,9 @@ fn own_errors(
     files: &[String],
 ) -> Vec<Diagnostic> {
     let books = unit_books(&next.items, files);
-    let text = &next.items.sheets[&next.sheet].text;
-    let label = &next.items.sheets[&next.sheet].label;
+    let Some(Sheet { label, text, .. }) = next.items.sheets.get(&next.sheet) else {
+        return Vec::new();
+    };
     let is_own = |message: &&Message| {
         diagnostic::user_place(message, &books)
             .is_some_and(|(book, _)| book.label == label && book.text == text)

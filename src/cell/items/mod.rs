@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::item::{ItemPiece, Role};
 use super::map::Map;
 use super::namespace::{CrateSet, Import, Provided};
+use super::plan::PRELUDE;
 
 pub mod advance;
 mod group;
@@ -86,7 +87,7 @@ pub struct Unit {
     /// The user's texts and where they went, for places in panics and diagnostics.
     pub parts: Vec<Part>,
     pub generated: String,
-    /// The dependency set it was made with, if it names crates.
+    /// The dependency set it was made with.
     pub set: Option<CrateSet>,
 }
 
@@ -263,12 +264,16 @@ impl Items {
 
     /// Items in force that name one of these crates, by themselves or by an import.
     pub fn naming(&self, crates: &BTreeSet<String>) -> BTreeSet<ItemId> {
+        let mut crates = crates.clone();
+        if crates.contains("prust") {
+            crates.extend(PRELUDE.map(str::to_owned));
+        }
         let names = |item: &&Item| {
             let sheet = &self.sheets[&item.sheet];
             let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
             let mut used = imports
                 .filter(|import| import.is_implicit() || item.piece.words.contains(&import.key));
-            !item.piece.words.is_disjoint(crates) || used.any(|used| crates.contains(&used.root))
+            !item.piece.words.is_disjoint(&crates) || used.any(|used| crates.contains(&used.root))
         };
         let all = self.all.iter().filter(|(_, item)| item.is_current() && names(item));
         all.map(|(id, _)| *id).collect()

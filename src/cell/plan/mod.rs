@@ -91,9 +91,19 @@ fn old_imports<'a>(namespace: &'a Namespace, new: &[Import]) -> Vec<&'a Import> 
     imports.filter(|import| !replaced.contains(import.key.as_str())).collect()
 }
 
+/// Imports from crates that may be of traits: in force without being mentioned.
+fn traits(namespace: &Namespace, old: &[&Import]) -> Vec<String> {
+    let items = namespace.items.names();
+    let may_be =
+        old.iter().filter(|import| import.may_be_trait() && !items.contains(import.root.as_str()));
+    may_be.map(|import| import.key.clone()).collect()
+}
+
 /// What a leaf that mentions `names` has in scope.
 fn scope(namespace: &Namespace, new: &[Import], mut names: BTreeSet<String>) -> Scope {
-    let imports = imports_for(&old_imports(namespace, new), new, &mut names);
+    let old = old_imports(namespace, new);
+    names.extend(traits(namespace, &old));
+    let imports = imports_for(&old, new, &mut names);
     let imported: BTreeSet<&str> =
         imports.iter().copied().chain(new).map(|import| import.key.as_str()).collect();
     let mut text = String::new();

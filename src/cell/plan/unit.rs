@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::{CratePlan, PRELUDE, QUIET, crates, imports_for, new_imports, old_imports};
+use super::{CratePlan, PRELUDE, QUIET, crates, imports_for, new_imports, old_imports, traits};
 use crate::cell::item::Role;
 use crate::cell::items::{Item, ItemId, Items, NewCell, Part, Sheet, SheetId, Unit};
 use crate::cell::map::{Edit, Source};
@@ -37,7 +37,9 @@ pub fn new_cell(
         .flat_map(|item| item.provides.iter().map(|provided| provided.name.as_str()))
         .collect();
     old.retain(|import| !defined.contains(import.key.as_str()));
-    let mut words = split.items.iter().flat_map(|item| item.words.iter().cloned()).collect();
+    let mut words: BTreeSet<String> =
+        split.items.iter().flat_map(|item| item.words.iter().cloned()).collect();
+    words.extend(traits(namespace, &old));
     let imports = imports_for(&old, &new, &mut words).into_iter().cloned().collect();
     let own = split.attributes.iter().map(|range| text[range.clone()].to_owned());
     let sheet = Sheet {
@@ -187,6 +189,7 @@ fn imports(
             sheet.imports.iter().map(|import| import.root.as_str()).collect();
         for import in &sheet.imports {
             let used = import.is_implicit()
+                || import.may_be_trait()
                 || words.contains(import.key.as_str())
                 || roots.contains(import.key.as_str());
             if used && reaches(import) && written.insert(import.key.clone()) {
