@@ -217,7 +217,7 @@ fn a_broken_caller_goes_on_with_what_it_knew_however_often_that_changes() {
     let broken = BTreeMap::from([(session.id("two"), Broken::Pinned)]);
     for text in ["fn one() {}", "fn one() -> u8 { 1 }", "fn one() -> String { todo!() }"] {
         session.run_as("", text, &BTreeSet::new(), &broken);
-        let sources = session.items().units.iter().map(|of| unit(session.items(), of));
+        let sources = session.items().units.iter().map(|of| unit(session.items(), of, None));
         let texts: String = sources.map(|plan| plan.krate.source.text).collect();
         assert!(texts.contains("one() -> i32 { 1 }"), "{texts}");
         assert!(!session.source("two").contains(&session.item("one").unit));
