@@ -373,8 +373,11 @@ pub fn own(
     let snippet = at.map(|(book, range)| {
         Snippet::source(book.text).path(book.label).annotation(AnnotationKind::Primary.span(range))
     });
+    let placed = snippet.is_some();
     let mut groups = vec![Group::with_title(title).elements(snippet)];
-    if !help.is_empty() {
+    if !help.is_empty() && !placed {
+        groups.push(Group::with_title(Level::HELP.secondary_title(help)));
+    } else if !help.is_empty() {
         groups.push(Group::with_level(Level::HELP).element(Level::HELP.message(help)));
     }
     draw(severity, Some(code.to_owned()), message, place, &groups)

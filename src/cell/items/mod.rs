@@ -149,7 +149,7 @@ impl Item {
     pub fn title(&self) -> String {
         match (self.piece.provides.first(), &self.piece.role) {
             (Some(provided), _) => provided.name.clone(),
-            (None, Role::Impl(role)) => role.header.clone(),
+            (None, Role::Impl(role)) => role.header.trim_end_matches(['{', '}', ' ']).to_owned(),
             (None, _) => "an item".to_owned(),
         }
     }
