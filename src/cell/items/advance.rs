@@ -79,6 +79,7 @@ fn attempt(
         items.all.get_mut(id).expect("it was found there").retired = true;
     }
     find_refs(&mut items, &new);
+    follow_macros(&mut items, &new);
     for (id, what) in broken {
         let item = items.all.get_mut(id).expect("only earlier items are broken");
         item.withheld = *what == Broken::Withheld;
@@ -91,8 +92,11 @@ fn attempt(
     let kept = unchanged(&items, &replaced, &new);
     let mut verbatim: BTreeMap<ItemId, ItemId> = BTreeMap::new();
     for (new, old) in replaced.same.iter().filter(|(new, _)| kept.contains(new)) {
-        let unit = items.all[old].unit.clone();
-        items.all.get_mut(new).expect("it joined").unit = unit;
+        // An impl goes where its type is now.
+        if !matches!(items.all[new].piece.role, Role::Impl(_)) {
+            let unit = items.all[old].unit.clone();
+            items.all.get_mut(new).expect("it joined").unit = unit;
+        }
         if items.text(&items.all[new]) == items.text(&items.all[old]) {
             verbatim.insert(*old, *new);
         }
@@ -171,6 +175,23 @@ fn find_refs(items: &mut Items, new: &[ItemId]) {
             refs.remove(name);
         });
         items.all.get_mut(id).expect("it was read above").refs = refs;
+    }
+}
+
+/// What a new macro names is named where it is used, by earlier items, too.
+fn follow_macros(items: &mut Items, new: &[ItemId]) {
+    for id in new {
+        let is_macro = |provided: &&Provided| provided.kind == Kind::Macro;
+        let piece = &items.all[id].piece;
+        let Some(made) = piece.provides.iter().find(is_macro).map(|it| it.name.clone()) else {
+            continue;
+        };
+        let named = items.refs(&piece.words);
+        let users = items.all.iter_mut().filter(|(id, _)| !new.contains(id));
+        for (_, item) in users.filter(|(_, item)| !item.retired && item.refs.contains(&made)) {
+            let own: BTreeSet<String> = item.names().map(str::to_owned).collect();
+            item.refs.extend(named.difference(&own).cloned());
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::advance::{named, subjects};
 use super::{Item, ItemId, Items, Unit};
 use crate::cell::item::Role;
+use crate::cell::namespace::{Kind, Provided};
 
 /// Names of crates that are yet to be named begin so.
 const PROVISIONAL: &str = "+";
@@ -167,9 +168,25 @@ fn merge_movable(items: &mut Items) {
         if staying.next().is_some() {
             continue;
         }
+        if has_doubles(items, &circle) {
+            continue;
+        }
         let target = first.or(circle.first()).expect("a circle has members").clone();
         rename(items, &circle, &target);
     }
+}
+
+/// Whether two items of these crates have one name: an old definition, and what took its place.
+fn has_doubles(items: &Items, units: &[String]) -> bool {
+    let mut seen: Vec<(&str, Kind)> = Vec::new();
+    let members = items.all.values().filter(|item| units.contains(&item.unit));
+    for Provided { name, kind, .. } in members.flat_map(|item| &item.piece.provides) {
+        if seen.iter().any(|(known, other)| known == name && kind.shadows(*other)) {
+            return true;
+        }
+        seen.push((name, *kind));
+    }
+    false
 }
 
 fn stays(items: &Items, unit: &str) -> bool {
@@ -201,7 +218,7 @@ fn bring_home(items: &mut Items, homes: &[(String, String)]) {
     for (free, home) in homes {
         let tried = items.clone();
         rename(items, std::slice::from_ref(free), home);
-        if !circles(items).is_empty() {
+        if has_doubles(items, std::slice::from_ref(home)) || !circles(items).is_empty() {
             *items = tried;
         }
     }

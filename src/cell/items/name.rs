@@ -55,11 +55,12 @@ fn name_of(items: &Items, members: &[ItemId], salt: u64) -> String {
 
 /// A hash of what an item is: its text and what the names in it mean.
 fn shape(items: &Items, item: &Item) -> String {
-    shape_within(items, item, &mut BTreeSet::new())
+    shape_within(items, &item.unit, item, &mut BTreeSet::new())
 }
 
-/// `open` are the items on the way here: a cycle's text is hashed once.
-fn shape_within(items: &Items, item: &Item, open: &mut BTreeSet<ItemId>) -> String {
+/// `home` is the crate that is being named; `open` are the items on the way here: a cycle's text is
+/// hashed once.
+fn shape_within(items: &Items, home: &str, item: &Item, open: &mut BTreeSet<ItemId>) -> String {
     let mut parts: Vec<String> = vec![item.piece.shape.clone().unwrap_or_default()];
     for name in &item.refs {
         for id in items.resolve(item, name) {
@@ -67,11 +68,12 @@ fn shape_within(items: &Items, item: &Item, open: &mut BTreeSet<ItemId>) -> Stri
             if target.piece.shape.is_none() || !open.insert(id) {
                 continue;
             }
-            // In the crate that is being named, the text says it; elsewhere, the crate's name.
-            parts.push(if target.piece.has_identity() && target.unit != item.unit {
+            // At home, the text says it; elsewhere, the crate's name, wherever what leads there
+            // (an alias, say) stands.
+            parts.push(if target.piece.has_identity() && target.unit != home {
                 format!("{}::{name}", target.unit)
             } else {
-                shape_within(items, target, open)
+                shape_within(items, home, target, open)
             });
         }
     }

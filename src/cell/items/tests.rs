@@ -226,6 +226,63 @@ fn a_broken_caller_goes_on_with_what_it_knew_however_often_that_changes() {
 }
 
 #[test]
+fn an_old_definition_never_shares_a_crate_with_the_new_one() {
+    let mut session = Session::after(&[
+        "const fn g() -> usize { 1 }\nfn f() {}",
+        "fn one() -> usize { g() }",
+        "fn f() -> usize { one() }",
+    ]);
+    let broken = BTreeMap::from([(session.id("f"), Broken::Pinned)]);
+    session.run_as("", "fn one() -> String { String::new() }", &BTreeSet::new(), &broken);
+    for of in &session.items().units {
+        let text = unit(session.items(), of).krate.source.text;
+        assert!(text.matches("fn one()").count() < 2, "{text}");
+    }
+    let before = session.id("one");
+    let old = session.items().all.iter().find(|(id, item)| item.retired && **id < before);
+    let (_, old) = old.expect("f needs it");
+    assert!(session.source("f").contains(&format!("use ::{}::one;", old.unit)));
+}
+
+#[test]
+fn a_method_defined_anew_together_with_what_its_type_is_made_of_goes_with_the_type() {
+    let mut session =
+        Session::after(&["const N: usize = 1;", "struct A([u8; N]);", "impl A { fn f(&self) {} }"]);
+    let held = session.held("A");
+    let text = "const N: usize = 2;\nimpl A { fn f(&self) -> u8 { 1 } }";
+    session.run_as("", text, &held, &BTreeMap::new());
+    for of in &session.items().units {
+        let text = unit(session.items(), of).krate.source.text;
+        assert!(text.matches("fn f(").count() < 2, "{text}");
+    }
+    assert!(session.source("A").contains("fn f(&self) -> u8"));
+}
+
+#[test]
+fn an_alias_that_moves_leaves_those_who_name_it_what_they_are() {
+    let mut session = Session::after(&[
+        "enum E { A }",
+        "type Maybe = Option<E>;\ntrait T { fn t(&self) -> Maybe; }",
+        "fn size() -> usize { size_of::<Maybe>() }",
+    ]);
+    let unit = session.item("T").unit.clone();
+    session.run("impl E { fn of(&self) -> usize { size() } }");
+    assert_eq!(session.item("T").unit, unit);
+}
+
+#[test]
+fn what_a_changed_macro_names_reaches_those_who_use_it() {
+    let mut session = Session::after(&[
+        "fn one() -> u8 { 1 }\nfn two() -> u8 { 2 }",
+        "macro_rules! m { () => { one() } }",
+        "fn user() -> u8 { m!() }",
+    ]);
+    session.run("macro_rules! m { () => { two() } }");
+    let import = format!("use ::{}::two;", session.item("two").unit);
+    assert!(session.source("user").contains(&import), "{}", session.source("user"));
+}
+
+#[test]
 fn an_impl_goes_on_with_the_old_type_where_there_is_no_new_one() {
     let mut session = Session::default();
     let nothing = (BTreeSet::new(), BTreeMap::new());
