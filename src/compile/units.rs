@@ -325,6 +325,15 @@ fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> 
             ),
         });
     }
+    for (id, name) in next.orphans.iter().filter(|(id, _)| !breaks.contains_key(id)) {
+        let item = &old.all[id];
+        let (title, cell) = (item.title(), &old.sheets[&item.sheet].label);
+        let message = format!(
+            "`{title}` ({cell}) uses `{name}`, which no cell defines any more: it goes on with the \
+             old one"
+        );
+        told.push(warn("kept_old", message, "change it and run its cell again"));
+    }
     for (name, variable) in &namespace.variables {
         let paths = unit_paths(&variable.type_text);
         let is_old = |items: &Items| {

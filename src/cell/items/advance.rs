@@ -34,6 +34,8 @@ pub struct Advance {
     pub sheet: u64,
     /// Statics that start again because they are built anew.
     pub reset: Vec<String>,
+    /// Earlier items that say a name which no cell defines any more, and go on with what had it.
+    pub orphans: Vec<(ItemId, String)>,
 }
 
 /// Takes a cell's items in. `held` are the types that variables have, as unit and name; `broken`
@@ -80,6 +82,7 @@ fn attempt(
     }
     find_refs(&mut items, &new);
     follow_macros(&mut items, &new);
+    let orphans = pin_orphans(&mut items, old);
     for (id, what) in broken {
         let item = items.all.get_mut(id).expect("only earlier items are broken");
         item.withheld = *what == Broken::Withheld;
@@ -107,7 +110,7 @@ fn attempt(
     reach::forget_unneeded(&mut items, held);
     group::place(&mut items, &Placing { old, new: &new, again: &again })?;
     name::name_new_units(&mut items, old)?;
-    Ok(finish(old, items, sheet))
+    Ok(finish(old, items, sheet, orphans))
 }
 
 /// A name that is defined anew is tried again by those who kept an older definition.
@@ -195,6 +198,25 @@ fn follow_macros(items: &mut Items, new: &[ItemId]) {
     }
 }
 
+/// Who says a name that nothing has any more goes on with what had it.
+fn pin_orphans(items: &mut Items, old: &Items) -> Vec<(ItemId, String)> {
+    let mut orphans = Vec::new();
+    for (id, before) in &old.all {
+        let Some(item) = items.all.get(id).filter(|item| item.is_current()) else { continue };
+        for name in &item.refs {
+            let meant = old.resolve(before, name);
+            if !meant.is_empty() && items.resolve(item, name).is_empty() {
+                orphans.push((*id, name.clone(), meant));
+            }
+        }
+    }
+    for (id, name, meant) in &orphans {
+        let item = items.all.get_mut(id).expect("it was found there");
+        item.pins.insert(name.clone(), meant.clone());
+    }
+    orphans.into_iter().map(|(id, name, _)| (id, name)).collect()
+}
+
 /// Earlier items that are another thing now although their text is the same.
 fn renewals(
     items: &Items,
@@ -265,7 +287,9 @@ fn renew(items: &mut Items, old: &Items, renewed: &BTreeSet<ItemId>) -> Vec<Item
     for id in renewed.iter().copied().chain(impls) {
         let mut successor = items.all[&id].clone();
         successor.unit = String::new();
-        items.all.get_mut(&id).expect("it is there").retired = true;
+        let past = items.all.get_mut(&id).expect("it is there");
+        past.retired = true;
+        past.refs.clone_from(&old.all[&id].refs);
         successors.push(items.insert(successor));
     }
     successors
@@ -326,7 +350,7 @@ fn succeed(items: &mut Items, verbatim: &BTreeMap<ItemId, ItemId>) {
     }
 }
 
-fn finish(old: &Items, mut items: Items, sheet: u64) -> Advance {
+fn finish(old: &Items, mut items: Items, sheet: u64, orphans: Vec<(ItemId, String)>) -> Advance {
     items.units = group::in_order(&items);
     let mut touched: Vec<String> = Vec::new();
     for unit in &items.units {
@@ -349,7 +373,7 @@ fn finish(old: &Items, mut items: Items, sheet: u64) -> Advance {
         }
     }
     let reset = reset(old, &items, &touched);
-    Advance { items, touched, sheet, reset }
+    Advance { items, touched, sheet, reset, orphans }
 }
 
 /// Statics of earlier cells in units that may be built anew.

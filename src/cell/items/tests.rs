@@ -283,6 +283,22 @@ fn what_a_changed_macro_names_reaches_those_who_use_it() {
 }
 
 #[test]
+fn what_nothing_defines_any_more_is_kept_by_those_who_say_it() {
+    let mut session = Session::default();
+    let nothing = (BTreeSet::new(), BTreeMap::new());
+    session.run_as("c1", "fn one() -> u8 { 1 }", &nothing.0, &nothing.1);
+    session.run_as("", "fn two() -> u8 { one() }", &nothing.0, &nothing.1);
+    let (unit, two) = (session.item("one").unit.clone(), session.id("two"));
+    let next = session.run_as("c1", "fn other() {}", &nothing.0, &nothing.1);
+    assert_eq!(next.orphans, [(two, "one".to_owned())]);
+    assert!(session.items().current("one").is_empty());
+    assert!(session.source("two").contains(&format!("use ::{unit}::one;")));
+    let next = session.run("fn one() -> u8 { 2 }");
+    assert_eq!(next.orphans, []);
+    assert!(session.source("two").contains(&session.item("one").unit));
+}
+
+#[test]
 fn an_impl_goes_on_with_the_old_type_where_there_is_no_new_one() {
     let mut session = Session::default();
     let nothing = (BTreeSet::new(), BTreeMap::new());
