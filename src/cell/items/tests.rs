@@ -235,7 +235,7 @@ fn an_old_definition_never_shares_a_crate_with_the_new_one() {
     let broken = BTreeMap::from([(session.id("f"), Broken::Pinned)]);
     session.run_as("", "fn one() -> String { String::new() }", &BTreeSet::new(), &broken);
     for of in &session.items().units {
-        let text = unit(session.items(), of).krate.source.text;
+        let text = unit(session.items(), of, None).krate.source.text;
         assert!(text.matches("fn one()").count() < 2, "{text}");
     }
     let before = session.id("one");
@@ -252,7 +252,7 @@ fn a_method_defined_anew_together_with_what_its_type_is_made_of_goes_with_the_ty
     let text = "const N: usize = 2;\nimpl A { fn f(&self) -> u8 { 1 } }";
     session.run_as("", text, &held, &BTreeMap::new());
     for of in &session.items().units {
-        let text = unit(session.items(), of).krate.source.text;
+        let text = unit(session.items(), of, None).krate.source.text;
         assert!(text.matches("fn f(").count() < 2, "{text}");
     }
     assert!(session.source("A").contains("fn f(&self) -> u8"));
