@@ -5,7 +5,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,18 +39,25 @@ pub(super) fn key(toolchain: &Toolchain) -> String {
 }
 
 /// Gives the base, building it when the store lacks it. Blocks; seconds the first time.
-pub(super) fn ready(store: &Store, toolchain: &Toolchain) -> Result<Base, CompileError> {
+/// `tell` is told each step.
+pub(super) fn ready(
+    store: &Store,
+    toolchain: &Toolchain,
+    tell: cargo::Tell,
+) -> Result<Base, CompileError> {
     let record = store.root.join("base.json");
     if let Some(base) = read(&record) {
         return Ok(base);
     }
+    tell("waiting for another notebook that prepares it");
     let _lock = store.lock("base")?;
     if let Some(base) = read(&record) {
         return Ok(base);
     }
+    tell("the worker and its runtime");
     let (worker, runtime) = build_worker(store, toolchain)?;
     // The caller is a thread that may block.
-    let build = build_api(store, toolchain, &runtime);
+    let build = build_api(store, toolchain, &runtime, tell);
     let set = tokio::runtime::Handle::current().block_on(build)?;
     let base = Base { worker, runtime, set };
     let text = serde_json::to_vec_pretty(&base).expect("paths and names always serialise");
@@ -152,6 +158,7 @@ async fn build_api(
     store: &Store,
     toolchain: &Toolchain,
     runtime: &Path,
+    tell: cargo::Tell,
 ) -> Result<DependencySet, CompileError> {
     let project = store.root.join("projects").join("base");
     write_project(&project, &toml::Table::new(), &[])?;
@@ -163,7 +170,7 @@ async fn build_api(
         target: target(store),
         offline: true,
         wrapper: None,
-        tell: Arc::new(|_: &str| ()),
+        tell: tell.clone(),
     };
     // From cargo's own cache if that is enough, else with the network.
     if !call.tree().await?.success {
@@ -183,6 +190,7 @@ async fn build_api(
     let crates = layers::keep(store, &call.target.join(&toolchain.host), &artifacts)?;
     let named = layers::named(&call.direct().await?.base, &crates);
     let maker = Maker { store, toolchain, runtime, native: &[] };
+    tell("the prust crate");
     let mut layer = api(&maker, &named, &[]).await?;
     layer.holds = crates.iter().filter(|one| !one.proc_macro).map(Crate::identity).collect();
     let externs = externs(&named, &layer);

@@ -122,10 +122,21 @@ impl Compiler {
     /// [`CompileError`]: no rustc, no shared std, no usable cache directory, a base that does not
     /// build.
     pub async fn open(settings: Settings) -> Result<Self, CompileError> {
+        Self::open_telling(settings, |_: &str| ()).await
+    }
+
+    /// As [`Compiler::open`]; `tell` is told each step of a build.
+    ///
+    /// # Errors
+    /// As [`Compiler::open`].
+    pub async fn open_telling(
+        settings: Settings,
+        tell: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<Self, CompileError> {
         let opened = tokio::task::spawn_blocking(move || {
             let toolchain = Toolchain::find(&settings)?;
             let store = Store::open(&settings.cache, &base::key(&toolchain))?;
-            let base = base::ready(&store, &toolchain)?;
+            let base = base::ready(&store, &toolchain, Arc::new(tell))?;
             let cwd = settings.cwd;
             let opt_level = Mutex::new(None);
             let (books, sets, n_built) = (Books::default(), Mutex::default(), AtomicU64::new(0));

@@ -71,4 +71,7 @@ def test_the_version_is_said(home):
 def test_a_cold_cache_is_filled_by_the_first_cell(tmp_path, home):
     cold = Home.make(tmp_path / "cold", cache=tmp_path / "cache")
     with Kernel(cwd=tmp_path, XDG_CACHE_HOME=cold.environ["XDG_CACHE_HOME"]) as kernel:
-        assert kernel.ok("1 + 1", seconds=240).text == "2"
+        cell = kernel.ok("1 + 1", seconds=240)
+        assert cell.text == "2"
+        assert "Preparing prust for this Rust toolchain, once: Compiling serde" in cell.shown
+        assert "Prepared for this Rust toolchain after" in cell.shown

@@ -201,7 +201,7 @@ impl Executor {
             }
             if self.compiler.is_none() {
                 // `opened` comes back here.
-                return;
+                return self.show_preparing();
             }
             let Some(step) = job.steps.pop_front() else { return self.succeed() };
             if let Err(fault) = self.take(step) {

@@ -14,6 +14,7 @@ mod local;
 mod magic;
 mod panels;
 mod parallel;
+mod preparing;
 mod tell;
 mod undo;
 
@@ -26,6 +27,7 @@ use self::cluster::{Cluster, ClusterUp};
 use self::job::{Compilation, Job};
 use self::panels::Panels;
 use self::parallel::Parallel;
+use self::preparing::Preparing;
 use self::undo::History;
 use super::pool::PoolEvent;
 use super::seam::{Report, RunId, Work};
@@ -67,6 +69,8 @@ enum Event {
         job: u64,
         result: dependencies::Built,
     },
+    /// A step of building what cells link against.
+    Preparing(String),
     DependencyProgress {
         job: u64,
         progress: Progress,
@@ -105,6 +109,7 @@ struct Executor {
     reports: UnboundedSender<Report>,
     inbox: UnboundedSender<Event>,
     compiler: Option<Compiler>,
+    preparing: Option<Preparing>,
     /// Why no cell can be run, in words.
     broken: Option<String>,
     worker: Option<Worker>,
@@ -147,6 +152,7 @@ pub fn start(settings: Settings) -> (UnboundedSender<Work>, UnboundedReceiver<Re
         reports,
         inbox,
         compiler: None,
+        preparing: None,
         broken: None,
         worker: None,
         namespace: Namespace::default(),
@@ -177,11 +183,6 @@ impl Executor {
             self.handle(event);
         }
         self.end().await;
-    }
-
-    fn open(&self) {
-        let settings = self.settings.compile.clone();
-        self.later(async move { Event::Opened(Compiler::open(settings).await) });
     }
 
     /// Runs `work` beside the loop; it comes back as an event.
@@ -221,6 +222,7 @@ impl Executor {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Work(work) => self.asked(work),
+            Event::Preparing(step) => self.prepares(step),
             Event::Opened(opened) => self.opened(opened),
             Event::Worker(event) => self.worker_said(event),
             Event::Compiled { job, result } => self.compiled(job, result),
@@ -258,6 +260,7 @@ impl Executor {
     }
 
     fn opened(&mut self, opened: Result<Compiler, CompileError>) {
+        self.prepared(if opened.is_ok() { "Prepared" } else { "Not prepared" });
         match opened {
             Err(error) => self.broken = Some(error.to_string()),
             Ok(compiler) => {
