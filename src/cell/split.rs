@@ -109,7 +109,7 @@ impl Split {
         }
         let all = split.statements.iter().chain(&split.value);
         split.hot = all.clone().any(|range| is_hot(&text[range.clone()]));
-        split.awaits = all.clone().any(|range| text[range.clone()].contains(".await"));
+        split.awaits = all.clone().any(|range| text[range.clone()].parse().is_ok_and(awaits));
         split
     }
 
@@ -160,6 +160,27 @@ fn is_hot(text: &str) -> bool {
         })
     }
     text.parse().is_ok_and(hot)
+}
+
+/// Whether `.await` stands outside of `async { .. }`.
+fn awaits(tokens: TokenStream) -> bool {
+    let mut words = [String::new(), String::new()];
+    tokens.into_iter().any(|token| {
+        let within = words.iter().any(|word| word == "async");
+        let found = match &token {
+            TokenTree::Group(group) => !within && awaits(group.stream()),
+            TokenTree::Ident(ident) => ident == "await" && words[1] == ".",
+            _ => false,
+        };
+        let word =
+            if matches!(token, TokenTree::Group(_)) { String::new() } else { token.to_string() };
+        words = [std::mem::take(&mut words[1]), word];
+        // `async fn`, `async |x|` and `async move` hold for the body that follows.
+        if within && !matches!(token, TokenTree::Group(_)) && words[1] == "move" {
+            words[0] = "async".into();
+        }
+        found
+    })
 }
 
 fn is_braced(mac: &syn::StmtMacro) -> bool {
@@ -281,6 +302,14 @@ mod tests {
         source.user_edited(text, 0..text.len(), &split.edits);
         assert!(source.text.contains("include_str!(\"/nb/a.txt\")"), "{}", source.text);
         assert!(source.text.contains("include_str!(\"/abs\")"), "{}", source.text);
+    }
+
+    #[test]
+    fn only_what_awaits_at_the_top_level_awaits() {
+        assert!(Split::read("let x = f(g.await)?;").awaits);
+        assert!(Split::read("join!(async { 1 }, g.await)").awaits);
+        assert!(!Split::read("let f = async { g.await }; let h = async move { g.await };").awaits);
+        assert!(!Split::read("let text = \".await\"; // .await").awaits);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use crate::frame::{self, FromWorker, ToWorker};
+use crate::future;
 use crate::os::{self, Fork};
 use crate::{door, last_words};
 
@@ -106,6 +107,7 @@ fn sleep_until_woken(socket: &str, run: u64, threads: Vec<String>) -> Receiver<T
     });
     match woken {
         Ok(commands) => {
+            future::forget();
             prefer_for_oom_kill(OOM_RUNNING);
             commands
         }

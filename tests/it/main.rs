@@ -1,5 +1,6 @@
 //! The integration tests, in one binary.
 
+mod asynchronous;
 mod cells;
 mod face;
 mod items;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use proc_macro2::{TokenStream, TokenTree};
 
-use super::shape::Shape;
+use super::shape::{RUNTIME, Shape};
 use super::{CratePlan, head, new_imports, scope};
 use crate::cell::map::Source;
 use crate::cell::mentions::{mentions, mentions_of_text};
@@ -47,7 +47,8 @@ fn bare(name: &str) -> &str {
     name.strip_prefix("r#").unwrap_or(name)
 }
 
-fn leaf_mentions(cell: &str, split: &Split) -> BTreeSet<String> {
+/// The names that the statements use.
+pub(super) fn leaf_mentions(cell: &str, split: &Split) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for range in split.statements.iter().chain(&split.value) {
         names.extend(match cell[range.clone()].parse() {
@@ -56,6 +57,11 @@ fn leaf_mentions(cell: &str, split: &Split) -> BTreeSet<String> {
         });
     }
     names
+}
+
+/// The units that statements with these names use.
+pub(super) fn units(namespace: &Namespace, names: &BTreeSet<String>, split: &Split) -> Vec<String> {
+    scope(namespace, &new_imports(split), names.clone()).units
 }
 
 /// The leaf for the cell's statements, in the shape that rustc has asked for so far.
@@ -67,6 +73,9 @@ pub fn leaf(
     shape: &Shape,
 ) -> CratePlan {
     let mut names = leaf_mentions(cell, split);
+    if shape.runtime.is_some() {
+        names.insert("tokio".into());
+    }
     for name in &slots.takes {
         names.extend(mentions_of_text(&namespace.variables[name].type_text));
     }
@@ -118,6 +127,9 @@ fn body(
     shape: &Shape,
     source: &mut Source,
 ) {
+    if let Some(runtime) = shape.runtime {
+        source.slot(RUNTIME, &runtime.line());
+    }
     for name in &slots.takes {
         let Variable { type_text, .. } = &namespace.variables[name];
         source.slot(name, &format!("::prust_runtime::slots::check::<{type_text}>({name:?})?;\n"));

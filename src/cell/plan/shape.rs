@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::leaf;
+use crate::cell::Namespace;
 use crate::cell::diagnostic::{self, Book};
 use crate::cell::keep::{self, Form};
 use crate::cell::map::Edit;
@@ -15,6 +17,8 @@ use crate::cell::split::Split;
 pub struct Shape {
     /// The statements stand in a future.
     pub asynchronous: bool,
+    /// The runtime that the main thread is to be in.
+    pub(super) runtime: Option<Runtime>,
     /// Taken and not put back.
     spent: BTreeSet<String>,
     /// Numbers of the `put`s whose variables the cell itself moves away.
@@ -39,10 +43,59 @@ enum Kept {
     Bounded(Form, String),
 }
 
+/// Stands for a variable at the line that enters a runtime; no variable can be called so.
+pub(super) const RUNTIME: &str = "(runtime)";
+
+/// A runtime of tokio's, as its features allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runtime {
+    ManyThreads,
+    OneThread,
+}
+
+impl Runtime {
+    /// The line that makes it, once, and enters it for good: tasks go on between cells.
+    pub(super) fn line(self) -> String {
+        let (builder, keep) = match self {
+            Self::ManyThreads => ("new_multi_thread", "::std::boxed::Box::new(runtime)"),
+            // Nobody else would run its tasks between cells.
+            Self::OneThread => (
+                "new_current_thread",
+                "::std::boxed::Box::new(::std::thread::Builder::new()\
+                 .name(\"tokio\".into())\
+                 .spawn(move || runtime.block_on(::core::future::pending::<()>()))?)",
+            ),
+        };
+        format!(
+            "::prust_runtime::future::enter::<::tokio::runtime::Runtime>(|| {{\n\
+             let runtime = ::tokio::runtime::Builder::{builder}().enable_all().build()?;\n\
+             ::core::mem::forget(runtime.enter());\n\
+             ::core::result::Result::Ok({keep})\n}})?;\n"
+        )
+    }
+
+    fn weaker(self) -> Option<Self> {
+        match self {
+            Self::ManyThreads => Some(Self::OneThread),
+            Self::OneThread => None,
+        }
+    }
+}
+
 impl Shape {
-    /// How a leaf starts.
-    pub fn of(split: &Split) -> Self {
-        Self { asynchronous: split.awaits, ..Self::default() }
+    /// How a leaf starts. `tokio`: the dependency set has it.
+    pub fn of(namespace: &Namespace, cell: &str, split: &Split, tokio: bool) -> Self {
+        let asynchronous = split.awaits;
+        let names = leaf::leaf_mentions(cell, split);
+        let built = |units: &[String]| {
+            let units = namespace.items.with_needs(units);
+            units.iter().any(|unit| unit.generated.contains("tokio"))
+        };
+        let uses = || {
+            asynchronous || names.contains("tokio") || built(&leaf::units(namespace, &names, split))
+        };
+        let runtime = (tokio && uses()).then_some(Runtime::ManyThreads);
+        Self { asynchronous, runtime, ..Self::default() }
     }
 
     /// Whether the cell moves the variable away, or moved the one it declared in its place.
@@ -119,6 +172,10 @@ impl Shape {
                 if !self.edits.contains(&edit) {
                     self.edits.push(edit);
                 }
+            } else if diagnostic::slot_of(message, &[book]).is_some_and(|(name, _)| name == RUNTIME)
+            {
+                // A tokio without the features that this takes.
+                self.runtime = before.runtime.and_then(Runtime::weaker);
             } else if let Some((name, put)) = diagnostic::slot_of(message, &[book]) {
                 match (code, put) {
                     (Some("E0382" | "E0381"), None) => _ = self.spent.insert(name),
