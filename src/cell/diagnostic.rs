@@ -7,6 +7,7 @@ use std::ops::Range;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 
+use super::advice;
 use super::map::{Map, Origin, line_column};
 use super::rustc_json::{Message, Span};
 
@@ -115,8 +116,10 @@ pub fn question_on_none(message: &Message, book: Book<'_>) -> Option<usize> {
     if others.iter().any(|span| place(span, &[book]).is_some()) {
         return None;
     }
-    let at = primary.into_iter().find(|span| span.expansion.is_none())?;
-    Some(place(at, &[book])?.range.start)
+    // Not one that a macro writes: it has no place of its own in the user's text.
+    let at = primary.into_iter().next().filter(|span| span.file_name == book.file)?;
+    let range = book.map.to_user(at.byte_start..at.byte_end)?;
+    (book.text.get(range.clone()) == Some("?")).then_some(range.start)
 }
 
 /// Codes by which rustc says that a borrow does not live as long as a slot.
@@ -152,12 +155,18 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     let mut notes = Vec::new();
     for child in &message.children {
         let text = clean(&child.message);
-        if speaks_of_us(&text) || speaks_of_us(&child.message) {
+        let ours = speaks_of_us(&text) || speaks_of_us(&child.message);
+        if ours || advice::misleads(&child.message) {
             continue;
         }
         notes.push(child_group(child, text, books));
     }
     groups.extend(notes);
+    groups.extend(
+        advice::helps(message)
+            .into_iter()
+            .map(|help| Group::with_level(Level::HELP).element(Level::HELP.message(help))),
+    );
     draw(severity, code, title, at, &groups)
 }
 
@@ -334,19 +343,13 @@ fn kept_reference(message: &Message, code: Option<&str>, books: &[Book<'_>]) -> 
     let main = Level::ERROR.primary_title(title.clone()).id(code.to_owned()).element(
         Snippet::source(book.text)
             .path(book.label)
-            .annotation(AnnotationKind::Primary.span(borrowed.range).label(label)),
+            .annotation(AnnotationKind::Primary.span(borrowed.range.clone()).label(label)),
     );
-    let owning = "write `move` before the closure's `|..|`, so that it owns what it uses (a \
-                  `.clone()` of it, where it is needed afterwards)";
-    let captured = message.spans.iter().filter_map(|span| span.label.as_deref());
-    let captured = captured.into_iter().any(|label| label.contains("value captured"));
-    let first = (code == "E0373" || captured).then_some(owning);
-    let helps = [
-        "keep an owned value instead: `.clone()`, `.to_owned()`, `.to_vec()`, an index, or an `Rc`",
-        "or use the reference only inside this cell: put the lines in `{ .. }`",
-        "or let the value live forever: `let r: &'static _ = Box::leak(Box::new(value));`",
-    ];
-    let helps = first.into_iter().chain(helps);
+    // Of one that borrows a variable of an earlier cell rustc does not say that it is a closure.
+    let before = &book.text[..borrowed.range.start];
+    let declaration = before.rsplit("let ").next().and_then(|rest| rest.split_once('='));
+    let is_closure = declaration.is_some_and(|(_, value)| value.trim_start().starts_with('|'));
+    let helps = advice::for_reference(code == "E0373" || is_closure).into_iter();
     let helps = helps.map(|help| Group::with_level(Level::HELP).element(Level::HELP.message(help)));
     let groups: Vec<Group<'_>> = std::iter::once(main).chain(helps).collect();
     let place = Some((book.label.to_owned(), line, column));

@@ -8,9 +8,11 @@
 //! compiler's MIR, [`keep`] boxes what has no writable type; [`diagnostic`] carries rustc's errors
 //! back to the user's cell, line and column; [`namespace`] is what persists.
 
+mod advice;
 pub mod diagnostic;
 pub mod item;
 pub mod items;
+pub mod jumps;
 pub mod keep;
 pub mod map;
 pub mod mentions;

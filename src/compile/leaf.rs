@@ -7,7 +7,8 @@ use super::cell::{Cell, Compiler, Failed};
 use super::rustc::CrateType;
 use super::store;
 use super::verdict::unkept_warning;
-use crate::cell::diagnostic::{Book, Diagnostic};
+use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::jumps;
 use crate::cell::plan::leaf::{self, LeafSlots};
 use crate::cell::plan::shape::Shape;
 use crate::cell::plan::{self, CratePlan};
@@ -29,6 +30,7 @@ impl Compiler {
         cell: Cell<'_>,
         split: &Split,
     ) -> Result<Leaf, Failed> {
+        refuse_jumps(cell, split)?;
         let slots = LeafSlots::of(namespace, cell.text, split);
         let set = self.set_of(namespace.set.as_ref())?;
         let opt_level = self.leaf_opt_level(split);
@@ -64,6 +66,18 @@ impl Compiler {
         }
         unreachable!("the last round returns")
     }
+}
+
+/// `return` would leave our function around the cell, and its variables unkept.
+fn refuse_jumps(cell: Cell<'_>, split: &Split) -> Result<(), Failed> {
+    let map = crate::cell::Map::default();
+    let book = Book { file: "", label: cell.label, text: cell.text, map: &map };
+    let told = jumps::astray(cell.text, split).into_iter().map(|jump| {
+        let at = Some((book, jump.at));
+        diagnostic::own(Severity::Error, jump.code, jump.message.to_owned(), jump.help, at)
+    });
+    let told: Vec<Diagnostic> = told.collect();
+    if told.is_empty() { Ok(()) } else { Err(Failed::Errors(told)) }
 }
 
 fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {

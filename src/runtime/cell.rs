@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::panic::Location;
 use std::sync::{Mutex, PoisonError};
 
+use crate::erased::words_of;
 use crate::frame::Failure;
 use crate::panics;
 
@@ -17,10 +18,13 @@ pub type Entry = fn() -> Result<(), Failure>;
 /// (boxed ones, strings, the user's own) converts into it.
 pub struct CellError(Failure);
 
-impl<E: std::fmt::Debug + 'static> From<E> for CellError {
+impl<E: std::fmt::Debug> From<E> for CellError {
     #[track_caller]
     fn from(error: E) -> Self {
-        Self(described(&error, &error, type_name::<E>(), Location::caller()))
+        let name = type_name::<E>();
+        let mut ename = String::new();
+        let evalue = words_of(&error, |any| named_words(any, &error, name, &mut ename));
+        Self(failure(ename, evalue, Location::caller()))
     }
 }
 
@@ -48,12 +52,16 @@ pub fn describe_by(describe: Describe) {
 }
 
 /// Not generic: a cell that uses `?` compiles only the call.
-fn described(any: &dyn Any, debug: &dyn Debug, full_name: &str, place: &Location<'_>) -> Failure {
+fn named_words(any: &dyn Any, debug: &dyn Debug, full_name: &str, ename: &mut String) -> String {
     let known = DESCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
-    let (ename, evalue) = known
-        .iter()
-        .find_map(|describe| describe(any))
-        .unwrap_or_else(|| (short_type_name(full_name), words(any, debug)));
+    let described = known.iter().find_map(|describe| describe(any));
+    let (name, evalue) =
+        described.unwrap_or_else(|| (short_type_name(full_name), words(any, debug)));
+    *ename = name;
+    evalue
+}
+
+fn failure(ename: String, evalue: String, place: &Location<'_>) -> Failure {
     Failure {
         ename,
         evalue,

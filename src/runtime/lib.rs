@@ -11,6 +11,7 @@
 pub mod call;
 pub mod cell;
 pub mod door;
+mod erased;
 pub mod frame;
 pub mod future;
 pub mod last_words;

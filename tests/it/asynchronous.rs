@@ -17,10 +17,16 @@ async fn tasks_go_on_between_cells_on_one_runtime() {
     // Behaviours 68 to 70: timers, select!, spawn, and spawn in a spawned task of a later cell.
     let text = "let t = tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<u32>(8);
-        let producer = tokio::spawn(async move { let mut i = 0; loop { i += 1; if sender.send(i).await.is_err() { break i } } });";
+        let producer = tokio::spawn(async move {
+            let mut i = 0;
+            loop { i += 1; if sender.send(i).await.is_err() { break i } }
+        });";
     nb.run(text).await.expect("it runs");
     let text = "let first = receiver.recv().await.ok_or(\"closed\")?;
-        let second = tokio::select! { value = receiver.recv() => value, _ = std::future::pending::<()>() => None };
+        let second = tokio::select! {
+            value = receiver.recv() => value,
+            _ = std::future::pending::<()>() => None,
+        };
         (first, second)";
     assert_eq!(Notebook::value(nb.run(text).await), "(1, Some(2))");
     // No `.await`: the cell itself is plain.
@@ -46,16 +52,17 @@ async fn tokio_works_again_after_a_crash() {
     let mut nb = with_tokio(TOKIO).await;
     nb.run("let kept = 5; tokio::task::yield_now().await;").await.expect("it runs");
     assert!(matches!(nb.run("std::process::abort()").await, Err(Fault::Run(_))));
-    let text = "tokio::spawn(async move { tokio::time::sleep(std::time::Duration::ZERO).await; kept }).await?";
+    let text = "use std::time::Duration;
+        tokio::spawn(async move { tokio::time::sleep(Duration::ZERO).await; kept }).await?";
     assert_eq!(Notebook::value(nb.run(text).await), "5");
 }
 
 #[tokio::test]
 async fn a_tokio_without_threads_of_its_own_runs_its_tasks_all_the_same() {
     let mut nb = with_tokio("tokio = { version = \"1\", features = [\"rt\", \"time\"] }").await;
-    nb.run("let task = tokio::spawn(async { tokio::time::sleep(std::time::Duration::ZERO).await; 3 });")
-        .await
-        .expect("it runs");
+    let text = "use std::time::Duration;
+        let task = tokio::spawn(async { tokio::time::sleep(Duration::ZERO).await; 3 });";
+    nb.run(text).await.expect("it runs");
     assert_eq!(Notebook::value(nb.run("task.await?").await), "3");
 }
 
@@ -101,7 +108,9 @@ async fn threads_go_on_between_cells_and_scoped_ones_borrow() {
     let shown = nb.run("let end = thread.join().unwrap(); (end, *shared.lock().unwrap())").await;
     assert_eq!(Notebook::value(shown), "(\"done\", 9)");
     let text = "let mut parts = vec![0; 4];
-        std::thread::scope(|s| for part in &mut parts { s.spawn(|| *part += *shared.lock().unwrap()); });
+        std::thread::scope(|s| for part in &mut parts {
+            s.spawn(|| *part += *shared.lock().unwrap());
+        });
         parts";
     assert_eq!(Notebook::value(nb.run(text).await), "[9, 9, 9, 9]");
 }

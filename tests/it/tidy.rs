@@ -94,6 +94,7 @@ const IMPURE_TOKENS: &[&str] = &[
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("src/process.rs", "signals, process groups, death of the parent"),
     ("src/runtime/os.rs", "system calls of the worker"),
+    ("src/runtime/erased.rs", "errors that borrow, looked at by type"),
     ("src/runtime/slots.rs", "variables of any type, taken back by type"),
     ("src/runtime/call.rs", "a function named by library and offset"),
     ("src/runtime/worker_main.rs", "loading cells, replacing read"),

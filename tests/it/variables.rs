@@ -1,5 +1,7 @@
 //! Variables between cells: every pattern and every everyday type, moves, references, closures.
 
+use prust_kernel::worker::Outcome;
+
 use crate::support::notebook::{Fault, Notebook};
 
 /// A declaration, an expression of a later cell and what that shows.
@@ -288,4 +290,69 @@ async fn a_closure_that_borrows_is_told_to_own() {
     let text = "let f = { let v = v.clone(); move |x: usize| v[x] }; v.len()";
     assert_eq!(Notebook::value(nb.run(text).await), "1");
     assert_eq!(Notebook::value(nb.run("f(0)").await), "1");
+}
+
+#[tokio::test]
+async fn a_question_mark_takes_every_error_and_none() {
+    let mut nb = Notebook::open().await;
+    nb.run(
+        "let m = std::sync::Mutex::new(1);
+         #[derive(Debug)] struct Mine; fn mine() -> Result<u8, Mine> { Err(Mine) }
+         fn boxed() -> Result<u8, Box<dyn std::error::Error>> { Err(\"boxed words\".into()) }",
+    )
+    .await
+    .expect("it runs");
+    nb.run("*m.lock()? += 1;").await.expect("it is not poisoned");
+    let cases = [
+        ("let kept: u8 = mine()?;", "Mine", "Mine"),
+        ("boxed()?;", "Box<dyn Error>", "boxed words"),
+        ("let x: u8 = None?;", "NoneError", "`?` met `None`"),
+        ("Err(format!(\"{}\", 5))?;", "String", "5"),
+        ("async { Err::<u8, _>(\"late\") }.await?", "&str", "late"),
+    ];
+    for (text, name, words) in cases {
+        let Err(Fault::Run(Outcome::Error { failure, .. })) = nb.run(text).await else {
+            panic!("{text} fails")
+        };
+        assert_eq!(failure.ename, name, "{text}");
+        assert!(failure.evalue.contains(words), "{text}: {}", failure.evalue);
+        let place = nb.compiler.place(&failure.file, failure.line, failure.column);
+        assert_eq!(place.expect("it is known").line, 1, "{text}");
+    }
+    nb.run("let first = *[3].first()?;").await.expect("there is one");
+    assert_eq!(Notebook::value(nb.run("(first, *m.lock()?)").await), "(3, 2)");
+}
+
+#[tokio::test]
+async fn jumps_to_nowhere_are_told_in_the_users_terms() {
+    let mut nb = Notebook::open().await;
+    for (text, message) in [
+        ("break;", "`break` outside of a loop"),
+        ("if true { return; }", "`return` outside of a function"),
+        ("let Some(x) = None::<u8> else { return };", "`return` outside of a function"),
+    ] {
+        let Err(Fault::Compile(errors)) = nb.run(text).await else { panic!("{text} compiles") };
+        assert_eq!((errors.len(), errors[0].message.as_str()), (1, message));
+        assert!(!errors[0].plain.contains("closure"), "{}", errors[0].plain);
+    }
+}
+
+#[tokio::test]
+async fn immutability_is_enforced_and_keeps_the_variable() {
+    let mut nb = Notebook::open().await;
+    nb.run("let fixed = vec![1]; let s: &'static str = \"forever\"; let mut free = 1;")
+        .await
+        .expect("it runs");
+    for (text, code) in [
+        ("fixed = vec![2];", "E0594"),
+        ("fixed.push(2);", "E0596"),
+        ("free += 1; fixed[0] = 2;", "E0596"),
+    ] {
+        let Err(Fault::Compile(errors)) = nb.run(text).await else { panic!("{text} compiles") };
+        assert_eq!(errors[0].code.as_deref(), Some(code), "{}", errors[0].plain);
+        assert_eq!(errors[0].place.as_ref().map(|place| place.1), Some(1), "{}", errors[0].plain);
+        assert!(!errors[0].plain.contains("prust"), "{}", errors[0].plain);
+    }
+    nb.run("if fixed.len() > 5 { drop(fixed); }").await.expect("it runs");
+    assert_eq!(Notebook::value(nb.run("(s, free)").await), "(\"forever\", 1)");
 }

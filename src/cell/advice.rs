@@ -1,0 +1,84 @@
+//! What we have to add to an error of rustc's, because the remedy in a notebook is another one than
+//! in a cargo project. Text in, text out.
+
+use super::rustc_json::Message;
+
+/// Remedies to show after rustc's own words.
+pub(super) fn helps(message: &Message) -> Vec<String> {
+    let code = message.code.as_ref().map(|code| code.code.as_str());
+    let labels = message.spans.iter().filter_map(|span| span.label.as_deref());
+    let mut words = labels.chain([message.message.as_str()]);
+    match code {
+        Some("E0432" | "E0433" | "E0463") => {
+            words.find_map(missing_crate).map(dependency).into_iter().collect()
+        }
+        Some("E0308") if words.any(|word| word.contains("CellError")) => vec![
+            "a `return` cannot end a cell, not even one that a macro writes: use `Err(..)?`".into(),
+        ],
+        Some("E0277") if message.message.starts_with("`?` couldn't convert the error") => {
+            let of = message.message.split('`').nth(3).and_then(|bound| bound.split(": ").next());
+            let name = of.unwrap_or("the error");
+            vec![format!(
+                "`#[derive(Debug)]` for `{}` lets `?` show it; or say it in words: \
+                 `.map_err(|_| \"..\")?`",
+                super::diagnostic::short(name)
+            )]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// How to keep something else than a reference that ends with its cell.
+pub(super) fn for_reference(closure: bool) -> Vec<&'static str> {
+    let mut helps = vec![
+        "keep an owned value instead: `.clone()`, `.to_owned()`, `.to_vec()`, an index, or an `Rc`",
+        "or use the reference only inside this cell: put the lines in `{ .. }`",
+        "or let the value live forever: `let r: &'static _ = Box::leak(Box::new(value));`",
+    ];
+    if closure {
+        helps[0] = "write `move` before the closure's `|..|`, so that it owns what it uses (a \
+                    `.clone()` of it, where it is needed afterwards)";
+    }
+    helps
+}
+
+/// rustc's own remedies that do not help in a notebook.
+pub(super) fn misleads(text: &str) -> bool {
+    ["you might be missing a crate named", "cargo add", "to the crate root"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+/// `use of unresolved module or unlinked crate `tokio``
+fn missing_crate(words: &str) -> Option<&str> {
+    let (_, rest) = words
+        .split_once("unlinked crate `")
+        .or_else(|| words.split_once("can't find crate for `"))?;
+    let name = rest.split('`').next()?;
+    name.starts_with(|letter: char| letter.is_ascii_lowercase()).then_some(name)
+}
+
+/// The line that adds a crate, with the features that make it of use.
+fn dependency(name: &str) -> String {
+    let line = match name {
+        "tokio" => "tokio = { version = \"1\", features = [\"full\"] }".to_owned(),
+        "serde" => "serde = { version = \"1\", features = [\"derive\"] }".to_owned(),
+        name => format!("{name} = \"*\""),
+    };
+    format!("if `{name}` is a crate, add it at the top of a cell: `:dep {line}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crate_that_is_missing_is_told_with_its_line() {
+        let label = "use of unresolved module or unlinked crate `tokio`";
+        let name = missing_crate(label).expect("it is named");
+        assert!(
+            dependency(name).contains("`:dep tokio = { version = \"1\", features = [\"full\"] }`")
+        );
+        assert_eq!(missing_crate("use of undeclared type `Foo`"), None);
+    }
+}
