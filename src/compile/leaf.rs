@@ -34,8 +34,7 @@ impl Compiler {
         let slots = LeafSlots::of(namespace, cell.text, split);
         let set = self.set_of(namespace.set.as_ref())?;
         let opt_level = self.leaf_opt_level(split);
-        let tokio = set.iter().flat_map(|set| &set.externs).any(|(name, _)| name == "tokio");
-        let mut shape = Shape::of(namespace, cell.text, split, tokio);
+        let mut shape = Shape::of(namespace, cell.text, split);
         for round in 0.. {
             let plan = plan::leaf::leaf(namespace, cell.text, split, &slots, &shape);
             let name = leaf_name(namespace, &plan, opt_level);

@@ -1,13 +1,15 @@
 //! `.await` at the top level of cells, tokio between them, threads that go on.
 
+use std::sync::Arc;
+
 use crate::support::notebook::{Fault, Notebook};
 
 const TOKIO: &str = "tokio = { version = \"1\", features = [\"full\"] }";
 
 async fn with_tokio(line: &str) -> Notebook {
     let mut nb = Notebook::open().await;
-    let set = nb.compiler.add_dependencies(None, &[line.to_owned()]).await;
-    nb.namespace.set = Some(set.expect("tokio is in cargo's cache"));
+    let added = nb.compiler.add_dependencies(None, line, Arc::new(|_| ())).await;
+    nb.namespace.set = Some(added.expect("tokio is in cargo's cache").set);
     nb
 }
 
@@ -33,7 +35,11 @@ async fn tasks_go_on_between_cells_on_one_runtime() {
     nb.run("let outer = tokio::spawn(async { tokio::spawn(async { 40 + 2 }).await });")
         .await
         .expect("it runs");
-    assert_eq!(Notebook::value(nb.run("outer.await??").await), "42");
+    nb.run("fn start() -> tokio::task::JoinHandle<u8> { tokio::spawn(async { 7 }) }")
+        .await
+        .expect("it compiles");
+    nb.run("let inner = start();").await.expect("it runs");
+    assert_eq!(Notebook::value(nb.run("(outer.await??, inner.await?)").await), "(42, 7)");
     nb.run("receiver.close(); drop(receiver);").await.expect("it runs");
     assert_eq!(Notebook::value(nb.run("producer.await? > 1").await), "true");
     let ids = "(tokio::runtime::Handle::current().id(), tokio::runtime::Handle::current().id())";

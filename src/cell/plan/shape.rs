@@ -83,8 +83,10 @@ impl Runtime {
 }
 
 impl Shape {
-    /// How a leaf starts. `tokio`: the dependency set has it.
-    pub fn of(namespace: &Namespace, cell: &str, split: &Split, tokio: bool) -> Self {
+    /// How a leaf starts.
+    pub fn of(namespace: &Namespace, cell: &str, split: &Split) -> Self {
+        let crates = namespace.set.iter().flat_map(|set| &set.crates);
+        let tokio = crates.into_iter().any(|name| name == "tokio");
         let asynchronous = split.awaits;
         let names = leaf::leaf_mentions(cell, split);
         let built = |units: &[String]| {
