@@ -189,7 +189,7 @@ async fn build_api(
     let graph = Graph::read(&tree.stdout);
     let crates = layers::keep(store, &call.target.join(&toolchain.host), &artifacts)?;
     let named = layers::named(&call.direct().await?.base, &crates);
-    let maker = Maker { store, toolchain, runtime, native: &[] };
+    let maker = Maker { store, toolchain, runtime, native: &[], foreign: false };
     tell("the prust crate");
     let mut layer = api(&maker, &named, &[]).await?;
     layer.holds = crates.iter().filter(|one| !one.proc_macro).map(Crate::identity).collect();
@@ -242,6 +242,7 @@ pub(super) async fn api(
         externs,
         search: vec![maker.store.lib(), maker.store.deps()],
         native: Vec::new(),
+        exports: None,
         metadata,
         environment: Vec::new(),
         opt_level: layers::OPT_LEVEL,

@@ -72,6 +72,8 @@ pub(super) struct Artifacts {
     pub(super) crates: Vec<Artifact>,
     /// Folders with native libraries, from build scripts.
     pub(super) native: Vec<PathBuf>,
+    /// Whether code in other languages becomes part of a crate.
+    pub(super) foreign: bool,
     /// Errors as rustc rendered them, with the packages they are in.
     pub(super) errors: String,
 }
@@ -86,6 +88,8 @@ struct Line {
     filenames: Vec<PathBuf>,
     #[serde(default)]
     linked_paths: Vec<String>,
+    #[serde(default)]
+    linked_libs: Vec<String>,
     message: Option<Rendered>,
 }
 
@@ -222,6 +226,7 @@ fn read(stdout: &str) -> Artifacts {
                     PathBuf::from(path.split_once('=').map_or(path.as_str(), |(_, path)| path))
                 };
                 artifacts.native.extend(line.linked_paths.iter().map(plain));
+                artifacts.foreign |= line.linked_libs.iter().any(|lib| lib.starts_with("static"));
             }
             ("compiler-message", _, Some(message)) if message.level == "error" => {
                 artifacts.errors.push_str(&message.rendered.unwrap_or_default());

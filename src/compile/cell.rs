@@ -356,7 +356,9 @@ impl Compiler {
             output,
             externs,
             search: vec![shared.store.lib(), shared.store.deps()],
-            native: Vec::new(),
+            // Inlined code may call what its crate was linked with.
+            native: set.map(|set| set.native.clone()).unwrap_or_default(),
+            exports: None,
             metadata: name.to_owned(),
             environment: self.environment(set),
             opt_level,

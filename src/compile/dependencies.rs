@@ -297,6 +297,7 @@ impl Build<'_> {
             toolchain: &shared.toolchain,
             runtime: &shared.base.runtime,
             native: &native,
+            foreign: artifacts.foreign,
         };
         let (layers, api) = self.layers(&maker, &crates, &named).await?;
         let mut externs = layers::named(&direct.notebook, &crates);

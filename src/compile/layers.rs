@@ -110,7 +110,13 @@ pub(super) struct Maker<'a> {
     /// Name and file of the runtime.
     pub(super) runtime: &'a Path,
     pub(super) native: &'a [PathBuf],
+    /// Code in other languages is part of some crates.
+    pub(super) foreign: bool,
 }
+
+/// Shows what C code defines: generic and inlined functions that call it are compiled into cells.
+/// rustc's own list hides all that it does not know, by `*`, which is weaker than any other pattern.
+const EXPORTS: &str = "{ global: ?*; };\n";
 
 impl Maker<'_> {
     /// The libraries for `crates`: those of `old` that still hold any of them, and new ones for the
@@ -175,6 +181,11 @@ impl Maker<'_> {
         let path = self.store.src().join(format!("{name}.rs"));
         store::write(&path, source.as_bytes())
             .map_err(|error| CompileError::Cache { path: path.clone(), source: error })?;
+        let exports = self.store.src().join("exports.map");
+        if self.foreign {
+            store::write(&exports, EXPORTS.as_bytes())
+                .map_err(|error| CompileError::Cache { path: exports.clone(), source: error })?;
+        }
         let call = Call {
             crate_name: name.clone(),
             crate_type: CrateType::Dylib,
@@ -184,12 +195,17 @@ impl Maker<'_> {
             externs,
             search: vec![self.store.lib(), self.store.deps()],
             native: self.native.to_vec(),
+            exports: self.foreign.then_some(exports),
             metadata: name,
             environment: Vec::new(),
             opt_level: OPT_LEVEL,
             cwd: self.store.root.clone(),
         };
-        let ended = self.make(call).await?;
+        let mut ended = self.make(call.clone()).await?;
+        if !ended.success && self.foreign {
+            // Not every linker takes a second list.
+            ended = self.make(Call { exports: None, ..call }).await?;
+        }
         Ok(if ended.success { Ok(layer) } else { Err(words(&ended)) })
     }
 

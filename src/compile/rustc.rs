@@ -33,6 +33,8 @@ pub(super) struct Call {
     pub(super) search: Vec<PathBuf>,
     /// Folders with libraries in other languages.
     pub(super) native: Vec<PathBuf>,
+    /// Says which symbols the library shows, beside those of Rust.
+    pub(super) exports: Option<PathBuf>,
     /// Makes two crates of one name two crates; usually the name again.
     pub(super) metadata: String,
     pub(super) environment: Vec<(&'static str, String)>,
@@ -87,6 +89,9 @@ impl Call {
             // Found at run time, too, also by libraries that such a library needs in turn.
             arguments.push(format!("-Clink-arg=-Wl,-rpath,{}", folder.display()));
             arguments.push("-Clink-arg=-Wl,--disable-new-dtags".to_owned());
+        }
+        if let Some(exports) = &self.exports {
+            arguments.push(format!("-Clink-arg=-Wl,--version-script={}", exports.display()));
         }
         // Object files on their way go here, not into the user's directory, where two processes
         // that compile the same cell would take each other's away.
