@@ -115,7 +115,7 @@ pub(super) struct Maker<'a> {
 }
 
 /// Shows what C code defines: generic and inlined functions that call it are compiled into cells.
-/// rustc's own list hides all that it does not know, by `*`, which is weaker than any other pattern.
+/// rustc's own list hides all that it does not know, by `*`, weaker than any other pattern.
 const EXPORTS: &str = "{ global: ?*; };\n";
 
 impl Maker<'_> {

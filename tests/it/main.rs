@@ -2,6 +2,7 @@
 
 mod asynchronous;
 mod cells;
+mod dependencies;
 mod face;
 mod items;
 mod support;
