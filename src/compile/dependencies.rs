@@ -21,6 +21,9 @@ use super::store::{self, Store};
 use super::{base, manifest, wanted};
 use crate::cell::{CrateSet, Delta, Diagnostic, Namespace};
 
+/// Records remembered; they can be read again.
+const SETS_MAX: usize = 64;
+
 /// A built set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct DependencySet {
@@ -245,6 +248,9 @@ impl Compiler {
             return Ok(Some(known.clone()));
         }
         let loaded = Arc::new(load(&self.shared.store, &set.key)?);
+        if sets.len() >= SETS_MAX {
+            sets.clear();
+        }
         sets.insert(set.key.clone(), loaded.clone());
         Ok(Some(loaded))
     }
