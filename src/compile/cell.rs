@@ -209,7 +209,7 @@ impl Compiler {
             map: part.map.clone(),
         };
         let pages = unit.parts.iter().map(page).collect();
-        let entry = Entry { pages, generated: unit.generated.clone() };
+        let entry = Entry { pages, generated: unit.generated.to_string() };
         self.shared.books.add(&self.source_file(&unit.file).display().to_string(), entry);
     }
 

@@ -110,7 +110,8 @@ impl Compiler {
             let unit = next.items.unit(name).expect("touched units are there");
             let (written, set) = self.written(namespace, &next.items, unit)?;
             let file = file_name(set.as_ref(), &next.items, unit, &written, opt_level);
-            let (parts, generated) = (written.parts.clone(), written.krate.source.text.clone());
+            let (parts, generated) =
+                (written.parts.clone().into(), written.krate.source.text.as_str().into());
             plans.insert(name.clone(), written);
             let unit = next.items.units.iter_mut().find(|unit| unit.name == *name);
             let unit = unit.expect("touched units are there");
@@ -187,7 +188,8 @@ impl Compiler {
     fn warnings(&self, next: &Advance, verdicts: &[Verdict], files: &[String]) -> Vec<Diagnostic> {
         let books = unit_books(&next.items, files);
         // A renewal has no new cell.
-        let Some(Sheet { label, .. }) = next.items.sheets.get(&next.sheet) else {
+        let Some(Sheet { label, .. }) = next.items.sheets.get(&next.sheet).map(|sheet| &**sheet)
+        else {
             return Vec::new();
         };
         let messages = verdicts.iter().flat_map(|verdict| &verdict.messages);
@@ -222,7 +224,8 @@ fn own_errors(
     files: &[String],
 ) -> Vec<Diagnostic> {
     let books = unit_books(&next.items, files);
-    let Some(Sheet { label, text, .. }) = next.items.sheets.get(&next.sheet) else {
+    let Some(Sheet { label, text, .. }) = next.items.sheets.get(&next.sheet).map(|sheet| &**sheet)
+    else {
         return Vec::new();
     };
     let is_own = |message: &&Message| {

@@ -1,6 +1,7 @@
 //! One step of a session: a cell's items join, and everything that they touch is put in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::group::{self, Placing};
 use super::replace::{replaced, unchanged};
@@ -136,12 +137,12 @@ fn release_pins(items: &mut Items, cell: &NewCell) {
 
 fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
     let sheet = items.fresh();
-    items.sheets.insert(sheet, cell.sheet.clone());
+    items.sheets.insert(sheet, Arc::new(cell.sheet.clone()));
     let mut new = Vec::new();
     for piece in &cell.items {
         let item = Item {
             sheet,
-            piece: piece.clone(),
+            piece: Arc::new(piece.clone()),
             dropped: BTreeSet::new(),
             refs: BTreeSet::new(),
             pins: BTreeMap::new(),

@@ -2,6 +2,7 @@
 //! statics stay where they are: so what moves is what may stand anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::advance::{named, subjects};
 use super::{Item, ItemId, Items, Unit};
@@ -373,8 +374,8 @@ fn made(items: &Items, name: &str, members: &[ItemId], needs: &BTreeSet<&str>) -
         items: ids,
         provides,
         cell,
-        parts: Vec::new(),
-        generated: String::new(),
+        parts: Arc::default(),
+        generated: Arc::default(),
         set: None,
     }
 }

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +54,7 @@ pub struct Sheet {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     pub sheet: SheetId,
-    pub piece: ItemPiece,
+    pub piece: Arc<ItemPiece>,
     /// Members of an inherent impl that a later impl defines anew.
     pub dropped: BTreeSet<String>,
     /// Names of the session's that it may use; those that existed when it was written.
@@ -85,8 +86,8 @@ pub struct Unit {
     /// The label of the cell that the last of its items comes from.
     pub cell: String,
     /// The user's texts and where they went, for places in panics and diagnostics.
-    pub parts: Vec<Part>,
-    pub generated: String,
+    pub parts: Arc<[Part]>,
+    pub generated: Arc<str>,
     /// The dependency set it was made with.
     pub set: Option<CrateSet>,
 }
@@ -100,10 +101,10 @@ pub struct Part {
     pub map: Map,
 }
 
-/// All items of a session.
+/// All items of a session. Copied with every cell: what is long is shared between copies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Items {
-    pub sheets: BTreeMap<SheetId, Sheet>,
+    pub sheets: BTreeMap<SheetId, Arc<Sheet>>,
     pub all: BTreeMap<ItemId, Item>,
     /// A unit stands after those it needs.
     pub units: Vec<Unit>,
