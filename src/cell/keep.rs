@@ -71,6 +71,12 @@ pub fn kept(value: &str, type_text: &str, types: &Types, form: Form) -> Option<S
     Keeper { types, form }.convert(value, type_text, 0)
 }
 
+/// As [`kept`], for a value of a type that no other cell may name.
+pub fn kept_hidden(value: &str, form: Form) -> String {
+    let types = Types::default();
+    Keeper { types: &types, form }.boxed_whole(value)
+}
+
 /// As [`kept`], for a value that is known by its bounds: `impl Fn(i32) -> i32 + Clone`.
 pub fn kept_opaque(value: &str, bounds: &str, form: Form) -> Option<String> {
     let bounds = bounds.strip_prefix("impl ")?;
@@ -174,8 +180,10 @@ impl Keeper<'_> {
             let (names, each) = (names.join(", "), each?.join(", "));
             return Some(format!("{{ let ({names},) = {value}; ({each},) }}"));
         }
-        self.convert_container(value, type_text, depth)
-            .or_else(|| self.boxed_whole(value, type_text))
+        self.convert_container(value, type_text, depth).or_else(|| {
+            let local = type_text.contains("::{") && !type_text.contains("{closure@");
+            (!local).then(|| self.boxed_whole(value))
+        })
     }
 
     fn convert_container(&self, value: &str, type_text: &str, depth: usize) -> Option<String> {
@@ -247,18 +255,15 @@ impl Keeper<'_> {
     }
 
     /// An iterator or a future made of closures, boxed by what it gives.
-    fn boxed_whole(&self, value: &str, type_text: &str) -> Option<String> {
-        if type_text.contains("::{") && !type_text.contains("{closure@") {
-            return None;
-        }
+    fn boxed_whole(&self, value: &str) -> String {
         let bounds = self.form.bounds(false);
-        Some(match self.form.shape {
+        match self.form.shape {
             Shape::Iterator => format!(
                 "::std::boxed::Box::new({value}) as ::std::boxed::Box<\
                  dyn ::std::iter::Iterator<Item = _>{bounds}>"
             ),
             Shape::Future => self.boxed_future(value),
-        })
+        }
     }
 }
 

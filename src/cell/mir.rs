@@ -151,6 +151,18 @@ pub fn unwritable(type_text: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether a writable type has a path that a later cell may not be allowed to name: below the root
+/// of a unit, or in a crate other than the standard library.
+pub fn may_be_private(type_text: &str) -> bool {
+    let is_path = |letter: char| letter.is_alphanumeric() || "_:#".contains(letter);
+    type_text.split(|letter: char| !is_path(letter)).any(|path| {
+        let segments: Vec<&str> = path.split("::").collect();
+        let std = ["std", "core", "alloc", "prust", ""].contains(&segments[0]);
+        let own = segments[0].starts_with("unit_") && segments.len() == 2;
+        segments.len() > 1 && !std && !own
+    })
+}
+
 /// `for<'a, 'b> Fn(&'a A, &'b B) -> &C`: MIR does not say whose lifetime the result has.
 fn returns_one_of_many(type_text: &str) -> bool {
     elided_results(type_text).into_iter().any(|(range, lifetimes)| {
@@ -358,6 +370,13 @@ mod tests {
             "Box<dyn Fn(&'static str) -> &'static str>"
         );
         assert_eq!(writable("std::str::Chars<'_>"), "std::str::Chars<'static>");
+    }
+
+    #[test]
+    fn paths_below_a_root_may_be_private() {
+        assert!(may_be_private("Vec<unit_ab::m::S>"));
+        assert!(may_be_private("rand_core::OsRng"));
+        assert!(!may_be_private("std::vec::Vec<unit_ab::S<::prust_runtime::slots::Never>>"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A cell to its libraries: unit, then leaf; again without a variable where rustc says it was
 //! moved. The straight path of every cell, local or for the engines.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -101,6 +101,8 @@ pub(super) struct Shared {
     pub(super) cwd: PathBuf,
     /// The optimisation that the user chose for everything.
     opt_level: Mutex<Option<u8>>,
+    /// Types that later cells can name, by dependency set and text.
+    pub(super) nameable: Mutex<BTreeSet<String>>,
     /// Units and leaves asked for.
     pub(super) n_built: AtomicU64,
     /// Dependency sets in use, by key.
@@ -140,7 +142,8 @@ impl Compiler {
             let cwd = settings.cwd;
             let opt_level = Mutex::new(None);
             let (books, sets, n_built) = (Books::default(), Mutex::default(), AtomicU64::new(0));
-            Ok(Shared { toolchain, store, base, books, cwd, opt_level, n_built, sets })
+            let nameable = Mutex::default();
+            Ok(Shared { toolchain, store, base, books, cwd, opt_level, nameable, n_built, sets })
         });
         let shared = opened.await.expect("opening neither panics nor is cancelled")?;
         Ok(Self { shared: Arc::new(shared) })

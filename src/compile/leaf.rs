@@ -51,6 +51,12 @@ impl Compiler {
             if again {
                 continue;
             }
+            if ended.success && round < ROUNDS_MAX {
+                let refused = self.unnameable(namespace, cell, &slots, &types).await?;
+                if shape.hide(&refused, &types) {
+                    continue;
+                }
+            }
             let mut warnings =
                 self.verdict(namespace, cell, &call, &plan, &messages, ended.success)?;
             let (delta, unkept) =
@@ -79,7 +85,7 @@ fn refuse_jumps(cell: Cell<'_>, split: &Split) -> Result<(), Failed> {
     if told.is_empty() { Ok(()) } else { Err(Failed::Errors(told)) }
 }
 
-fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {
+pub(super) fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) -> String {
     let set = namespace.set.as_ref().filter(|_| plan.set || plan.api);
     let set = set.map_or("", |set| set.key.as_str());
     let opt_level = opt_level.to_string();

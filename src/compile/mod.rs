@@ -17,6 +17,7 @@ mod layers;
 mod leaf;
 mod local;
 mod manifest;
+mod nameable;
 mod refusal;
 mod rustc;
 mod store;

@@ -122,7 +122,10 @@ pub(super) fn unkept_warning(
     at: Option<(Book<'_>, std::ops::Range<usize>)>,
 ) -> Diagnostic {
     let Unkept { name, why, by_hand } = unkept;
-    let message = format!("`{name}` is not kept: it is {why}, whose type no later cell can write");
+    let message = match *why {
+        why if why.contains("private") => format!("`{name}` is not kept: it is {why}"),
+        why => format!("`{name}` is not kept: it is {why}, whose type no later cell can write"),
+    };
     let help = match by_hand {
         Some(type_text) => format!("write `let {name}: {} = ..;`", diagnostic::short(type_text)),
         None if why.contains("inside a block") => {
@@ -132,6 +135,10 @@ pub(super) fn unkept_warning(
             "write a function with named lifetimes, \
              `fn {name}<'a>(first: &'a str, second: &str) -> &'a str {{ .. }}`"
         ),
+        None if why.contains("private") => {
+            "make the type `pub`, or keep what it gives: its text, its items, a `Box<dyn ..>`"
+                .into()
+        }
         None if *why == "a future" => {
             format!("`.await` it in this cell, or keep its result: `let {name} = ..await;`")
         }

@@ -356,3 +356,39 @@ async fn immutability_is_enforced_and_keeps_the_variable() {
     nb.run("if fixed.len() > 5 { drop(fixed); }").await.expect("it runs");
     assert_eq!(Notebook::value(nb.run("(s, free)").await), "(\"forever\", 1)");
 }
+
+#[tokio::test]
+async fn a_value_of_a_private_type_is_boxed_or_said_not_to_stay() {
+    let mut nb = Notebook::open().await;
+    nb.run(
+        "mod m {
+            struct Secret; impl std::fmt::Display for Secret {
+                fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result { f.pad(\"?\") }
+            }
+            pub fn shown() -> impl std::fmt::Display { Secret }
+            struct Down(u8); impl Iterator for Down { type Item = u8;
+                fn next(&mut self) -> Option<u8> { self.0 = self.0.checked_sub(1)?; Some(self.0) }
+            }
+            pub fn down() -> impl Iterator<Item = u8> { Down(3) }
+        }",
+    )
+    .await
+    .expect("it compiles");
+    let shown = nb.run("let items = m::down(); let secret = m::shown();").await.expect("it runs");
+    assert_eq!(shown.warnings.len(), 1, "{:?}", shown.warnings);
+    assert!(shown.warnings[0].plain.contains("`secret` is not kept"), "{:?}", shown.warnings);
+    assert_eq!(Notebook::value(nb.run("items.collect::<Vec<_>>()").await), "[2, 1, 0]");
+}
+
+#[tokio::test]
+async fn macros_of_earlier_cells_name_what_they_need() {
+    let mut nb = Notebook::open().await;
+    nb.run("fn helper() -> u8 { 3 }\nmacro_rules! deep { () => { helper() } }").await.expect("ok");
+    nb.run("struct Made(u8);\nmacro_rules! outer { ($x:expr) => { Made(deep!() + $x) } }")
+        .await
+        .expect("it compiles");
+    nb.run("let x = 1u8; let width = 4usize;").await.expect("it runs");
+    assert_eq!(Notebook::value(nb.run("outer!(x).0").await), "4");
+    let shown = nb.run("assert!(true, \"{x}\"); print!(\"{x:>width$}\");").await.expect("it runs");
+    assert_eq!(shown.stdout, "   1");
+}

@@ -6,7 +6,7 @@ use std::ops::Range;
 use proc_macro2::{TokenStream, TokenTree};
 
 use super::shape::{RUNTIME, Shape};
-use super::{CratePlan, head, new_imports, scope};
+use super::{CratePlan, QUIET, head, new_imports, scope};
 use crate::cell::map::Source;
 use crate::cell::mentions::{mentions, mentions_of_text};
 use crate::cell::mir;
@@ -119,6 +119,23 @@ fn statics(namespace: &Namespace, units: &[String]) -> String {
     format!("#[unsafe(no_mangle)]\npub fn {STATICS}() -> &'static str {{ {files:?} }}\n")
 }
 
+/// A crate that only names types, to see whether it may: each line belongs to its variable's `put`.
+pub fn naming(namespace: &Namespace, slots: &LeafSlots, types: &[(usize, &str)]) -> CratePlan {
+    let names = types.iter().flat_map(|(_, text)| mentions_of_text(text)).collect::<BTreeSet<_>>();
+    let named_units = names.iter().filter(|name| namespace.items.unit(name).is_some()).cloned();
+    let named_units: Vec<String> = named_units.collect();
+    let scope = scope(namespace, &[], names);
+    let mut source = Source::default();
+    source.ours(QUIET).ours("extern crate alloc;\nextern crate core;\n").ours(&scope.text);
+    for (number, type_text) in types {
+        let Some((name, _)) = slots.puts.get(*number) else { continue };
+        let line = format!("type Named{number} = {};\n", mir::writable(type_text));
+        source.put(name, *number, &line);
+    }
+    let units: BTreeSet<String> = scope.units.into_iter().chain(named_units).collect();
+    CratePlan { source, units: units.into_iter().collect(), api: scope.api, set: scope.set }
+}
+
 fn body(
     namespace: &Namespace,
     cell: &str,
@@ -205,7 +222,7 @@ pub fn delta(
         else {
             continue;
         };
-        match mir::unwritable(type_text) {
+        match shape.unkept(number, type_text) {
             Some(why) => {
                 delta.unkept.push(name.clone());
                 let by_hand = shape.by_hand(number);

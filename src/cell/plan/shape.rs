@@ -27,6 +27,8 @@ pub struct Shape {
     kept: BTreeMap<usize, Kept>,
     /// The types as they were before any was put in another form.
     types: Types,
+    /// Types that no later cell can name, by number.
+    hidden: BTreeMap<usize, String>,
     /// What is inserted into the user's text.
     edits: Vec<Edit>,
 }
@@ -41,6 +43,8 @@ enum Kept {
     Typed(Form),
     /// Known by its bounds.
     Bounded(Form, String),
+    /// Known to nobody but where it is declared.
+    Hidden(Form),
 }
 
 /// Stands for a variable at the line that enters a runtime; no variable can be called so.
@@ -122,6 +126,7 @@ impl Shape {
             Some(Kept::Asked) => return Some(format!("let () = {name};\n")),
             Some(Kept::Typed(form)) => keep::kept(name, type_text, &self.types, *form),
             Some(Kept::Bounded(form, bounds)) => keep::kept_opaque(name, bounds, *form),
+            Some(Kept::Hidden(form)) => Some(keep::kept_hidden(name, *form)),
             Some(Kept::Never) | None => None,
         };
         let value = value.unwrap_or_else(|| name.to_owned());
@@ -130,7 +135,8 @@ impl Shape {
 
     /// The type to write by hand for a variable that was not kept.
     pub(super) fn by_hand(&self, number: usize) -> Option<String> {
-        keep::by_hand(self.types.puts.get(&number)?, &self.types)
+        let shown = self.types.puts.get(&number).filter(|_| !self.hidden.contains_key(&number))?;
+        keep::by_hand(shown, &self.types)
     }
 
     /// After a round that compiled: values whose types cannot be written are to be put in another
@@ -158,6 +164,29 @@ impl Shape {
             self.kept.insert(*number, kept);
         }
         more
+    }
+
+    /// After a round that compiled: these `put`s are of types that no later cell can name. Whether
+    /// another round is needed.
+    pub fn hide(&mut self, numbers: &BTreeSet<usize>, types: &Types) -> bool {
+        let mut more = false;
+        for number in numbers {
+            if let Some(type_text) = types.puts.get(number) {
+                self.hidden.insert(*number, type_text.clone());
+            }
+            if !self.kept.contains_key(number) {
+                self.kept.insert(*number, Kept::Hidden(Form::STRONGEST));
+                more = true;
+            }
+        }
+        more
+    }
+
+    /// Why a variable of this type cannot stay; `None` when it can.
+    pub(super) fn unkept(&self, number: usize, type_text: &str) -> Option<&'static str> {
+        let hidden = self.hidden.get(&number).is_some_and(|hidden| hidden == type_text);
+        let why = hidden.then_some("of a type that is private where it is declared");
+        mir::unwritable(type_text).or(why)
     }
 
     /// After a round that did not compile: what rustc's errors say about lines of ours. Whether
@@ -208,6 +237,7 @@ impl Shape {
             Kept::Bounded(form, bounds) => {
                 weaker(form).map_or(Kept::Never, |form| Kept::Bounded(form, bounds.clone()))
             }
+            Kept::Hidden(form) => weaker(form).map_or(Kept::Never, Kept::Hidden),
             Kept::Never => return,
         };
     }
