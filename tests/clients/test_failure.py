@@ -104,6 +104,12 @@ def test_a_panic_and_a_question_mark_keep_what_the_cell_did(notebook, code, name
     is_whole(notebook)
 
 
+def test_variables_of_a_cell_that_fails_are_named_as_not_kept(notebook):
+    cell = notebook.run('let early = 1; let n = 8; let other = 2; "x".parse::<i32>()?;')
+    assert "`early`, `other` are not kept: the cell did not reach its end." in plain(cell.error)
+    is_whole(notebook)
+
+
 def test_a_variable_that_a_panic_destroyed_comes_back(notebook):
     notebook.fails('let taken = kept; n = 1; panic!("with {}", taken.len())', "with 3", "as they were before the cell")
     is_whole(notebook)

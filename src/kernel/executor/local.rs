@@ -180,6 +180,9 @@ impl Executor {
             }
             Outcome::Error { failure, restored, lost, threads_lost } => {
                 let mut fault = self.fault_of(&failure);
+                if let Some(unkept) = self.unkept(&delta) {
+                    fault = fault.note(unkept);
+                }
                 for name in lost {
                     self.namespace.variables.remove(&name);
                     fault = fault.note(format!(
@@ -215,6 +218,17 @@ impl Executor {
                 self.fail(fault);
             }
         }
+    }
+
+    /// Says which variables of a failed cell do not come to be.
+    fn unkept(&self, delta: &crate::cell::Delta) -> Option<String> {
+        let known = &self.namespace.variables;
+        let new = delta.put.iter().filter(|(name, _)| !known.contains_key(name));
+        let names: Vec<String> = new.map(|(name, _)| format!("`{name}`")).collect();
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        let names = names.join(", ");
+        (!names.is_empty())
+            .then(|| format!("{names} {verb} not kept: the cell did not reach its end."))
     }
 
     /// Says what is left after the process died, and forgets what is not.
