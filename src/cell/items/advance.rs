@@ -226,10 +226,15 @@ fn renewals(
     forced: &Forced,
 ) -> BTreeSet<ItemId> {
     let kept = unchanged(items, replaced, new);
+    // A constant or an alias is part of old types, which go on with what it was.
+    let decides_types = |item: &Item| {
+        item.piece.has_identity()
+            || (item.piece.role == Role::Movable && item.piece.shape.is_some())
+    };
     let changed = |id: &ItemId, item: &Item| {
         item.is_current()
             && !new.contains(id)
-            && (forced.contains(id) || (item.piece.has_identity() && !kept.contains(id)))
+            && (forced.contains(id) || (decides_types(item) && !kept.contains(id)))
     };
     items.all.iter().filter(|(id, item)| changed(id, item)).map(|(id, _)| *id).collect()
 }
@@ -287,7 +292,9 @@ fn renew(items: &mut Items, old: &Items, renewed: &BTreeSet<ItemId>) -> Vec<Item
     let mut successors = Vec::new();
     for id in renewed.iter().copied().chain(impls) {
         let mut successor = items.all[&id].clone();
-        successor.unit = String::new();
+        if successor.piece.role != Role::Movable {
+            successor.unit = String::new();
+        }
         let past = items.all.get_mut(&id).expect("it is there");
         past.retired = true;
         past.refs.clone_from(&old.all[&id].refs);

@@ -299,6 +299,27 @@ fn what_nothing_defines_any_more_is_kept_by_those_who_say_it() {
 }
 
 #[test]
+fn an_old_type_keeps_its_layout_through_constants_of_constants() {
+    let mut session = Session::after(&[
+        "const A: usize = 1;",
+        "const B: usize = A + 1;",
+        "type Row = [u8; B];",
+        "struct T(Row);",
+    ]);
+    let (held, unit_of_old) = (session.held("T"), session.item("T").unit.clone());
+    session.run_as("", "const A: usize = 5;", &held, &BTreeMap::new());
+    assert_ne!(session.item("T").unit, unit_of_old);
+    let items = session.items();
+    let mut open: Vec<ItemId> = items.unit(&unit_of_old).expect("it is held").items.clone();
+    let mut texts = String::new();
+    while let Some(id) = open.pop() {
+        texts.push_str(items.text(&items.all[&id]));
+        open.extend(items.edges(&items.all[&id]));
+    }
+    assert!(texts.contains("A: usize = 1;") && !texts.contains("A: usize = 5;"), "{texts}");
+}
+
+#[test]
 fn an_impl_goes_on_with_the_old_type_where_there_is_no_new_one() {
     let mut session = Session::default();
     let nothing = (BTreeSet::new(), BTreeMap::new());
