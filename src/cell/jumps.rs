@@ -8,6 +8,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Block, Expr, ExprAsync, ExprClosure, Item};
 
+use super::depth;
 use super::split::Split;
 
 /// A jump to nowhere.
@@ -25,6 +26,9 @@ pub fn astray(cell: &str, split: &Split) -> Vec<Astray> {
     for range in split.statements.iter().chain(&split.value) {
         let text = &cell[range.clone()];
         if !["return", "break", "continue"].iter().any(|word| text.contains(word)) {
+            continue;
+        }
+        if depth::too_deep(text).is_some() {
             continue;
         }
         if let Ok(statements) = Block::parse_within.parse_str(text) {

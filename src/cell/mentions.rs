@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 
 use proc_macro2::{TokenStream, TokenTree};
 
+use super::depth;
+
 /// The names in `tokens`.
 pub fn mentions(tokens: TokenStream) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -15,9 +17,9 @@ pub fn mentions(tokens: TokenStream) -> BTreeSet<String> {
 
 /// The names in `text`; when it is not even a sequence of tokens, every word of it.
 pub fn mentions_of_text(text: &str) -> BTreeSet<String> {
-    match text.parse::<TokenStream>() {
-        Ok(tokens) => mentions(tokens),
-        Err(_) => words(text).map(str::to_owned).collect(),
+    match depth::tokens(text) {
+        Some(tokens) => mentions(tokens),
+        None => words(text).map(str::to_owned).collect(),
     }
 }
 

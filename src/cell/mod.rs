@@ -9,6 +9,7 @@
 //! back to the user's cell, line and column; [`namespace`] is what persists.
 
 mod advice;
+pub mod depth;
 pub mod diagnostic;
 pub mod item;
 pub mod items;

@@ -9,6 +9,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Attribute, Block, Expr, Item, Pat, Stmt, UseTree};
 
+use super::depth;
 use super::item::{self, ItemPiece};
 use super::map::Edit;
 use super::namespace::Import;
@@ -41,7 +42,7 @@ impl Split {
     /// Has `include_str!("data.txt")` and its relatives look in `folder`, the notebook's, and not
     /// beside the generated source.
     pub fn include_from(&mut self, text: &str, folder: &str, salt: impl FnOnce() -> String) {
-        let Ok(tokens) = text.parse() else { return };
+        let Some(tokens) = depth::tokens(text) else { return };
         let mut starts = Vec::new();
         if text.contains("include") {
             included(tokens, &mut starts);
@@ -121,6 +122,10 @@ impl Split {
 
 fn parse(text: &str) -> syn::Result<(Vec<Attribute>, Vec<Stmt>)> {
     let tokens: TokenStream = text.parse()?;
+    if let Some(at) = depth::too_deep(text) {
+        let message = format!("nested too deep at byte {}", at.start);
+        return Err(syn::Error::new(proc_macro2::Span::call_site(), message));
+    }
     let parser = |input: ParseStream<'_>| {
         let attributes = Attribute::parse_inner(input)?;
         Ok((attributes, Block::parse_within(input)?))

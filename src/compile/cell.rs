@@ -16,6 +16,7 @@ use super::rustc::{Call, CrateType, Ended};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
 use super::{CompileError, Settings};
+use crate::cell::depth;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::items::Part;
 use crate::cell::mir::{self, Types};
@@ -278,6 +279,7 @@ impl Compiler {
         let mut split = Split::read(cell.text);
         let salt = || uuid::Uuid::new_v4().simple().to_string();
         split.include_from(cell.text, &self.shared.cwd.display().to_string(), salt);
+        refuse_depth(cell)?;
         self.refuse_features(cell, &split)?;
         let mut scope = namespace.clone();
         let mut warnings = Vec::new();
@@ -457,4 +459,20 @@ impl Compiler {
         let text = serde_json::to_vec(&record).expect("texts always serialise");
         store::write(record_file, &text)
     }
+}
+
+/// A text that is nested without end would cost the kernel, and rustc, their stacks.
+fn refuse_depth(cell: Cell<'_>) -> Result<(), Failed> {
+    let Some(range) = depth::too_deep(cell.text) else { return Ok(()) };
+    let map = crate::cell::Map::default();
+    let book = Book { file: "", label: cell.label, text: cell.text, map: &map };
+    let message = format!(
+        "this is nested too deep: at most {} brackets in each other, and {} operators in one \
+         statement",
+        depth::BRACKETS_MAX,
+        depth::OPERATORS_MAX
+    );
+    let help = "give the inner parts names with `let`";
+    let at = Some((book, range));
+    Err(Failed::Errors(vec![diagnostic::own(Severity::Error, "nesting", message, help, at)]))
 }

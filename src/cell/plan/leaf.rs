@@ -8,7 +8,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use super::shape::{RUNTIME, Shape};
 use super::{CratePlan, QUIET, head, new_imports, scope};
 use crate::cell::map::Source;
-use crate::cell::mentions::{mentions, mentions_of_text};
+use crate::cell::mentions::mentions_of_text;
 use crate::cell::mir;
 use crate::cell::namespace::{Delta, Namespace, Variable};
 use crate::cell::split::Split;
@@ -51,10 +51,7 @@ fn bare(name: &str) -> &str {
 pub(super) fn leaf_mentions(cell: &str, split: &Split) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for range in split.statements.iter().chain(&split.value) {
-        names.extend(match cell[range.clone()].parse() {
-            Ok(tokens) => mentions(tokens),
-            Err(_) => mentions_of_text(&cell[range.clone()]),
-        });
+        names.extend(mentions_of_text(&cell[range.clone()]));
     }
     names
 }
