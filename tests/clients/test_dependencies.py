@@ -101,6 +101,21 @@ def test_an_edited_package_is_built_before_the_next_cell(fresh, tmp_path):
     assert "`s` can no longer be used" in cell.stderr
 
 
+def test_what_another_feature_costs_is_said_before_the_build(fresh, tmp_path):
+    library = "pub struct S(pub u8);\n#[cfg(feature = \"more\")] pub fn more() -> u8 { 7 }\n"
+    package(tmp_path, library=library, manifest="[features]\nmore = []\n")
+    kernel = fresh()
+    kernel.ok(':dep local = { path = "local" }')
+    kernel.ok("let s = local::S(1); let n = 3u8; fn take(s: &local::S) -> u8 { s.0 }")
+    cell = kernel.ok(':dep local = { path = "local", features = ["more"] }')
+    order = [message["msg_type"] for message in cell.of("stream", "display_data")]
+    assert order[0] == "stream", "before anything is compiled"
+    assert "`local`: `s` will be lost" in cell.stderr and "`take` will be made anew" in cell.stderr, cell.stderr
+    assert "`s` can no longer be used" in cell.stderr
+    assert kernel.ok("n + take(&local::S(1)) + local::more()").text == "11"
+    kernel.fails("s.0", "`s`")
+
+
 def test_engines_have_the_notebooks_crates(fresh, tmp_path):
     folder = package(tmp_path)
     kernel = fresh()

@@ -104,15 +104,22 @@ impl Executor {
     /// Says before the build what it will cost.
     fn warn_of_loss(&self, crates: &BTreeSet<String>) {
         let variables = self.namespace.variables_of(crates);
-        if variables.is_empty() {
+        let items = &self.namespace.items;
+        let titles: Vec<String> =
+            items.naming(crates).iter().map(|id| items.all[id].title()).collect();
+        if variables.is_empty() && titles.is_empty() {
             return;
         }
-        let named: Vec<&str> = crates.iter().map(String::as_str).collect();
-        self.remark(&format!(
-            "this changes features or versions of `{}`: `{}` will be lost (interrupt to keep)",
-            named.join("`, `"),
-            variables.join("`, `"),
-        ));
+        let listed = |names: &[String]| format!("`{}`", names.join("`, `"));
+        let named: Vec<String> = crates.iter().cloned().collect();
+        let mut text = format!("this changes features or versions of {}", listed(&named));
+        if !variables.is_empty() {
+            text.push_str(&format!(": {} will be lost (interrupt to keep)", listed(&variables)));
+        }
+        if !titles.is_empty() {
+            text.push_str(&format!("; {} will be made anew", listed(&titles)));
+        }
+        self.remark(&text);
     }
 
     /// The last word of the display, if there is one.

@@ -1,5 +1,7 @@
 //! Reports to the face, in the shapes frontends expect. Words and MIME bundles only.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::Executor;
@@ -136,13 +138,14 @@ impl Executor {
                 cell: unit.cell.clone(),
             })
         });
-        let names = Names {
-            variables: variables.collect(),
-            items: items.collect(),
-            crates: ["std", "core", "alloc", "prust", "serde", "serde_json"]
-                .map(str::to_owned)
-                .into(),
-        };
+        let added = self.namespace.set.iter().flat_map(|set| set.crates.iter().cloned());
+        let crates: BTreeSet<String> = ["std", "core", "alloc", "prust", "serde", "serde_json"]
+            .into_iter()
+            .map(str::to_owned)
+            .chain(added.filter(|name| !name.starts_with("prust_")))
+            .collect();
+        let (variables, items) = (variables.collect(), items.collect());
+        let names = Names { variables, items, crates: crates.into_iter().collect() };
         self.report(Report::Names(names.into()));
     }
 }
