@@ -197,6 +197,11 @@ class Kernel:
     def interrupt(self):
         self.manager.interrupt_kernel()
 
+    def restart(self):
+        """Starts the kernel anew, as the frontend's button does."""
+        self.manager.restart_kernel(now=True)
+        self.client.wait_for_ready(timeout=60)
+
     def close(self):
         self.client.stop_channels()
         if self.manager.has_kernel:
