@@ -73,6 +73,8 @@ pub fn leaf(
     if shape.runtime.is_some() {
         names.insert("tokio".into());
     }
+    // Called on the value, should a trait of the user's give it.
+    names.extend(split.value.is_some().then(|| "evcxr_display".to_owned()));
     for name in &slots.takes {
         names.extend(mentions_of_text(&namespace.variables[name].type_text));
     }
