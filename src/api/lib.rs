@@ -30,6 +30,8 @@ pub use call::Value;
 pub use cells::CellReply;
 pub use client::{Client, QueueStatus};
 pub use error::{CompositeError, Error, RemoteError, RemoteFailure, RemoteKind, Result};
+#[doc(hidden)]
+pub use prust_runtime::show as shown;
 pub use prust_runtime::show::Display;
 pub use reference::Reference;
 pub use request::{Stopped, TaskMetadata};

@@ -8,7 +8,8 @@ use serde::Serialize;
 use std::fmt::Debug;
 use std::sync::OnceLock;
 
-/// Shows a value that has a display of its own.
+/// Shows a value that has a display of its own. A cell's call by its path, `prust::display(&x)`,
+/// takes everything that can be a cell's value.
 pub fn display(value: &(impl Display + ?Sized)) {
     send(DisplayKind::Display, "", &value.bundle());
 }
@@ -26,6 +27,58 @@ pub fn display_debug(value: &(impl Debug + ?Sized)) {
 /// Replaces what is shown under an id.
 pub fn update_display(id: &str, value: &(impl Display + ?Sized)) {
     send(DisplayKind::Update, id, &value.bundle());
+}
+
+/// What `prust::display(&x)` in a cell is: as the function, and everything else by the ways in which
+/// a cell's value is shown.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! display {
+    ($value:expr $(,)?) => {
+        match $crate::shown::borrowed($value) {
+            value => {
+                use $crate::shown::{
+                    NoEvcxr as _, ShowDebug as _, ShowDisplay as _, ShowNothing as _,
+                };
+                let shown = value.evcxr_display();
+                if $crate::shown::fell_through(&shown) {
+                    (&&&$crate::shown::Shown(value)).prust_show($crate::shown::DISPLAY);
+                }
+            }
+        }
+    };
+}
+
+/// As [`display!`], under an id.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! display_as {
+    ($id:expr, $value:expr $(,)?) => {
+        $crate::display_to!(Display, $id, $value)
+    };
+}
+
+/// As [`display!`], in the place of what is shown under an id.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! update_display {
+    ($id:expr, $value:expr $(,)?) => {
+        $crate::display_to!(Update, $id, $value)
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! display_to {
+    ($kind:ident, $id:expr, $value:expr) => {
+        match (&$id, $crate::shown::borrowed($value)) {
+            (id, value) => {
+                use $crate::shown::{ShowDebug as _, ShowDisplay as _, ShowNothing as _};
+                let to = $crate::shown::To { kind: $crate::shown::DisplayKind::$kind, id };
+                (&&&$crate::shown::Shown(value)).prust_show(to);
+            }
+        }
+    };
 }
 
 /// Removes what the running cell has shown so far.

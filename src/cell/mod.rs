@@ -23,6 +23,7 @@ pub mod plan;
 pub mod publish;
 pub mod rustc_json;
 pub mod split;
+mod wrapped;
 
 pub use diagnostic::Diagnostic;
 pub use items::{Items, Unit};

@@ -13,6 +13,7 @@ use super::depth;
 use super::item::{self, ItemPiece};
 use super::map::Edit;
 use super::namespace::Import;
+use super::wrapped::Around;
 
 /// A cell, cut up.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ pub struct Split {
     pub value: Option<Range<usize>>,
     /// What the statements declare at the top level, with `mut` or not, in order.
     pub declares: Vec<(String, bool)>,
+    /// Text of ours around the statements: they are timed.
+    pub around: Option<Around>,
     /// The text is no sequence of statements: rustc is to say why.
     pub unparsed: bool,
     /// `.await` stands at the top level of a statement.
@@ -58,7 +61,10 @@ impl Split {
                     item.edits.push(edit);
                     item.edits.sort_by_key(|edit| edit.at);
                 }
-                None => self.edits.push(edit),
+                None => {
+                    self.edits.push(edit);
+                    self.edits.sort_by_key(|edit| edit.at);
+                }
             }
         }
     }
@@ -66,7 +72,11 @@ impl Split {
     /// Cuts up `text`. Never fails: text that does not parse becomes one statement.
     pub fn read(text: &str) -> Self {
         match parse(text) {
-            Ok((attributes, statements)) => Self::of(text, &attributes, &statements),
+            Ok((attributes, statements)) => {
+                let mut split = Self::of(text, &attributes, &statements);
+                split.show_anything(text);
+                split
+            }
             Err(_) => Self {
                 statements: Some(0..text.len())
                     .filter(|_| !text.trim().is_empty())

@@ -1,14 +1,14 @@
 //! How a final expression is shown: an `evcxr_display` method, else [`Display`], else `Debug`, else
 //! its type and what to do. One compile decides, by method resolution over references: the
-//! generated code calls `(&&&Shown(&value)).prust_show()` and the most specific trait that fits is
-//! found first.
+//! generated code calls `(&&&Shown(&value)).prust_show(to)` and the most specific trait that fits
+//! is found first.
 
 use std::any::type_name;
 use std::fmt::Debug;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::door;
-use crate::frame::DisplayKind;
+pub use crate::frame::DisplayKind;
 
 /// A value that shows itself as MIME bundle: `(mime type, text)`; images in base64, JSON as text.
 pub trait Display {
@@ -16,12 +16,74 @@ pub trait Display {
     fn bundle(&self) -> Vec<(String, String)>;
 }
 
-/// The format of values without a display of their own: `{:?}` or `{:#?}`.
-static PRETTY: Mutex<bool> = Mutex::new(false);
+/// Where something is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct To<'a> {
+    pub kind: DisplayKind,
+    /// Empty for a display without one.
+    pub id: &'a str,
+}
 
-/// Chooses `{:#?}` over `{:?}` for values shown by `Debug`.
-pub fn set_pretty(pretty: bool) {
-    *PRETTY.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = pretty;
+/// As the value of the cell.
+pub const RESULT: To<'static> = To { kind: DisplayKind::Result, id: "" };
+
+/// Between the cell's other outputs.
+pub const DISPLAY: To<'static> = To { kind: DisplayKind::Display, id: "" };
+
+/// What is handed to a showing macro: a reference, as to a function.
+pub fn borrowed<T: ?Sized>(value: &T) -> &T {
+    value
+}
+
+/// How values without a display of their own are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Format {
+    /// `#`: over several lines.
+    alternate: bool,
+    /// `x` or `X`.
+    hex: Option<char>,
+    precision: Option<usize>,
+    /// Whether the type stands before the value.
+    types: bool,
+}
+
+static FORMAT: Mutex<Format> =
+    Mutex::new(Format { alternate: false, hex: None, precision: None, types: false });
+
+fn format() -> Format {
+    *FORMAT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Chooses how values are shown by `Debug`: `{:?}`, `{:#?}`, `{:x?}`, `{:.3?}` and their mixtures.
+/// False, and nothing is changed, for any other text.
+pub fn set_format(text: &str) -> bool {
+    let Some(chosen) = read_format(text) else { return false };
+    let mut format = FORMAT.lock().unwrap_or_else(PoisonError::into_inner);
+    *format = Format { types: format.types, ..chosen };
+    true
+}
+
+fn read_format(text: &str) -> Option<Format> {
+    let mut rest = text.strip_prefix("{:")?.strip_suffix("?}")?;
+    let mut format = Format::default();
+    if let Some(after) = rest.strip_prefix('#') {
+        (format.alternate, rest) = (true, after);
+    }
+    if let Some(after) = rest.strip_prefix('.') {
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        // More digits than any number has.
+        format.precision = Some(after[..digits].parse().ok().filter(|digits| *digits <= 1000)?);
+        rest = &after[digits..];
+    }
+    if let Some(hex @ ('x' | 'X')) = rest.chars().next() {
+        (format.hex, rest) = (Some(hex), &rest[1..]);
+    }
+    rest.is_empty().then_some(format)
+}
+
+/// Whether values are shown with their types.
+pub fn set_types(types: bool) {
+    FORMAT.lock().unwrap_or_else(PoisonError::into_inner).types = types;
 }
 
 /// Wraps the value under a final expression for the ladder of traits below.
@@ -29,62 +91,88 @@ pub struct Shown<'a, T: ?Sized>(pub &'a T);
 
 /// Third choice and last resort: says the type and how to show it.
 pub trait ShowNothing {
-    fn prust_show(&self);
+    fn prust_show(&self, to: To<'_>);
 }
 
 impl<T: ?Sized> ShowNothing for Shown<'_, T> {
-    fn prust_show(&self) {
-        show_nothing(type_name::<T>());
+    fn prust_show(&self, to: To<'_>) {
+        show_nothing(type_name::<T>(), to);
     }
 }
 
-fn show_nothing(type_name: &str) {
+fn show_nothing(type_name: &str, to: To<'_>) {
     let name = crate::cell::short_type_name(type_name);
-    result(&format!(
-        "<{name}> has no way to be shown: add #[derive(Debug)] to it, or implement \
-         prust::Display, or \
-         end the line with a semicolon"
-    ));
+    let mut text = format!(
+        "<{name}> has no way to be shown: add #[derive(Debug)] to it, or implement prust::Display"
+    );
+    if to.kind == DisplayKind::Result {
+        text.push_str(", or end the line with a semicolon");
+    }
+    plain(&text, to);
 }
 
 /// Second choice: `Debug`.
 pub trait ShowDebug {
-    fn prust_show(&self);
+    fn prust_show(&self, to: To<'_>);
 }
 
 impl<T: Debug + ?Sized> ShowDebug for &Shown<'_, T> {
-    fn prust_show(&self) {
-        if type_name::<T>() != "()" {
-            show_debug(&self.0);
-        }
+    fn prust_show(&self, to: To<'_>) {
+        show_debug(&self.0, type_name::<T>(), to);
     }
 }
 
 /// Not generic: the cell compiles only the value's own `Debug`.
-fn show_debug(value: &dyn Debug) {
-    let pretty = *PRETTY.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    result(&if pretty { format!("{value:#?}") } else { format!("{value:?}") });
+fn show_debug(value: &dyn Debug, type_name: &str, to: To<'_>) {
+    if type_name == "()" && to.kind == DisplayKind::Result {
+        return;
+    }
+    let format = format();
+    let text = formatted(value, format);
+    match format.types {
+        true => plain(&format!("{}: {text}", crate::cell::short_type_name(type_name)), to),
+        false => plain(&text, to),
+    }
+}
+
+fn formatted(value: &dyn Debug, format: Format) -> String {
+    let Format { alternate, hex, precision, .. } = format;
+    match (alternate, hex, precision) {
+        (false, None, None) => format!("{value:?}"),
+        (true, None, None) => format!("{value:#?}"),
+        (false, Some('x'), None) => format!("{value:x?}"),
+        (true, Some('x'), None) => format!("{value:#x?}"),
+        (false, Some(_), None) => format!("{value:X?}"),
+        (true, Some(_), None) => format!("{value:#X?}"),
+        (false, None, Some(digits)) => format!("{value:.digits$?}"),
+        (true, None, Some(digits)) => format!("{value:#.digits$?}"),
+        (false, Some('x'), Some(digits)) => format!("{value:.digits$x?}"),
+        (true, Some('x'), Some(digits)) => format!("{value:#.digits$x?}"),
+        (false, Some(_), Some(digits)) => format!("{value:.digits$X?}"),
+        (true, Some(_), Some(digits)) => format!("{value:#.digits$X?}"),
+    }
 }
 
 /// First choice: [`Display`].
 pub trait ShowDisplay {
-    fn prust_show(&self);
+    fn prust_show(&self, to: To<'_>);
 }
 
 impl<T: Display + ?Sized> ShowDisplay for &&Shown<'_, T> {
-    fn prust_show(&self) {
-        show_bundle(&self.0.bundle());
+    fn prust_show(&self, to: To<'_>) {
+        show_bundle(&self.0.bundle(), to);
     }
 }
 
-fn show_bundle(bundle: &[(String, String)]) {
+/// Shows a bundle of MIME types and texts.
+pub fn show_bundle(bundle: &[(String, String)], to: To<'_>) {
     let data: Vec<(&str, &str)> =
         bundle.iter().map(|(mime, text)| (mime.as_str(), text.as_str())).collect();
-    door::display(DisplayKind::Result, "", &data);
+    door::display(to.kind, to.id, &data);
 }
 
-fn result(text: &str) {
-    door::display(DisplayKind::Result, "", &[("text/plain", text)]);
+fn plain(text: &str, to: To<'_>) {
+    door::display(to.kind, to.id, &[("text/plain", text)]);
 }
 
 /// What [`NoEvcxr::evcxr_display`] gives, so that the caller knows no method of the user's was
@@ -103,4 +191,25 @@ impl<T: ?Sized> NoEvcxr for &T {}
 /// Whether `evcxr_display` fell through to [`NoEvcxr`].
 pub fn fell_through<T>(_: &T) -> bool {
     type_name::<T>() == type_name::<NotShown>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_of_debug_are_read_and_others_refused() {
+        let shown = |format: &str| {
+            let format = read_format(format)?;
+            Some(formatted(&[10.0_f32 / 4.0, 1.0], format))
+        };
+        assert_eq!(shown("{:?}").as_deref(), Some("[2.5, 1.0]"));
+        assert_eq!(shown("{:.2?}").as_deref(), Some("[2.50, 1.00]"));
+        assert_eq!(shown("{:#.0?}").as_deref(), Some("[\n    2,\n    1,\n]"));
+        let hex = read_format("{:#X?}").expect("it is one");
+        assert_eq!(formatted(&255, hex), "0xFF");
+        for other in ["", "{}", "{:5?}", "{:.?}", "{:??}", "{:.9999999999?}", "{:xX?}", "é"] {
+            assert_eq!(read_format(other), None, "{other}");
+        }
+    }
 }

@@ -162,12 +162,18 @@ fn body(
     }
     source.ours(BEGIN).ours(if shape.asynchronous { BEGIN_ASYNC } else { "" });
     let edits = shape.edits(split);
+    let (open, close, show) = match &split.around {
+        Some(around) => (around.open.as_str(), around.close.as_str(), BLACK_BOX),
+        None => ("", "", ("match &(\n", SHOW)),
+    };
+    source.ours(open);
     for range in &split.statements {
         source.user_edited(cell, range.clone(), &edits).ours("\n");
     }
     if let Some(range) = &split.value {
-        source.ours("match &(\n").user_edited(cell, range.clone(), &edits).ours(SHOW);
+        source.ours(show.0).user_edited(cell, range.clone(), &edits).ours(show.1);
     }
+    source.ours(close);
     for (number, (name, _)) in slots.puts.iter().enumerate() {
         if let Some(line) = shape.put(number, name) {
             source.put(name, number, &line);
@@ -194,7 +200,11 @@ const SHOW: &str = "\n) { __prust_value => {\n\
     use ::prust_runtime::show::ShowNothing as _;\n\
     let __prust_shown = __prust_value.evcxr_display();\n\
     if ::prust_runtime::show::fell_through(&__prust_shown) {\n\
-    (&&&::prust_runtime::show::Shown(__prust_value)).prust_show();\n} } }\n";
+    (&&&::prust_runtime::show::Shown(__prust_value))\
+    .prust_show(::prust_runtime::show::RESULT);\n} } }\n";
+
+/// Keeps the value of timed code from being optimised away.
+const BLACK_BOX: (&str, &str) = ("::core::mem::drop(::core::hint::black_box(\n", "\n));\n");
 
 /// What the leaf changes when it succeeds, with types from the compiler's MIR. The second part
 /// names the variables whose types cannot be written.
