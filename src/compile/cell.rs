@@ -151,8 +151,9 @@ impl Compiler {
     }
 
     /// Chooses the optimisation of everything that is compiled from now on.
-    pub fn set_opt_level(&self, level: u8) {
-        *self.shared.opt_level.lock().unwrap_or_else(PoisonError::into_inner) = Some(level);
+    /// `None`: by what the code is.
+    pub fn set_opt_level(&self, level: Option<u8>) {
+        *self.shared.opt_level.lock().unwrap_or_else(PoisonError::into_inner) = level;
     }
 
     /// The user's choice; `None`: by what the code is.
@@ -161,7 +162,12 @@ impl Compiler {
     }
 
     pub(super) fn leaf_opt_level(&self, split: &Split) -> u8 {
-        let by_itself = if split.hot { OPT_LEVEL_HOT } else { OPT_LEVEL_ONCE };
+        let by_itself = match (&split.around, split.hot) {
+            // What is timed is compiled as if it stood in a function.
+            (Some(_), _) => OPT_LEVEL_UNIT,
+            (None, true) => OPT_LEVEL_HOT,
+            (None, false) => OPT_LEVEL_ONCE,
+        };
         self.opt_level().unwrap_or(by_itself)
     }
 
@@ -241,7 +247,32 @@ impl Compiler {
     /// # Errors
     /// [`Failed`]; nothing has changed then.
     pub async fn cell(&self, namespace: &Namespace, cell: Cell<'_>) -> Result<Compiled, Failed> {
-        self.compile(namespace, cell, false).await
+        let split = self.split(cell);
+        self.compile(namespace, cell, split, false).await
+    }
+
+    /// As [`Compiler::cell`], but the statements run `loops` times in each of `repeat`
+    /// measurements, and leave no variable. Zero: chosen by the time that one run takes.
+    ///
+    /// # Errors
+    /// [`Failed`]; nothing has changed then.
+    pub async fn measured_cell(
+        &self,
+        namespace: &Namespace,
+        cell: Cell<'_>,
+        loops: u32,
+        repeat: u32,
+    ) -> Result<Compiled, Failed> {
+        let mut split = self.split(cell);
+        split.measure(loops, repeat);
+        self.compile(namespace, cell, split, false).await
+    }
+
+    fn split(&self, cell: Cell<'_>) -> Split {
+        let mut split = Split::read(cell.text);
+        let salt = || uuid::Uuid::new_v4().simple().to_string();
+        split.include_from(cell.text, &self.shared.cwd.display().to_string(), salt);
+        split
     }
 
     /// As [`Compiler::cell`], but always with a leaf: what an engine runs to take over the change,
@@ -257,12 +288,12 @@ impl Compiler {
         cell: Cell<'_>,
     ) -> Result<Compiled, Failed> {
         let Some(set) = set.filter(|set| namespace.set.as_ref() != Some(*set)) else {
-            return self.compile(namespace, cell, true).await;
+            return self.compile(namespace, cell, self.split(cell), true).await;
         };
         let renewal = self.renewal(namespace, set).await?;
         let mut scope = namespace.clone();
         scope.apply(&renewal.delta);
-        let mut compiled = self.compile(&scope, cell, true).await?;
+        let mut compiled = self.compile(&scope, cell, self.split(cell), true).await?;
         compiled.delta.set = renewal.delta.set;
         compiled.delta.unkept.extend(renewal.delta.unkept);
         compiled.delta.items = compiled.delta.items.or(renewal.delta.items);
@@ -274,11 +305,9 @@ impl Compiler {
         &self,
         namespace: &Namespace,
         cell: Cell<'_>,
+        split: Split,
         always_leaf: bool,
     ) -> Result<Compiled, Failed> {
-        let mut split = Split::read(cell.text);
-        let salt = || uuid::Uuid::new_v4().simple().to_string();
-        split.include_from(cell.text, &self.shared.cwd.display().to_string(), salt);
         refuse_depth(cell)?;
         self.refuse_features(cell, &split)?;
         let mut scope = namespace.clone();

@@ -146,6 +146,14 @@ struct Build<'a> {
 }
 
 impl Compiler {
+    /// The `[dependencies]` of a set, in the words of a manifest; empty for the base set.
+    ///
+    /// # Errors
+    /// [`CompileError`]: the set is gone from the cache.
+    pub fn dependencies(&self, set: Option<&CrateSet>) -> Result<String, CompileError> {
+        Ok(self.set_of(set)?.map(|set| set.wanted.clone()).unwrap_or_default())
+    }
+
     /// The set with the crates of `set` and those of `text`: `:dep` lines, a `[dependencies]` table
     /// or a cargo-script front matter. Builds what is not there. Without text it is `set` again,
     /// with packages of this disk as they are now.

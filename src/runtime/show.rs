@@ -63,6 +63,11 @@ pub fn set_format(text: &str) -> bool {
     true
 }
 
+/// Whether [`set_format`] knows the format.
+pub fn is_format(text: &str) -> bool {
+    read_format(text).is_some()
+}
+
 fn read_format(text: &str) -> Option<Format> {
     let mut rest = text.strip_prefix("{:")?.strip_suffix("?}")?;
     let mut format = Format::default();

@@ -213,6 +213,12 @@ pub fn list() -> Vec<(String, &'static str, usize)> {
     })
 }
 
+/// What a cell's run answers: a line `BYTES NAME` for every variable.
+pub(crate) fn sizes() -> Vec<u8> {
+    let lines = list().into_iter().map(|(name, _, bytes)| format!("{bytes} {name}\n"));
+    lines.collect::<String>().into_bytes()
+}
+
 /// Drops the named variables; all of them when `names` is empty.
 pub(crate) fn clear(names: &[String]) {
     let gone: Vec<Slot> = with_slots(|slots| {

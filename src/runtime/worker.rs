@@ -44,7 +44,7 @@ fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
             }
             slots::begin();
             last_words::running(true);
-            finish(run, leaf(&library, &entry).map(|()| Vec::new()));
+            finish(run, leaf(&library, &entry).map(|()| slots::sizes()));
         }
         ToWorker::Call { run, library, offset, snapshot, payload } => {
             if let Some(woken) = take_snapshot(socket, run, snapshot) {

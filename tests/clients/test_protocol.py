@@ -51,6 +51,13 @@ def test_a_partial_line_is_seen_before_the_cell_ends(fresh):
     assert running.finish().status == "error"
 
 
+def test_a_hundred_cells_keep_their_output_apart(kernel):
+    kernel.ok("let mut turn = 0;")
+    for turn in range(1, 101):
+        cell = kernel.ok('turn += 1; println!("out {turn}"); eprintln!("err {turn}"); print!("end {turn}");')
+        assert (cell.stdout, cell.stderr) == (f"out {turn}\nend {turn}", f"err {turn}\n")
+
+
 def test_one_session_for_everything_the_kernel_sends(kernel):
     messages = kernel.ok('println!("a"); 1').messages + [kernel.control("kernel_info_request")[0]]
     assert len({message["header"]["session"] for message in messages}) == 1

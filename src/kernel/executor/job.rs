@@ -2,7 +2,7 @@
 //! Decides what comes next; how each is done is in the other files.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
@@ -12,7 +12,7 @@ use super::tell::Fault;
 use super::{Event, Executor};
 use crate::cell::Delta;
 use crate::compile::{Cell, Compiled, Failed};
-use crate::kernel::magics::{CellMagic, Magic, Part, PxOptions};
+use crate::kernel::magics::{CellMagic, Magic, Part, PxOptions, TimeitOptions};
 use crate::kernel::seam::{Outcome, Report, Run};
 use crate::wire::jupyter::Object;
 
@@ -47,9 +47,15 @@ pub(super) enum Step {
         name: String,
         code: String,
     },
+    /// Rust in the local worker, many times.
+    Timeit {
+        options: TimeitOptions,
+        code: String,
+    },
     /// Says how long the run took.
     Time,
-    Opt(u8),
+    /// The optimisation of what follows; `None`: by what the code is.
+    Opt(Option<u8>),
 }
 
 impl Step {
@@ -92,7 +98,7 @@ pub(super) struct Job {
     pub(super) run: Run,
     pub(super) steps: VecDeque<Step>,
     pub(super) stage: Stage,
-    pub(super) started: std::time::Instant,
+    pub(super) times: Times,
     pub(super) interrupted: bool,
     /// It was seen doing nothing, in a worker that has lost threads.
     pub(super) stuck: bool,
@@ -100,6 +106,9 @@ pub(super) struct Job {
     pub(super) expression: Option<(String, Object)>,
     /// What the reply asks the frontend to do (`page`).
     pub(super) payload: Vec<Value>,
+    /// The user's choice of optimisation before the run, and whether it is the run's alone.
+    opt_before: Option<u8>,
+    opt_of_cell: bool,
     /// Parallel work with a greater number was begun by this run.
     pub(super) submissions_before: u64,
     /// The build of dependencies that is shown.
@@ -108,15 +117,50 @@ pub(super) struct Job {
     pub(super) refreshed: bool,
 }
 
+impl Job {
+    /// The stage, which is over.
+    pub(super) fn leave_stage(&mut self) -> Stage {
+        self.times.change(&self.stage, &Stage::Ready);
+        std::mem::replace(&mut self.stage, Stage::Ready)
+    }
+}
+
+/// What the run has spent its time on.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    /// When the current stage of compiling or running began.
+    since: Option<Instant>,
+    pub(super) compiling: Duration,
+    pub(super) running: Duration,
+}
+
+impl Times {
+    fn change(&mut self, from: &Stage, to: &Stage) {
+        let spent = self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        match from {
+            Stage::Compiling(_) => self.compiling += spent,
+            Stage::Running { .. } | Stage::Px { .. } | Stage::Shell(_) => self.running += spent,
+            _ => (),
+        }
+        let counts = matches!(
+            to,
+            Stage::Compiling(_) | Stage::Running { .. } | Stage::Px { .. } | Stage::Shell(_)
+        );
+        self.since = counts.then(Instant::now);
+    }
+}
+
 /// The steps of a cell, outermost wrap first.
-fn steps(run: &Run, autopx: bool) -> VecDeque<Step> {
+fn steps(run: &Run, autopx: bool, timing: bool) -> VecDeque<Step> {
     let mut steps = VecDeque::new();
     let mut px = None;
-    let mut timed = false;
+    let mut timeit = None;
+    let mut timed = timing;
     for wrap in &run.cell.wraps {
         match wrap {
             CellMagic::Px(options) => px = Some(options.clone()),
-            CellMagic::Time | CellMagic::Timeit(_) => timed = true,
+            CellMagic::Time => timed = true,
+            CellMagic::Timeit(options) => timeit = Some(*options),
             CellMagic::Opt(level) => steps.push_back(Step::Opt(*level)),
             CellMagic::WriteFile { path, append, body } => {
                 let (path, append, body) = (path.clone(), *append, body.clone());
@@ -141,7 +185,10 @@ fn steps(run: &Run, autopx: bool) -> VecDeque<Step> {
                 _ => steps.push_back(Step::Magic(magic.clone())),
             },
             (Part::Code(code), _) if code.trim().is_empty() => (),
-            (Part::Code(code), None) => steps.push_back(Step::Local(code.clone())),
+            (Part::Code(code), None) => steps.push_back(match timeit {
+                Some(options) => Step::Timeit { options, code: code.clone() },
+                None => Step::Local(code.clone()),
+            }),
             (Part::Code(code), Some(options)) => {
                 if options.local {
                     steps.push_back(Step::Local(code.clone()));
@@ -168,15 +215,16 @@ impl Executor {
     pub(super) fn start_job(&mut self, run: Run) {
         self.latest_run = run.run;
         let id = self.next_number();
-        let steps = steps(&run, self.parallel.autopx);
-        let started = std::time::Instant::now();
+        let steps = steps(&run, self.parallel.autopx, self.timing);
         let submissions_before = self.panels.newest().unwrap_or(0);
         self.job = Some(Job {
             id,
             run,
             steps,
             stage: Stage::Ready,
-            started,
+            times: Times::default(),
+            opt_of_cell: false,
+            opt_before: self.compiler.as_ref().and_then(|compiler| compiler.opt_level()),
             interrupted: false,
             stuck: false,
             expression: None,
@@ -220,7 +268,8 @@ impl Executor {
         }
         match step {
             Step::Magic(magic) => self.perform(magic),
-            Step::Local(code) => self.compile_local(&code),
+            Step::Local(code) => self.compile_local(&code, None),
+            Step::Timeit { options, code } => self.compile_local(&code, Some(options)),
             Step::Px { options, code } => self.start_px(options, code),
             Step::WriteFile { path, append, body } => self.write_file(&path, append, &body),
             Step::Shell(command) => self.start_shell(command),
@@ -228,16 +277,22 @@ impl Executor {
                 if let Some(job) = &mut self.job {
                     job.expression = Some((name, Object::new()));
                 }
-                self.compile_local(&code)
+                self.compile_local(&code, None)
             }
             Step::Time => self.say_time(),
-            Step::Opt(level) => self.set_opt(Some(level)),
+            Step::Opt(level) => {
+                if let Some(job) = &mut self.job {
+                    job.opt_of_cell = true;
+                }
+                self.set_opt(Some(level))
+            }
         }
     }
 
     /// The stage of the running job; calls come only while there is one.
     pub(super) fn set_stage(&mut self, stage: Stage) {
         if let Some(job) = &mut self.job {
+            job.times.change(&job.stage, &stage);
             job.stage = stage;
         }
     }
@@ -278,6 +333,9 @@ impl Executor {
 
     fn finish(&mut self, outcome: Outcome) {
         if let Some(job) = self.job.take() {
+            if let Some(compiler) = self.compiler.as_ref().filter(|_| job.opt_of_cell) {
+                compiler.set_opt_level(job.opt_before);
+            }
             self.report_names();
             self.report(Report::Done { run: job.run.run, outcome });
         }
@@ -302,7 +360,7 @@ impl Executor {
         self.advance();
     }
 
-    fn compile_local(&mut self, code: &str) -> Result<(), Fault> {
+    fn compile_local(&mut self, code: &str, measure: Option<TimeitOptions>) -> Result<(), Fault> {
         let (Some(compiler), Some(job)) = (self.compiler.clone(), &self.job) else {
             return Err(Fault::new("ToolchainError", "there is no compiler"));
         };
@@ -314,7 +372,14 @@ impl Executor {
         let code = code.to_owned();
         let compiling = self.later(async move {
             let cell = Cell { text: &code, label: &label, key: &key };
-            Event::Compiled { job: id, result: compiler.cell(&namespace, cell).await }
+            let result = match measure {
+                None => compiler.cell(&namespace, cell).await,
+                Some(TimeitOptions { loops, repeat }) => {
+                    let (loops, repeat) = (loops.unwrap_or(0), repeat.unwrap_or(0));
+                    compiler.measured_cell(&namespace, cell, loops, repeat).await
+                }
+            };
+            Event::Compiled { job: id, result }
         });
         self.set_stage(Stage::Compiling(compiling));
         Ok(())

@@ -166,16 +166,17 @@ impl Executor {
     }
 
     fn local_done(&mut self, run: u64, outcome: Outcome) {
-        let job = self.job.as_mut().map(|job| std::mem::replace(&mut job.stage, Stage::Ready));
-        let delta = match job {
+        let stage = self.job.as_mut().map(super::job::Job::leave_stage);
+        let delta = match stage {
             Some(Stage::Running { run: expected, delta }) if expected == run => delta,
             Some(other) => return self.set_stage(other),
             None => return,
         };
         self.inputs.clear();
         match outcome {
-            Outcome::Ok { .. } => {
+            Outcome::Ok { value } => {
                 self.commit(&delta);
+                self.learn_sizes(&value);
                 self.go_on();
             }
             Outcome::Error { failure, restored, lost, threads_lost } => {

@@ -3,18 +3,16 @@
 
 use std::io::Write;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::job::{Performed, Stage};
+use super::job::{Performed, Stage, Step};
 use super::tell::Fault;
 use super::{Event, Executor};
 use crate::cell::Namespace;
-use crate::cell::diagnostic::short;
-use crate::kernel::magics::{self, Cluster, Env, Magic};
+use crate::kernel::magics::{self, Cluster, Magic};
 use crate::process;
 use crate::worker::{Costs, Snapshots, size};
 
@@ -35,16 +33,29 @@ impl Executor {
             Magic::PxRetry { submission } => self.retry(submission),
             Magic::Cluster(cluster) => self.cluster_magic(cluster),
             Magic::Dep { text, .. } => self.add_dependencies(text),
-            Magic::Vars { .. } => self.show(self.variables()),
+            Magic::Vars { targets } => self.vars(targets.as_deref()),
             Magic::Type { name } => self.show_type(&name),
             Magic::Undo => self.undo(),
             Magic::Snapshot(when) => self.set_snapshots(when),
             Magic::Restart => self.restart_worker(),
             Magic::Clear => self.clear(),
-            Magic::Time { code } => self.time_line(code),
-            Magic::Timeit { .. } => Err(not_yet("%timeit")),
+            Magic::Time { code } => {
+                self.then([Step::Local(code), Step::Time]);
+                Ok(())
+            }
+            Magic::Timeit { options, code } => {
+                self.then([Step::Timeit { options, code }]);
+                Ok(())
+            }
             Magic::Opt(level) => self.set_opt(level),
-            Magic::Fmt { .. } => Err(not_yet("%fmt")),
+            Magic::Fmt { format } => {
+                self.set_format(&format);
+                Ok(())
+            }
+            Magic::Types => self.toggle_types(),
+            Magic::Timing => self.toggle_timing(),
+            Magic::ShowDeps => self.show_dependencies(),
+            Magic::Version => self.show_version(),
             Magic::Env(env) => self.env(env),
             Magic::LsMagic => self.show(magics::list()),
             Magic::Help { topic } => self.help(topic.as_deref()),
@@ -56,7 +67,7 @@ impl Executor {
         }
     }
 
-    fn show(&self, text: impl Into<String>) -> Performed {
+    pub(super) fn show(&self, text: impl Into<String>) -> Performed {
         self.show_text(self.latest_run, text.into());
         Ok(())
     }
@@ -74,34 +85,6 @@ impl Executor {
         match magics::help(topic) {
             Ok(text) => self.show(text),
             Err(why) => Err(Fault::new("UsageError", why)),
-        }
-    }
-
-    fn variables(&self) -> String {
-        let rows: Vec<[String; 3]> = self
-            .namespace
-            .variables
-            .iter()
-            .map(|(name, variable)| {
-                let name = if variable.mutable { format!("mut {name}") } else { name.clone() };
-                [name, short(&variable.type_text), variable.cell.clone()]
-            })
-            .collect();
-        if rows.is_empty() {
-            return "no variables".to_owned();
-        }
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-        let (first, second) = (width(0).unwrap_or(0), width(1).unwrap_or(0));
-        let line = |[name, type_text, cell]: &[String; 3]| {
-            format!("{name:first$}  {type_text:second$}  {cell}")
-        };
-        rows.iter().map(line).collect::<Vec<_>>().join("\n")
-    }
-
-    fn show_type(&self, name: &str) -> Performed {
-        match self.namespace.variables.get(name.trim()) {
-            Some(variable) => self.show(variable.type_text.clone()),
-            None => Err(Fault::new("NameError", format!("there is no variable `{name}`"))),
         }
     }
 
@@ -142,16 +125,6 @@ impl Executor {
         self.go_on();
     }
 
-    fn restart_worker(&mut self) -> Performed {
-        self.namespace.variables.clear();
-        self.history.forget();
-        self.set_stage(Stage::Worker);
-        if let Some(worker) = &self.worker {
-            worker.restart();
-        }
-        Ok(())
-    }
-
     fn clear(&mut self) -> Performed {
         self.namespace = Namespace { set: self.namespace.set.take(), ..Namespace::default() };
         self.history.forget();
@@ -159,54 +132,6 @@ impl Executor {
             worker.clear(Vec::new());
         }
         Ok(())
-    }
-
-    fn time_line(&mut self, code: String) -> Performed {
-        if let Some(job) = &mut self.job {
-            job.steps.push_front(super::job::Step::Time);
-            job.steps.push_front(super::job::Step::Local(code));
-        }
-        Ok(())
-    }
-
-    pub(super) fn say_time(&self) -> Performed {
-        let elapsed = self.job.as_ref().map_or(Duration::ZERO, |job| job.started.elapsed());
-        self.print(None, false, format!("Wall time: {elapsed:.3?} (compiling included)\n"));
-        Ok(())
-    }
-
-    pub(super) fn set_opt(&mut self, level: Option<u8>) -> Performed {
-        let Some(compiler) = &self.compiler else { return Err(not_yet("%opt")) };
-        if let Some(level) = level {
-            compiler.set_opt_level(level);
-        }
-        match (level, compiler.opt_level()) {
-            (Some(_), _) => Ok(()),
-            (None, Some(chosen)) => {
-                self.show(format!("optimisation level {chosen} for everything"))
-            }
-            (None, None) => self.show(
-                "optimisation level 2 for items, 1 for statements with a loop or a closure, else 0",
-            ),
-        }
-    }
-
-    fn env(&mut self, env: Env) -> Performed {
-        match env {
-            Env::All => {
-                let all: Vec<String> =
-                    std::env::vars().map(|(name, value)| format!("{name}={value}")).collect();
-                self.show(all.join("\n"))
-            }
-            Env::Show { name } => self.show(std::env::var(&name).unwrap_or_default()),
-            Env::Set { name, value } => {
-                let code = format!("unsafe {{ ::std::env::set_var({name:?}, {value:?}) }}");
-                if let Some(job) = &mut self.job {
-                    job.steps.push_front(super::job::Step::Local(code));
-                }
-                Ok(())
-            }
-        }
     }
 
     fn cluster_magic(&mut self, cluster: Cluster) -> Performed {
@@ -285,7 +210,10 @@ impl Executor {
                 }
             };
             tokio::join!(read_all(stdout, pump(false)), read_all(stderr, pump(true)));
-            let ended = child.wait().await.map(|status| status.success());
+            let ended = child.wait().await.map(|status| {
+                let code = status.code().map(|code| format!("exit code {code}"));
+                (!status.success()).then(|| code.unwrap_or_else(|| status.to_string()))
+            });
             interrupted.into_iter().for_each(process::GroupKill::disarm);
             Event::Shell { job: id, ended: ended.map_err(|error| error.to_string()) }
         });
@@ -293,13 +221,16 @@ impl Executor {
         Ok(())
     }
 
-    pub(super) fn shell_ended(&mut self, id: u64, ended: Result<bool, String>) {
+    pub(super) fn shell_ended(&mut self, id: u64, ended: Result<Option<String>, String>) {
         if self.job.as_ref().is_none_or(|job| job.id != id) {
             return;
         }
         match ended {
-            Ok(true) => self.go_on(),
-            Ok(false) => self.fail(Fault::new("ShellError", "the command ended with an error")),
+            Ok(None) => self.go_on(),
+            Ok(Some(status)) => {
+                let why = format!("the command ended with an error ({status})");
+                self.fail(Fault::new("ShellError", why));
+            }
             Err(why) => self.fail(Fault::new("ShellError", why)),
         }
     }

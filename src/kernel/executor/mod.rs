@@ -8,6 +8,7 @@
 //! `undo`, `panels`, `dependencies`, `magic` (the rest).
 
 mod cluster;
+mod commands;
 mod dependencies;
 mod job;
 mod local;
@@ -77,7 +78,8 @@ enum Event {
     },
     Shell {
         job: u64,
-        ended: Result<bool, String>,
+        /// How it ended badly, if it did.
+        ended: Result<Option<String>, String>,
     },
     ShellOutput {
         stderr: bool,
@@ -128,6 +130,15 @@ struct Executor {
     parallel: Parallel,
     panels: Panels,
     snapshots: Snapshots,
+    /// Bytes of a value, by its type as it is written.
+    sizes: BTreeMap<String, usize>,
+    /// Every cell is followed by how long it took.
+    timing: bool,
+    /// Values are shown with their types.
+    types: bool,
+    /// What was told to the worker about showing values and its environment, to be told again to
+    /// the next one.
+    told: BTreeMap<String, String>,
     /// The user knows that the worker is too large for snapshots.
     said_unprotected: bool,
 }
@@ -167,6 +178,10 @@ pub fn start(settings: Settings) -> (UnboundedSender<Work>, UnboundedReceiver<Re
         parallel: Parallel::default(),
         panels,
         snapshots: Snapshots::default(),
+        sizes: BTreeMap::new(),
+        timing: false,
+        types: false,
+        told: BTreeMap::new(),
         said_unprotected: false,
     };
     tokio::spawn(executor.run(events));

@@ -99,11 +99,7 @@ impl Executor {
             }
             return Ok(());
         }
-        let targets = merged.targets.as_deref().map_or(Targets::All, Targets::read);
-        let live: Vec<EngineId> = self.cluster.live.iter().map(|engine| engine.id).collect();
-        let engines = targets
-            .resolve(&live)
-            .map_err(|error| Fault::new(target_error_name(&error), error.to_string()))?;
+        let engines = self.engines_of(merged.targets.as_deref())?;
         let Some(job) = &self.job else { return Ok(()) };
         let (run, label) = (job.run.run, job.run.label.clone());
         let key = job.run.cell_id.clone().unwrap_or_default();
@@ -112,6 +108,25 @@ impl Executor {
         self.set_stage(Stage::Px { tag });
         self.compile_px(tag, engines);
         Ok(())
+    }
+
+    /// The live engines that targets name, in words; all of them without.
+    fn engines_of(&self, targets: Option<&str>) -> Result<Vec<EngineId>, Fault> {
+        let targets = targets.map_or(Targets::All, Targets::read);
+        let live: Vec<EngineId> = self.cluster.live.iter().map(|engine| engine.id).collect();
+        targets
+            .resolve(&live)
+            .map_err(|error| Fault::new(target_error_name(&error), error.to_string()))
+    }
+
+    /// What is known of the variables of these engines: as of their last cell of ours.
+    pub(super) fn known_namespaces(
+        &self,
+        targets: &str,
+    ) -> Result<Vec<(EngineId, Namespace)>, Fault> {
+        let known = |engine| self.parallel.mirrors.get(&engine).cloned().unwrap_or_default();
+        let engines = self.engines_of(Some(targets))?;
+        Ok(engines.into_iter().map(|engine| (engine, known(engine))).collect())
     }
 
     fn new_cell(

@@ -39,8 +39,8 @@ pub enum CellMagic {
     Px(PxOptions),
     Time,
     Timeit(TimeitOptions),
-    /// The optimisation level of this cell only.
-    Opt(u8),
+    /// The optimisation level of this cell only; `None`: by what the code is.
+    Opt(Option<u8>),
     WriteFile {
         path: String,
         append: bool,
@@ -91,8 +91,13 @@ pub enum Magic {
         options: TimeitOptions,
         code: String,
     },
-    /// `None` asks how it is set.
-    Opt(Option<u8>),
+    /// `None` asks how it is set; `Some(None)`: by what the code is.
+    Opt(Option<Option<u8>>),
+    /// On or off, in turn.
+    Types,
+    Timing,
+    ShowDeps,
+    Version,
     Fmt {
         format: String,
     },

@@ -101,7 +101,8 @@ fn read_lines(
                     magic.push('\n');
                     magic.push_str(line);
                 }
-                line_magic(&magic, colon).map_err(problem)?
+                let read = line_magic(&magic, colon).map_err(problem)?;
+                in_place(read, n, text.lines().nth(n).unwrap_or_default())
             }
         };
         let part = Part::Magic { line, magic };
@@ -115,6 +116,16 @@ fn read_lines(
     }
     push_code(text, &kinds, from, kinds.len(), &mut parts);
     Ok(parts)
+}
+
+/// Puts the code of a line's magic where it stands in the cell, so that errors point at it.
+fn in_place(mut magic: Magic, n_lines_above: usize, line: &str) -> Magic {
+    if let Magic::Time { code } | Magic::Timeit { code, .. } = &mut magic {
+        let before = line.trim_end().strip_suffix(code.as_str()).unwrap_or_default();
+        let blank: String = before.chars().map(|c| if c == '\t' { c } else { ' ' }).collect();
+        *code = format!("{}{blank}{code}", "\n".repeat(n_lines_above));
+    }
+    magic
 }
 
 /// The Rust between two magics, if there is any.
@@ -141,7 +152,7 @@ fn cell_magic(spec: &Spec, text: &str, body: &dyn Fn() -> String) -> Result<Wrap
         "timeit" => CellMagic::Timeit(timeit_options(&words)?),
         "opt" => match opt_level(&words)? {
             Some(level) => CellMagic::Opt(level),
-            None => return Err("%%opt needs a level: 0, 1, 2 or 3".to_owned()),
+            None => return Err("%%opt needs a level: 0, 1, 2, 3 or auto".to_owned()),
         },
         "writefile" => {
             let path = one_argument(spec, &words)?;
@@ -211,10 +222,14 @@ fn typed(spec: &Spec, words: &Words) -> Result<Magic, String> {
         "time" => Ok(Magic::Time { code: code()? }),
         "timeit" => Ok(Magic::Timeit { options: timeit_options(words)?, code: code()? }),
         "opt" => opt_level(words).map(Magic::Opt),
-        "fmt" => match words.rest.contains("{:") {
-            true => Ok(Magic::Fmt { format: words.arguments.join(" ") }),
-            false => Err("%fmt needs a format such as {:?} or {:#?}".to_owned()),
+        "fmt" => match prust_runtime::show::is_format(&words.rest) {
+            true => Ok(Magic::Fmt { format: words.rest.clone() }),
+            false => Err("%fmt takes a format of Debug: {:?}, {:#?}, {:x?}, {:.3?}".to_owned()),
         },
+        "types" => none(Magic::Types),
+        "timing" => none(Magic::Timing),
+        "show_deps" => none(Magic::ShowDeps),
+        "version" => none(Magic::Version),
         "env" => env(words).map(Magic::Env),
         "lsmagic" => none(Magic::LsMagic),
         "help" => Ok(Magic::Help { topic: words.arguments.first().cloned() }),
@@ -332,14 +347,15 @@ fn timeit_options(words: &Words) -> Result<TimeitOptions, String> {
     Ok(TimeitOptions { loops: number("loops")?, repeat: number("repeat")? })
 }
 
-fn opt_level(words: &Words) -> Result<Option<u8>, String> {
+fn opt_level(words: &Words) -> Result<Option<Option<u8>>, String> {
     match words.rest.as_str() {
         "" => Ok(None),
-        "0" => Ok(Some(0)),
-        "1" => Ok(Some(1)),
-        "2" => Ok(Some(2)),
-        "3" => Ok(Some(3)),
-        other => Err(format!("%opt takes 0, 1, 2 or 3, not {other}")),
+        "auto" => Ok(Some(None)),
+        "0" => Ok(Some(Some(0))),
+        "1" => Ok(Some(Some(1))),
+        "2" => Ok(Some(Some(2))),
+        "3" => Ok(Some(Some(3))),
+        other => Err(format!("%opt takes 0, 1, 2, 3 or auto, not {other}")),
     }
 }
 

@@ -153,32 +153,36 @@ pub const MAGICS: &[Spec] = &[
     spec("dep", Form::Both, "use a crate: rand = \"0.9\", or { version, features, path, git }")
         .arguments("NAME = SPECIFICATION")
         .colon(),
-    spec("vars", Form::Line, "list the variables: name, type, size, defining cell")
+    spec("show_deps", Form::Line, "list the crates in use").colon(),
+    spec("vars", Form::Line, "list the variables: name, type, bytes, defining cell")
         .options(&[TARGETS])
         .colon(),
     spec("type", Form::Line, "show the type of a variable").arguments("NAME").colon(),
+    spec("types", Form::Line, "show values with their types, or no longer").colon(),
     spec("undo", Form::Line, "go back to before the last cell, and say which"),
     spec("snapshot", Form::Line, "whether the worker is copied before each cell, and the cost")
         .arguments("on | off | auto")
         .words(&["on", "off", "auto"]),
-    spec("restart", Form::Line, "start over with a fresh worker"),
+    spec("restart", Form::Line, "start over with a fresh worker").colon(),
     spec("clear", Form::Line, "forget all variables and items").colon(),
     spec("time", Form::Both, "run code and say how long it took").arguments("CODE"),
-    spec("timeit", Form::Both, "run code many times and give the best and typical time")
+    spec("timing", Form::Line, "say after every cell how long it took, or no longer").colon(),
+    spec("timeit", Form::Both, "run code many times and give the typical and best time")
         .options(&[
             value("n", "loops", "N", "runs per measurement"),
             value("r", "repeat", "N", "measurements"),
         ])
         .arguments("CODE"),
     spec("opt", Form::Both, "the optimisation level of this cell (%%opt) or all that follow")
-        .arguments("0 | 1 | 2 | 3")
-        .words(&["0", "1", "2", "3"])
+        .arguments("0 | 1 | 2 | 3 | auto")
+        .words(&["0", "1", "2", "3", "auto"])
         .colon(),
-    spec("fmt", Form::Line, "how values without a display are shown: {:?} or {:#?}")
+    spec("fmt", Form::Line, "how values without a display are shown: {:?}, {:#?}, {:x?}, {:.3?}")
         .arguments("FORMAT")
         .colon(),
     spec("env", Form::Line, "show or set environment variables of the cells")
-        .arguments("[NAME[=VALUE]]"),
+        .arguments("[NAME[=VALUE]]")
+        .colon(),
     spec("writefile", Form::Cell, "write the cell's text into a file")
         .options(&[flag("a", "append", "add to the file")])
         .arguments("PATH"),
@@ -186,9 +190,15 @@ pub const MAGICS: &[Spec] = &[
     spec("lsmagic", Form::Line, "list the magics"),
     spec("help", Form::Line, "what a cell can say besides Rust").arguments("[MAGIC]").colon(),
     spec("quickref", Form::Line, "one page to remember"),
+    spec("version", Form::Line, "the versions of prust and of the compiler").colon(),
 ];
+
+/// Short names of evcxr's.
+const ALIASES: &[(&str, &str)] = &[("t", "type")];
 
 /// The magic of this name.
 pub fn find(name: &str) -> Option<&'static Spec> {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    let name = alias.map_or(name, |(_, name)| name);
     MAGICS.iter().find(|spec| spec.name == name)
 }

@@ -137,7 +137,7 @@ fn line_magics_are_typed() {
     assert_eq!(magics(":help px"), [Magic::Help { topic: Some("px".to_owned()) }]);
     assert_eq!(magics("!ls -l | wc"), [Magic::Shell { command: "ls -l | wc".to_owned() }]);
     assert_eq!(magics("%snapshot off"), [Magic::Snapshot(Some(Snapshots::Never))]);
-    assert_eq!(magics(":opt 2"), [Magic::Opt(Some(2))]);
+    assert_eq!(magics(":opt 2"), [Magic::Opt(Some(Some(2)))]);
     assert_eq!(magics(":fmt {:#?}"), [Magic::Fmt { format: "{:#?}".to_owned() }]);
 }
 
