@@ -8,6 +8,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 
 use super::advice;
+use super::everyday::everyday;
 use super::map::{Map, Origin, line_column};
 use super::rustc_json::{Message, Span};
 
@@ -150,11 +151,11 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
         let (line, column) = line_column(placed.book.text, placed.range.start);
         (placed.book.label.to_owned(), line, column)
     });
-    let title = clean(&message.message);
+    let title = everyday(&clean(&message.message));
     let mut groups = vec![main_group(severity, code.as_deref(), &title, message, books)];
     let mut notes = Vec::new();
     for child in &message.children {
-        let text = clean(&child.message);
+        let text = everyday(&clean(&child.message));
         let ours = speaks_of_us(&text) || speaks_of_us(&child.message);
         if ours || advice::misleads(&child.message) {
             continue;
@@ -274,7 +275,8 @@ fn snippets<'a>(spans: &'a [Span], books: &[Book<'a>]) -> Vec<Snippet<'a, Annota
             placed.iter().filter(|(_, at)| same(&at.book, &book)).map(|(span, at)| {
                 let kind =
                     if span.is_primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-                let label = span.label.as_deref().map(clean).filter(|label| !speaks_of_us(label));
+                let label = span.label.as_deref().map(|label| everyday(&clean(label)));
+                let label = label.filter(|label| !speaks_of_us(label));
                 kind.span(at.range.clone()).label(label)
             });
         Snippet::source(book.text).path(book.label).annotations(annotations)

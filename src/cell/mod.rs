@@ -11,6 +11,7 @@
 mod advice;
 pub mod depth;
 pub mod diagnostic;
+mod everyday;
 pub mod item;
 pub mod items;
 pub mod jumps;

@@ -113,6 +113,10 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
         }
         kept.push(error);
     }
+    // An error in lines of ours follows from one in the user's.
+    if kept.iter().any(|error| error.place.is_some()) {
+        kept.retain(|error| error.place.is_some());
+    }
     kept
 }
 
