@@ -1,9 +1,9 @@
 //! Magics about the notebook itself: its variables, how values are shown, how long things take,
 //! optimisation, environment, versions.
 
+use super::Executor;
 use super::job::{Performed, Stage, Step};
 use super::tell::Fault;
-use super::Executor;
 use crate::cell::Namespace;
 use crate::cell::diagnostic::short;
 use crate::kernel::magics::Env;
@@ -94,6 +94,9 @@ impl Executor {
 
     pub(super) fn toggle_timing(&mut self) -> Performed {
         self.timing = !self.timing;
+        if let Some(job) = &mut self.job {
+            job.steps.retain(|step| !matches!(step, Step::Time));
+        }
         self.show(match self.timing {
             true => "timing is on: every cell is followed by how long it took",
             false => "timing is off",
