@@ -29,17 +29,16 @@ pub fn update_display(id: &str, value: &(impl Display + ?Sized)) {
     send(DisplayKind::Update, id, &value.bundle());
 }
 
-/// What `prust::display(&x)` in a cell is: as the function, and everything else by the ways in which
-/// a cell's value is shown.
+/// What `prust::display(&x)` in a cell is: as the function, and everything else in the ways in
+/// which a cell's value is shown.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! display {
     ($value:expr $(,)?) => {
         match $crate::shown::borrowed($value) {
             value => {
-                use $crate::shown::{
-                    NoEvcxr as _, ShowDebug as _, ShowDisplay as _, ShowNothing as _,
-                };
+                use $crate::shown::ShowNothing as _;
+                use $crate::shown::{NoEvcxr as _, ShowDebug as _, ShowDisplay as _};
                 let shown = value.evcxr_display();
                 if $crate::shown::fell_through(&shown) {
                     (&&&$crate::shown::Shown(value)).prust_show($crate::shown::DISPLAY);

@@ -62,7 +62,10 @@ fn showing(tokens: TokenStream, ends: &mut Vec<usize>) {
         else {
             continue;
         };
-        let is = |token: &TokenTree, word: &str| matches!(token, TokenTree::Ident(ident) if ident == word);
+        let is = |token: &TokenTree, word: &str| match token {
+            TokenTree::Ident(ident) => ident == word,
+            _ => false,
+        };
         let is_colon =
             |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':');
         let path = is(crate_name, "prust") && is_colon(colon) && is_colon(colon_too);

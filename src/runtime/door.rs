@@ -160,7 +160,16 @@ pub fn display(kind: DisplayKind, id: &str, data: &[(&str, &str)]) {
         id: id.into(),
         data: data.iter().map(|(mime, text)| ((*mime).into(), (*text).into())).collect(),
     });
+    // Text goes another way: what is printed from now on must not overtake. After the value of a
+    // cell nothing is printed.
+    if kind != DisplayKind::Result && matches!(request(SHOWN, &[], &[]), Err(Refusal::Interrupted))
+    {
+        interrupted();
+    }
 }
+
+/// The topic by which a display waits until the host has it.
+pub const SHOWN: &str = "shown";
 
 /// Asks the user for a line. `None` at end of input.
 pub fn input(prompt: &str, password: bool) -> Option<String> {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use prust_runtime::door::SHOWN;
 use prust_runtime::frame::{FromWorker, Status, ToWorker};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
@@ -380,6 +381,11 @@ impl Actor {
                     let sleeping = self.sleeping.take();
                     self.resume(end, sleeping).await;
                 }
+            }
+            Incoming::Frame { link, frame: FromWorker::Request { request, topic, .. } }
+                if topic == SHOWN =>
+            {
+                self.reply((link << 32) | request, Status::Ok, Vec::new(), Vec::new()).await;
             }
             Incoming::Frame { link, frame } => {
                 if self.active.as_ref().is_some_and(|active| active.link == link) {
