@@ -251,24 +251,7 @@ impl Compiler {
         self.compile(namespace, cell, split, false).await
     }
 
-    /// As [`Compiler::cell`], but the statements run `loops` times in each of `repeat`
-    /// measurements, and leave no variable. Zero: chosen by the time that one run takes.
-    ///
-    /// # Errors
-    /// [`Failed`]; nothing has changed then.
-    pub async fn measured_cell(
-        &self,
-        namespace: &Namespace,
-        cell: Cell<'_>,
-        loops: u32,
-        repeat: u32,
-    ) -> Result<Compiled, Failed> {
-        let mut split = self.split(cell);
-        split.measure(loops, repeat);
-        self.compile(namespace, cell, split, false).await
-    }
-
-    fn split(&self, cell: Cell<'_>) -> Split {
+    pub(super) fn split(&self, cell: Cell<'_>) -> Split {
         let mut split = Split::read(cell.text);
         let salt = || uuid::Uuid::new_v4().simple().to_string();
         split.include_from(cell.text, &self.shared.cwd.display().to_string(), salt);
@@ -301,7 +284,7 @@ impl Compiler {
         Ok(compiled)
     }
 
-    async fn compile(
+    pub(super) async fn compile(
         &self,
         namespace: &Namespace,
         cell: Cell<'_>,

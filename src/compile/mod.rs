@@ -17,6 +17,7 @@ mod layers;
 mod leaf;
 mod local;
 mod manifest;
+mod measured;
 mod nameable;
 mod refusal;
 mod rustc;
