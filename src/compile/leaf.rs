@@ -59,6 +59,7 @@ impl Compiler {
             }
             let mut warnings =
                 self.verdict(namespace, cell, &call, &plan, &messages, ended.success)?;
+            warnings.retain(|each| !leaf::is_premature(each, cell.text, split, &slots));
             let (delta, unkept) =
                 leaf::delta(cell.label, split, &slots, &shape, &types.puts, cell.text);
             warnings.extend(unkept.into_iter().map(|unkept| {

@@ -392,3 +392,33 @@ async fn macros_of_earlier_cells_name_what_they_need() {
     let shown = nb.run("assert!(true, \"{x}\"); print!(\"{x:>width$}\");").await.expect("it runs");
     assert_eq!(shown.stdout, "   1");
 }
+
+#[tokio::test]
+async fn warnings_speak_of_what_no_later_cell_can_use() {
+    let mut nb = Notebook::open().await;
+    let text = "let mut early = 1; let (a, mut b) = (1, 2); let mut c: Vec<u8>;
+        let f = |x: i32| { let inside = 2; 3 };
+        let moved = vec![1]; let other = moved;
+        for i in 0..1 { let mut calm = early; print!(\"{calm}\"); }";
+    let shown = nb.run(text).await.expect("it runs");
+    let of: Vec<String> = shown
+        .warnings
+        .iter()
+        .map(|warning| warning.message.split('`').nth(1).unwrap_or(&warning.message).to_owned())
+        .collect();
+    let mut expected =
+        ["x", "inside", "i", "variable does not need to be mutable"].map(str::to_owned).to_vec();
+    let mut sorted = of.clone();
+    expected.sort();
+    sorted.sort();
+    assert_eq!(sorted, expected, "{:?}", shown.warnings);
+    let forever = "let never = 1; if early > 0 { print!(\"end\"); } loop { break }; let after = 2;";
+    let shown = nb.run(forever).await.expect("it runs");
+    assert!(shown.warnings.is_empty(), "{:?}", shown.warnings);
+    let (_, shown) = nb.start("let never = 1; panic!(\"stop\")").await.expect("it compiles");
+    assert!(shown.warnings.is_empty(), "{:?}", shown.warnings);
+    let mut nb = Notebook::open().await;
+    nb.run("let mut early = 1; let a = 6; let b = 1;").await.expect("it runs");
+    let shown = nb.run("early += 1; if a > 5 { early = 7; } b").await.expect("it runs");
+    assert!(shown.warnings.is_empty(), "{:?}", shown.warnings);
+}

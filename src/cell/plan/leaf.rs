@@ -7,7 +7,8 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use super::shape::{RUNTIME, Shape};
 use super::{CratePlan, QUIET, head, new_imports, scope};
-use crate::cell::map::Source;
+use crate::cell::Diagnostic;
+use crate::cell::map::{Source, line_column};
 use crate::cell::mentions::mentions_of_text;
 use crate::cell::mir;
 use crate::cell::namespace::{Delta, Namespace, Variable};
@@ -267,6 +268,25 @@ pub fn declared_at(cell: &str, split: &Split, name: &str) -> Option<Range<usize>
         let at = find_name(pattern, name)?;
         Some(range.start + at.start..range.start + at.end)
     })
+}
+
+/// Whether a warning is about nothing but a variable of the cell's top level, which a later cell
+/// may use or change, or about text of ours.
+pub fn is_premature(warning: &Diagnostic, cell: &str, split: &Split, slots: &LeafSlots) -> bool {
+    let Some((_, line, column)) = warning.place else { return true };
+    match warning.code.as_deref() {
+        Some("unused_variables" | "unused_mut" | "unused_assignments") => {
+            slots.puts.iter().any(|(name, _)| {
+                let Some(at) = declared_at(cell, split, name) else { return false };
+                let before = cell[..at.start].trim_end();
+                let mutable = before.len() - "mut".len().min(before.len());
+                [at.start, mutable].iter().any(|at| line_column(cell, *at) == (line, column))
+            })
+        }
+        // What follows the user's last words is ours: nothing of theirs is underlined then.
+        Some("unreachable_code") => !warning.plain.contains('^'),
+        _ => false,
+    }
 }
 
 fn find_name(tokens: TokenStream, name: &str) -> Option<Range<usize>> {

@@ -33,11 +33,14 @@ pub const PRELUDE: [&str; 15] = [
 ];
 
 /// Lints that would speak of names used only in later cells, or of our own lines.
-const QUIET: &str = "#![allow(unused_imports, unused_variables, unused_mut, unused_assignments, \
-    dead_code, \
-    unreachable_code, unused_parens, unused_braces, private_interfaces, private_bounds, \
+const QUIET: &str = "#![allow(unused_imports, dead_code, unused_parens, unused_braces, \
+    private_interfaces, private_bounds, \
     non_local_definitions, unused_macros, redundant_imports, unexpected_cfgs, path_statements, \
     unused_labels, named_asm_labels, improper_ctypes_definitions, ambiguous_glob_imports)]\n";
+
+/// What a unit's code is not told, too: it is compiled again and again, with all that uses it.
+const QUIET_UNIT: &str =
+    "#![allow(unused_variables, unused_mut, unused_assignments, unreachable_code)]\n";
 
 /// A crate to compile.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::{CratePlan, PRELUDE, QUIET, crates, imports_for, new_imports, old_imports, traits};
+use super::{
+    CratePlan, PRELUDE, QUIET, QUIET_UNIT, crates, imports_for, new_imports, old_imports, traits,
+};
 use crate::cell::item::Role;
 use crate::cell::items::{Item, ItemId, Items, NewCell, Part, Sheet, SheetId, Unit};
 use crate::cell::map::{Edit, Source};
@@ -58,7 +60,7 @@ pub fn new_cell(
 pub fn unit(items: &Items, unit: &Unit, set: Option<&CrateSet>) -> UnitPlan {
     let mut source = Source::default();
     let texts = texts(items, unit);
-    source.ours(QUIET);
+    source.ours(QUIET).ours(QUIET_UNIT);
     let sheets = texts.keys().map(|id| &items.sheets[id]);
     let mut heads: BTreeSet<String> = BTreeSet::new();
     for sheet in sheets.clone() {
