@@ -29,6 +29,7 @@ use self::job::{Compilation, Job};
 use self::panels::Panels;
 use self::parallel::Parallel;
 use self::preparing::Preparing;
+use self::tell::Fault;
 use self::undo::History;
 use super::pool::PoolEvent;
 use super::seam::{Report, RunId, Work};
@@ -69,6 +70,11 @@ enum Event {
     Dependencies {
         job: u64,
         result: dependencies::Built,
+    },
+    /// Work for a cell ended by a panic of ours.
+    Panicked {
+        job: Option<u64>,
+        message: String,
     },
     /// A step of building what cells link against.
     Preparing(String),
@@ -200,17 +206,28 @@ impl Executor {
         self.end().await;
     }
 
-    /// Runs `work` beside the loop; it comes back as an event.
+    /// Runs `work` beside the loop; it comes back as an event, also when it panics: a bug of ours
+    /// must not leave its cell waiting.
     fn later(
         &self,
         work: impl Future<Output = Event> + Send + 'static,
     ) -> tokio::task::AbortHandle {
         let inbox = self.inbox.clone();
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(work);
+        let handle = task.abort_handle();
+        let job = self.job.as_ref().map(|job| job.id);
+        tokio::spawn(async move {
+            let event = match task.await {
+                Ok(event) => event,
+                Err(error) if error.is_panic() => {
+                    Event::Panicked { job, message: panic_message(error) }
+                }
+                Err(_) => return,
+            };
             // The loop may have ended meanwhile.
-            let _ = inbox.send(work.await);
+            let _ = inbox.send(event);
         });
-        task.abort_handle()
+        handle
     }
 
     /// Hands a room's events on to the loop.
@@ -254,6 +271,12 @@ impl Executor {
             Event::Pool { cluster, event } if self.cluster.is(cluster) => self.pool_said(event),
             Event::Client { .. } | Event::Pool { .. } => (),
             Event::PanelDue { tag } => self.panel_due(tag),
+            Event::Panicked { job, message } => {
+                if job.is_some() && self.job.as_ref().map(|job| job.id) == job {
+                    let why = format!("prust itself failed, please report it: {message}");
+                    self.fail(Fault::new("InternalError", why));
+                }
+            }
             Event::PanelLate { job } => {
                 if self.job.as_ref().is_some_and(|running| running.id == job) {
                     self.panel_late();
@@ -309,4 +332,11 @@ impl Executor {
         }
         self.stop_cluster().await;
     }
+}
+
+/// What a panic said.
+fn panic_message(error: tokio::task::JoinError) -> String {
+    let payload = error.into_panic();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }
