@@ -313,9 +313,14 @@ pub(super) fn subjects(items: &Items, item: &Item) -> Vec<ItemId> {
 /// What a path that begins with `name` leads to: through an import, and through aliases.
 pub(super) fn named(items: &Items, item: &Item, name: &str) -> Vec<ItemId> {
     let mut found = items.resolve(item, &items.root(item, name));
-    // Aliases of aliases end: each names only what was there before it.
+    // Aliases of one cell may name each other in a circle, for rustc to refuse.
+    let mut seen: BTreeSet<ItemId> = BTreeSet::new();
     while let Some(at) = found.iter().position(|id| is_alias(&items.all[id])) {
-        let alias = &items.all[&found.swap_remove(at)];
+        let id = found.swap_remove(at);
+        if !seen.insert(id) {
+            continue;
+        }
+        let alias = &items.all[&id];
         let behind: Vec<ItemId> = items.edges(alias).into_iter().collect();
         found.extend(behind);
     }

@@ -320,6 +320,12 @@ fn an_old_type_keeps_its_layout_through_constants_of_constants() {
 }
 
 #[test]
+fn aliases_in_a_circle_are_left_to_rustc() {
+    let session = Session::after(&["type A = B;\ntype B = A;\nimpl A { fn f(&self) {} }"]);
+    assert_eq!(session.items().units.len(), 1);
+}
+
+#[test]
 fn an_impl_goes_on_with_the_old_type_where_there_is_no_new_one() {
     let mut session = Session::default();
     let nothing = (BTreeSet::new(), BTreeMap::new());
