@@ -23,7 +23,7 @@ pub(super) fn name_new_units(items: &mut Items, old: &Items) -> Result<(), BTree
             // What was renewed must never be taken for what it was.
             let mut salt = if unit.starts_with(RENEWED) { items.next } else { 0 };
             name = name_of(items, &members, salt);
-            while clashes(items, &name, &members) || items.all.values().any(|i| i.unit == name) {
+            while is_taken(items, &name, &members) || items.all.values().any(|i| i.unit == name) {
                 salt += 1;
                 name = name_of(items, &members, salt);
             }
@@ -102,8 +102,15 @@ fn clashes(items: &Items, unit: &str, members: &[ItemId]) -> bool {
         .filter(|item| item.piece.has_identity())
         .map(|item| item.names().count())
         .sum();
-    known.len() < n_names
-        || known
-            .iter()
-            .any(|(path, shape)| items.shapes.get(path).is_some_and(|before| before != shape))
+    known.len() < n_names || is_taken(items, unit, members)
+}
+
+/// Whether something else stands, or has stood, under one of the paths. A cell that defines a name
+/// twice is for rustc to refuse: no other name of the crate would help.
+fn is_taken(items: &Items, unit: &str, members: &[ItemId]) -> bool {
+    let known = shapes(items, unit, members);
+    let is_other = |(path, shape): (&String, &String)| {
+        items.shapes.get(path).is_some_and(|before| before != shape)
+    };
+    known.iter().any(is_other)
 }

@@ -320,6 +320,12 @@ fn an_old_type_keeps_its_layout_through_constants_of_constants() {
 }
 
 #[test]
+fn a_name_defined_twice_in_one_cell_is_left_to_rustc() {
+    let session = Session::after(&["struct A;\nstruct A(u8);"]);
+    assert_eq!(session.items().units.len(), 1);
+}
+
+#[test]
 fn aliases_in_a_circle_are_left_to_rustc() {
     let session = Session::after(&["type A = B;\ntype B = A;\nimpl A { fn f(&self) {} }"]);
     assert_eq!(session.items().units.len(), 1);
