@@ -6,12 +6,13 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::frame::{self, FromWorker, ToWorker};
 use crate::future;
 use crate::os::{self, Fork};
-use crate::{door, last_words};
+use crate::{door, last_words, panics};
 
 /// The sleeping child, 0 when there is none.
 static SLEEPING: AtomicI32 = AtomicI32::new(0);
@@ -98,6 +99,7 @@ pub(crate) fn measure() -> io::Result<(u64, u64)> {
 
 fn sleep_until_woken(socket: &str, run: u64, threads: Vec<String>) -> Receiver<ToWorker> {
     prefer_for_oom_kill(OOM_SLEEPING);
+    let threads_lost = !threads.is_empty();
     let woken = connect(socket, run, threads).and_then(|stream| {
         let body = frame::receive(&stream)?;
         match ToWorker::read(&body)? {
@@ -109,10 +111,33 @@ fn sleep_until_woken(socket: &str, run: u64, threads: Vec<String>) -> Receiver<T
         Ok(commands) => {
             future::forget();
             prefer_for_oom_kill(OOM_RUNNING);
+            if threads_lost {
+                mend();
+            }
             commands
         }
         // The host is gone, or this snapshot is no longer wanted.
         Err(_) => os::exit_now(0),
+    }
+}
+
+/// What makes up for lost threads, each once.
+static MENDERS: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
+
+/// Has `mend` called whenever this process has woken up without the threads it had: a pool whose
+/// threads are gone can be given others there. On the main thread, before any cell runs.
+pub fn after_wake(mend: fn()) {
+    let mut menders = MENDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if !menders.iter().any(|known| std::ptr::fn_addr_eq(*known, mend)) {
+        menders.push(mend);
+    }
+}
+
+fn mend() {
+    let menders = MENDERS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for mend in menders {
+        // What cannot be mended waits in vain, which the host notices and says.
+        let _ = panics::catch(mend);
     }
 }
 
@@ -137,4 +162,27 @@ fn other_threads() -> Vec<String> {
         .map(|name| name.trim_end().to_owned())
         .filter(|name| name != door::THREAD_NAME && name != last_words::THREAD_NAME)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    #[test]
+    fn what_mends_is_called_once_each_time_and_may_panic() {
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        fn count() {
+            CALLS.fetch_add(1, Ordering::Relaxed);
+        }
+        fn fail() {
+            std::panic::resume_unwind(Box::new("not today"));
+        }
+        for mend in [fail as fn(), count, count] {
+            after_wake(mend);
+        }
+        mend();
+        mend();
+        assert_eq!(CALLS.load(Ordering::Relaxed), 2);
+    }
 }

@@ -164,6 +164,7 @@ impl Executor {
     }
 
     pub(super) fn restart_worker(&mut self) -> Performed {
+        self.goes_on_since(0).iter().for_each(|work| self.remark(work));
         self.namespace.variables.clear();
         self.history.forget();
         self.tell_again();

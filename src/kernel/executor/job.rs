@@ -325,10 +325,15 @@ impl Executor {
         }
         // The handles are gone with the cell; the work is not.
         let before = self.job.as_ref().map_or(u64::MAX - 1, |job| job.submissions_before);
-        traceback.extend(self.panels.running_since(before).iter().map(|work| {
-            format!("`{}` goes on; %px_cancel {} ends it", work.label, work.submission)
-        }));
+        traceback.extend(self.goes_on_since(before));
         self.finish(Outcome::Error { ename, evalue, traceback });
+    }
+
+    /// Names the parallel work after `submission` that nobody holds any more.
+    pub(super) fn goes_on_since(&self, submission: u64) -> Vec<String> {
+        let running = self.panels.running_since(submission);
+        let line = |label: &str, number| format!("`{label}` goes on; %px_cancel {number} ends it");
+        running.iter().map(|work| line(&work.label, work.submission)).collect()
     }
 
     fn finish(&mut self, outcome: Outcome) {

@@ -13,6 +13,8 @@ pub(super) struct Past {
     job: u64,
     label: String,
     namespace: Namespace,
+    /// Parallel work with a greater number was begun by it or later.
+    submissions: u64,
     /// It ran code: the worker's snapshot is the other half of the namespace.
     ran: bool,
 }
@@ -43,6 +45,7 @@ impl Executor {
                 job: job.id,
                 label: job.run.label.clone(),
                 namespace: self.namespace.clone(),
+                submissions: job.submissions_before,
                 ran,
             },
             |at| self.history.cells.remove(at),
@@ -80,6 +83,7 @@ impl Executor {
             "{} is undone: variables, items, imports and dependencies are as they were before it",
             past.label
         ));
+        self.goes_on_since(past.submissions).iter().for_each(|work| self.remark(work));
     }
 
     /// There was nothing to wake; nothing was ended either.
@@ -131,14 +135,16 @@ impl Executor {
             return;
         }
         let before = self.history.cells.iter().find(|past| past.ran);
-        let before = before.map_or("the last cell", |past| past.label.as_str());
-        let state = match restored {
-            true => format!("the variables are as they were before {before}"),
-            false => "all variables are lost".to_owned(),
+        let (label, submissions) =
+            before.map_or(("the last cell", 0), |past| (past.label.as_str(), past.submissions));
+        let (state, handles) = match restored {
+            true => (format!("the variables are as they were before {label}"), submissions),
+            false => ("all variables are lost".to_owned(), 0),
         };
         self.roll_back(restored, threads_lost);
         self.remark(&format!("the worker ended between cells ({cause}); {state}"));
         self.say_lost();
+        self.goes_on_since(handles).iter().for_each(|work| self.remark(work));
     }
 
     fn say_lost(&self) {
