@@ -30,7 +30,34 @@ pub(super) struct Crate {
     pub(super) local: bool,
 }
 
+/// In a woken worker rayon's threads are gone, and whatever is given to its pool waits for ever. So
+/// the main thread, which runs the cells, joins a new pool. It can do so once in its life; in a
+/// later wake it goes on in the pool it is in, alone, because a member of a pool does what nobody
+/// else takes.
+const MENDS: &str = r#"
+mod mend {
+    fn pool() {
+        let pool = ::rayon_core::ThreadPoolBuilder::new().use_current_thread().build();
+        ::core::mem::forget(pool);
+    }
+    extern "C" fn register() {
+        ::prust_runtime::snapshot::after_wake(pool);
+    }
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static REGISTER: extern "C" fn() = register;
+}
+"#;
+
 impl Crate {
+    /// Whether it is a pool of threads that can be mended: rayon from 1.12 on.
+    fn mends(&self) -> bool {
+        let version = self.package.rsplit_once('@').map_or("", |(_, version)| version);
+        let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+        let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        self.name == "rayon_core" && !self.local && (major, minor) >= (1, 12)
+    }
+
     /// Equal identities mean the same types and statics.
     pub(super) fn identity(&self) -> String {
         self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -163,7 +190,8 @@ impl Maker<'_> {
         let holds: BTreeSet<String> = crates.iter().map(|one| one.identity()).collect();
         let names = beneath.iter().map(|layer| layer.name.as_str());
         let native = self.native.iter().filter_map(|folder| folder.to_str());
-        let parts = holds.iter().map(String::as_str).chain(names).chain(native);
+        let mends = crates.iter().any(|one| one.mends()).then_some(MENDS);
+        let parts = holds.iter().map(String::as_str).chain(names).chain(native).chain(mends);
         let name = format!("prust_set_{}", store::hash(parts));
         let file = self.store.lib().join(format!("lib{name}.so"));
         let layer = Layer { name: name.clone(), file: file.clone(), holds, local };
@@ -177,6 +205,11 @@ impl Maker<'_> {
             // Names of packages may meet; numbers do not.
             source.push_str(&format!("extern crate c{number} as _;\n"));
             externs.push((format!("c{number}"), file.clone()));
+        }
+        if let Some(rayon) = crates.iter().find(|one| one.mends()) {
+            source.push_str(MENDS);
+            externs.push(("rayon_core".to_owned(), rayon.file.clone()));
+            externs.push(("prust_runtime".to_owned(), self.runtime.to_owned()));
         }
         let path = self.store.src().join(format!("{name}.rs"));
         store::write(&path, source.as_bytes())

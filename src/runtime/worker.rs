@@ -1,6 +1,8 @@
 //! The worker's main: connect to the host, then run what it sends, one thing at a time, on the main
 //! thread. Opens no network socket and reads no Jupyter message.
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::mpsc::Receiver;
 
 use crate::frame::{Failure, FromWorker, ToWorker};
@@ -9,8 +11,38 @@ use crate::{call, door, last_words, os, panics, slots, snapshot};
 /// Where the host listens; set for us, removed before user code runs.
 pub const SOCKET_VARIABLE: &str = "PRUST_WORKER_SOCKET";
 
+/// The C library chooses wrongly every other time.
+const STARTS_MAX: usize = 12;
+
+/// Starts the process over until the C library makes large allocations of huge pages, as it was
+/// asked to: it compares what the system says with text that it forgets to end (glibc 2.35 to 2.36
+/// at least), so that the answer depends on where the stack happens to be.
+fn start_with_huge_pages() {
+    const ASKED: &str = "glibc.malloc.hugetlb=1";
+    let asked = std::env::var("GLIBC_TUNABLES").is_ok_and(|tunables| tunables.contains(ASKED));
+    let offered = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
+        .is_ok_and(|modes| modes.contains("[madvise]"));
+    let starts = std::env::args_os().count();
+    if !asked || !offered || starts > STARTS_MAX || large_allocations_are_huge() {
+        return;
+    }
+    if let Ok(exe) = std::env::current_exe() {
+        // Returns only when it cannot start: then this process does, with pages as they are.
+        let _ = Command::new(exe).args(std::iter::repeat_n("again", starts)).exec();
+    }
+}
+
+fn large_allocations_are_huge() -> bool {
+    let large: Vec<u8> = Vec::with_capacity(8 << 20);
+    std::hint::black_box(&large);
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    let mut flags = maps.lines().filter_map(|line| line.strip_prefix("VmFlags:"));
+    flags.any(|flags| flags.split(' ').any(|flag| flag == "hg"))
+}
+
 /// Runs until the host says so or is gone.
 pub fn main() -> ! {
+    start_with_huge_pages();
     let Some(socket) = std::env::var(SOCKET_VARIABLE).ok() else {
         os::exit_now(2);
     };

@@ -266,6 +266,24 @@ def test_a_cell_that_waits_for_lost_threads_is_told_so(fresh):
     assert kernel.ok("5").text == "5"
 
 
+def test_rayon_works_after_crashes_and_interrupts(fresh):
+    kernel = fresh()
+    kernel.ok(':dep rayon = "1"', seconds=300)
+    kernel.ok("use rayon::prelude::*; let kept = 1;")
+    total = "(0..1_000_000u64).into_par_iter().map(|x| x % 7).sum::<u64>()"
+    assert kernel.ok(total).text == "2999997"
+    for _ in range(3):
+        kernel.fails("std::process::abort()", "go on with new threads")
+        assert kernel.ok(total).text == "2999997"
+    running = kernel.send(GO + "rayon::join(|| loop {}, || loop {});")
+    running.until_text("go")
+    _, seconds = interrupted(kernel, running)
+    assert seconds < 1
+    assert kernel.ok(total).text == "2999997"
+    kernel.fails('(0..8u32).into_par_iter().for_each(|x| if x == 5 { panic!("at five") });', "at five", ":1:52")
+    assert kernel.ok("kept").text == "1"
+
+
 # ---- going back
 
 
@@ -334,6 +352,19 @@ def test_snapshots_tell_their_costs_and_can_be_chosen(fresh):
     kernel.ok("let c = 3;")
     kernel.fails("std::process::abort()")
     assert kernel.ok("c").text == "3"
+
+
+def test_a_large_allocation_is_made_of_huge_pages_where_the_system_offers_them(fresh):
+    """A snapshot of them costs next to nothing: 512 times fewer pages are noted."""
+    kernel = fresh()
+    kernel.ok("let large = vec![1u8; 256 << 20];")
+    worker = int(kernel.ok("std::process::id()").text)
+    rollup = Path(f"/proc/{worker}/smaps_rollup").read_text()
+    huge = int(re.search(r"AnonHugePages:\s+(\d+) kB", rollup).group(1))
+    modes = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+    if "[never]" not in modes:
+        assert huge > 128 << 10, modes
+    assert kernel.ok("large[7]").text == "1"
 
 
 def test_half_a_gigabyte_with_threads_alive_survives_crashes(fresh):

@@ -158,8 +158,9 @@ impl Executor {
         let names = crate::worker::names(&self.lost);
         (!self.lost.is_empty()).then(|| {
             format!(
-                "{} thread(s) that ran before the cell are gone ({names}): pools such as rayon's \
-                 or tokio's need %restart.",
+                "{} thread(s) that ran before the cell are gone ({names}), and their tasks with \
+                 them. rayon and tokio go on with new threads; whatever else waits for the old \
+                 ones needs %restart.",
                 self.lost.len(),
             )
         })
@@ -177,8 +178,8 @@ impl Executor {
     /// The likely reason for waiting in vain.
     pub(super) fn waits_for_lost(&self) -> String {
         format!(
-            "Threads were lost when {} ended ({}): what waits for them, as pools such as rayon's \
-             and tokio's do, waits for ever.",
+            "Threads were lost when {} ended ({}): what waits for them, or for tasks of \
+             theirs, waits for ever.",
             self.lost_at,
             crate::worker::names(&self.lost),
         )
