@@ -1,6 +1,7 @@
 //! Why a worker's process ended, in words for the user: its last words, what std wrote on stderr as
 //! it aborted, how much memory it had held. Decides nothing about what follows.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::Failure;
@@ -112,15 +113,20 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     Some(rest.split_once(after)?.0)
 }
 
-/// Names of threads for people: those without one are counted. (The system gives a thread without a
-/// name that of the thread that started it.)
+/// Names of threads for people, each once with how many have it. (The system gives a thread without
+/// a name that of the thread that started it.)
 pub fn names(threads: &[String]) -> String {
-    let nameless = |name: &&String| name.starts_with("prust-worker") || name.is_empty();
-    let count = threads.iter().filter(nameless).count();
-    let mut names: Vec<String> =
-        threads.iter().filter(|name| !nameless(name)).map(|name| format!("`{name}`")).collect();
-    names.extend((count > 0).then(|| format!("{count} without a name")));
-    names.join(", ")
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for name in threads {
+        let nameless = name.starts_with("prust-worker") || name.is_empty();
+        *counts.entry(if nameless { "" } else { name }).or_default() += 1;
+    }
+    let told = |(name, count): (&&str, &u32)| match (*name, *count) {
+        ("", count) => format!("{count} without a name"),
+        (name, 1) => format!("`{name}`"),
+        (name, count) => format!("{count} `{name}`"),
+    };
+    counts.iter().rev().map(told).collect::<Vec<_>>().join(", ")
 }
 
 /// A number of bytes for people: `3.1 GiB`.
@@ -170,8 +176,8 @@ mod tests {
 
     #[test]
     fn threads_without_a_name_are_counted() {
-        let threads = ["ticker", "prust-worker", "prust-worker"].map(str::to_owned);
-        assert_eq!(names(&threads), "`ticker`, 2 without a name");
+        let threads = ["a", "b", "prust-worker", "b", "prust-worker"].map(str::to_owned);
+        assert_eq!(names(&threads), "2 `b`, `a`, 2 without a name");
     }
 
     #[test]

@@ -266,24 +266,6 @@ def test_a_cell_that_waits_for_lost_threads_is_told_so(fresh):
     assert kernel.ok("5").text == "5"
 
 
-def test_rayon_works_after_crashes_and_interrupts(fresh):
-    kernel = fresh()
-    kernel.ok(':dep rayon = "1"', seconds=300)
-    kernel.ok("use rayon::prelude::*; let kept = 1;")
-    total = "(0..1_000_000u64).into_par_iter().map(|x| x % 7).sum::<u64>()"
-    assert kernel.ok(total).text == "2999997"
-    for _ in range(3):
-        kernel.fails("std::process::abort()", "go on with new threads")
-        assert kernel.ok(total).text == "2999997"
-    running = kernel.send(GO + "rayon::join(|| loop {}, || loop {});")
-    running.until_text("go")
-    _, seconds = interrupted(kernel, running)
-    assert seconds < 1
-    assert kernel.ok(total).text == "2999997"
-    kernel.fails('(0..8u32).into_par_iter().for_each(|x| if x == 5 { panic!("at five") });', "at five", ":1:52")
-    assert kernel.ok("kept").text == "1"
-
-
 # ---- going back
 
 

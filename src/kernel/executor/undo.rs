@@ -159,8 +159,8 @@ impl Executor {
         (!self.lost.is_empty()).then(|| {
             format!(
                 "{} thread(s) that ran before the cell are gone ({names}), and their tasks with \
-                 them. rayon and tokio go on with new threads; whatever else waits for the old \
-                 ones needs %restart.",
+                 them. tokio goes on with new threads, rayon too (from the second time on with one \
+                 thread); whatever else waits for the old ones needs %restart.",
                 self.lost.len(),
             )
         })
