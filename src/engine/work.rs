@@ -305,7 +305,8 @@ impl Engine {
         let threads = crate::worker::names(threads_lost);
         let text = format!(
             "this engine's work does nothing. Threads did not survive an earlier crash or \
-             interrupt ({threads}): if the work waits for them, it never ends. Interrupt it, and start the engines over with %cluster restart\n"
+             interrupt ({threads}): if the work waits for them, it never ends. Interrupt it, and \
+             start the engines over with %cluster restart\n"
         );
         self.output(Std::Err, &text);
     }

@@ -156,6 +156,14 @@ pub fn end_child(pid: i32) {
     unsafe { waitpid(pid, &raw mut status, 0) };
 }
 
+/// Replaces this process by a new start of its own program. Returns only when that fails.
+pub(crate) fn start_over(arguments: impl Iterator<Item = &'static str>) {
+    use std::os::unix::process::CommandExt;
+    if let Ok(exe) = std::env::current_exe() {
+        let _ = std::process::Command::new(exe).args(arguments).exec();
+    }
+}
+
 /// Closes a descriptor that no live object of this process owns.
 pub fn close_descriptor(descriptor: i32) {
     // SAFETY: called in a fresh fork for the socket of the old door, whose owner is leaked.

@@ -1,8 +1,6 @@
 //! The worker's main: connect to the host, then run what it sends, one thing at a time, on the main
 //! thread. Opens no network socket and reads no Jupyter message.
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::sync::mpsc::Receiver;
 
 use crate::frame::{Failure, FromWorker, ToWorker};
@@ -26,10 +24,8 @@ fn start_with_huge_pages() {
     if !asked || !offered || starts > STARTS_MAX || large_allocations_are_huge() {
         return;
     }
-    if let Ok(exe) = std::env::current_exe() {
-        // Returns only when it cannot start: then this process does, with pages as they are.
-        let _ = Command::new(exe).args(std::iter::repeat_n("again", starts)).exec();
-    }
+    // Returns only when it cannot start: then this process goes on, with pages as they are.
+    os::start_over(std::iter::repeat_n("again", starts));
 }
 
 fn large_allocations_are_huge() -> bool {

@@ -50,6 +50,7 @@ const DOORS: &[Door] = &[
         tokens: "Command : : new",
         files: &[
             "src/process.rs",
+            "src/runtime/os.rs",
             "src/worker/life.rs",
             "src/kernel/pool.rs",
             "src/kernel/executor/magic.rs",
