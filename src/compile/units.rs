@@ -73,7 +73,8 @@ impl Compiler {
         let mut breaks = Breaks::new();
         for _ in 0..ROUNDS_MAX {
             let known = breaks.iter().map(|(id, (broken, _))| (*id, *broken)).collect();
-            let mut next = advance(old, new, &held, &known, forced);
+            let next = advance(old, new, &held, &known, forced);
+            let mut next = next.ok_or_else(no_place)?;
             let verdicts = self.build_touched(namespace, &mut next).await?;
             let files = self.unit_files(&next.items);
             if verdicts.iter().all(|verdict| verdict.success) {
@@ -197,6 +198,14 @@ impl Compiler {
         all.filter(|warning| warning.place.as_ref().is_some_and(|(cell, ..)| cell == label))
             .collect()
     }
+}
+
+/// Not a mistake of the user's, who can get on nevertheless.
+fn no_place() -> Failed {
+    let message = "these items cannot be compiled together with those of earlier cells".to_owned();
+    let help =
+        "give a redefined type another name, or start again with %restart; nothing has changed";
+    Failed::Errors(vec![diagnostic::own(Severity::Error, "items", message, help, None)])
 }
 
 /// Another name whenever anything that goes into the library is another.

@@ -42,23 +42,24 @@ pub struct Advance {
 /// Takes a cell's items in. `held` are the types that variables have, as unit and name; `broken`
 /// says which earlier items do not compile with the new ones. The same arguments give the same
 /// items, on whichever machine. `renewed` are earlier items that are other ones now although their
-/// text is the same.
+/// text is the same. `None` when no arrangement of crates is found in which each item may stand.
 pub fn advance(
     old: &Items,
     cell: &NewCell,
     held: &BTreeSet<(String, String)>,
     broken: &BTreeMap<ItemId, Broken>,
     renewed: &BTreeSet<ItemId>,
-) -> Advance {
+) -> Option<Advance> {
     let mut forced = renewed.clone();
     // Every round forces at least one more item to be renewed.
     for _ in 0..=old.all.len() {
         match attempt(old, cell, held, broken, &forced) {
-            Ok(advance) => return advance,
+            Ok(advance) => return Some(advance),
+            Err(more) if more.is_subset(&forced) => return None,
             Err(more) => forced.extend(more),
         }
     }
-    unreachable!("each item is forced at most once")
+    None
 }
 
 /// Items that must be renewed for the rest to find a place.
@@ -111,6 +112,9 @@ fn attempt(
     reach::forget_unneeded(&mut items, held);
     group::place(&mut items, &Placing { old, new: &new, again: &again })?;
     name::name_new_units(&mut items, old)?;
+    if !group::is_sound(&items) {
+        return Err(Forced::new());
+    }
     Ok(finish(old, items, sheet, orphans))
 }
 

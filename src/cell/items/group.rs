@@ -67,7 +67,27 @@ pub(super) fn place(items: &mut Items, placing: &Placing<'_>) -> Result<(), BTre
         let unit = host(items, id);
         items.all.get_mut(&id).expect("it is there").unit = unit;
     }
+    set_apart(items);
     open_cycles(items, placing)
+}
+
+/// Where a type's crate has taken a constant or a macro by a name that means another one to the
+/// type, that one stands alone: its meaning has changed, the type's has not.
+fn set_apart(items: &mut Items) {
+    let mut apart: BTreeSet<ItemId> = BTreeSet::new();
+    for item in items.all.values().filter(|item| item.has_identity() && !item.unit.is_empty()) {
+        for name in &item.refs {
+            let meant = items.resolve(item, name);
+            let named = items.by_name.get(name).into_iter().flatten().filter(|id| {
+                let other = &items.all[id];
+                other.unit == item.unit && other.piece.role == Role::Movable
+            });
+            apart.extend(named.filter(|id| !meant.is_empty() && !meant.contains(id)));
+        }
+    }
+    for id in apart {
+        items.all.get_mut(&id).expect("it is there").unit = alone(id);
+    }
 }
 
 /// The crate that the item of the same text stood in before.
@@ -177,8 +197,30 @@ fn merge_movable(items: &mut Items) {
     }
 }
 
-/// Whether two items of these crates have one name: an old definition, and what took its place.
+/// Whether in these crates, taken as one, an item that cannot stand apart would find another
+/// meaning of a name than its own.
+fn has_mistakes(items: &Items, units: &[String]) -> bool {
+    let members = || items.all.iter().filter(|(_, item)| units.contains(&item.unit));
+    let mut provided: BTreeMap<&str, Vec<ItemId>> = BTreeMap::new();
+    for (id, item) in members() {
+        item.names().for_each(|name| provided.entry(name).or_default().push(*id));
+    }
+    let mistakes = |item: &Item| {
+        item.refs.iter().any(|name| {
+            let meant = items.resolve(item, name);
+            let mut here = provided.get(name.as_str()).into_iter().flatten();
+            !meant.is_empty() && here.any(|id| !meant.contains(id))
+        })
+    };
+    members().any(|(_, item)| item.has_identity() && mistakes(item))
+}
+
+/// Whether these crates cannot be one: two items have one name (an old definition, and what took
+/// its place), or a name has two meanings.
 fn has_doubles(items: &Items, units: &[String]) -> bool {
+    if has_mistakes(items, units) {
+        return true;
+    }
     let mut seen: Vec<(&str, Kind)> = Vec::new();
     let members = items.all.values().filter(|item| units.contains(&item.unit));
     for Provided { name, kind, .. } in members.flat_map(|item| &item.piece.provides) {
@@ -188,6 +230,14 @@ fn has_doubles(items: &Items, units: &[String]) -> bool {
         seen.push((name, *kind));
     }
     false
+}
+
+/// Whether every crate means one thing by each name. What fails this must not be compiled: a type
+/// of an earlier value could be read as another.
+pub(super) fn is_sound(items: &Items) -> bool {
+    let units: BTreeSet<&String> = items.all.values().map(|item| &item.unit).collect();
+    let mut named = units.into_iter().filter(|unit| !unit.is_empty());
+    named.all(|unit| !has_mistakes(items, std::slice::from_ref(unit)))
 }
 
 fn stays(items: &Items, unit: &str) -> bool {

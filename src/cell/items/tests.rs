@@ -38,6 +38,7 @@ impl Session {
         let label = format!("In[{}]", self.n_cells);
         let cell = new_cell(&self.namespace, key, &label, text, &split);
         let next = advance(&self.namespace.items, &cell, held, broken, &BTreeSet::new());
+        let next = next.expect("each item finds a crate");
         let items = Some(Box::new(next.items.clone()));
         self.namespace.apply(&Delta { items, ..Delta::default() });
         next
@@ -348,4 +349,14 @@ fn an_impl_goes_on_with_the_old_type_where_there_is_no_new_one() {
 fn the_same_cells_give_the_same_crates_everywhere() {
     let cells = ["struct A;", "impl A { fn f(&self) {} }", "struct B(A);", "struct A(u8);"];
     assert_eq!(Session::after(&cells).items(), Session::after(&cells).items());
+}
+
+#[test]
+fn an_old_type_never_reads_a_new_constant() {
+    let before = "const M: usize = 2;\nconst N: usize = M;\nstruct A([u8; N]);";
+    let mut session = Session::after(&[before]);
+    let (unit, held) = (session.item("A").unit.clone(), session.held("A"));
+    session.run_as("", "const M: usize = 3;", &held, &BTreeMap::new());
+    assert!(session.items().is_retired(&unit, "A"));
+    assert_ne!(session.item("N").unit, unit, "the old `A` is built with the old `N`");
 }
