@@ -45,7 +45,8 @@ def test_what_ends_a_cell_on_engines_is_said_and_costs_no_variable(engines, end)
 @pytest.mark.parametrize("code", ["loop { std::hint::spin_loop() }", "std::thread::sleep(std::time::Duration::from_secs(600));"])
 def test_an_interrupt_ends_a_cell_on_engines(engines, code):
     running = engines.send(f'%%px\nn = 9; println!("go"); {code}')
-    running.until(lambda _: "".join(m["content"].get("text", "") for m in running.messages).count("go") == 2)
+    printed = lambda: "".join(m["content"]["text"] for m in running.messages if m["content"].get("name") == "stdout")
+    running.until(lambda _: printed().count("go") == 2)
     engines.interrupt()
     assert running.finish(10).reply["content"]["ename"] == "Interrupted"
     assert values(engines) == ["(3, 7)"] * 2

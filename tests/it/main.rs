@@ -5,6 +5,7 @@ mod cells;
 mod dependencies;
 mod face;
 mod items;
+mod model;
 mod support;
 mod tidy;
 mod variables;

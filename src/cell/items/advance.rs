@@ -106,7 +106,7 @@ fn attempt(
             verbatim.insert(*old, *new);
         }
     }
-    let again = renew(&mut items, old, &renewed);
+    let again = renew(&mut items, old, &renewed, &verbatim, forced);
     retire(&mut items, old, &replaced.gone, &renewed);
     succeed(&mut items, &verbatim);
     reach::forget_unneeded(&mut items, held);
@@ -272,11 +272,18 @@ fn pins(
 
 /// Gives each renewed item a successor, and one to each impl that a renewed or replaced type had;
 /// gives the successors.
-fn renew(items: &mut Items, old: &Items, renewed: &BTreeSet<ItemId>) -> Vec<ItemId> {
+fn renew(
+    items: &mut Items,
+    old: &Items,
+    renewed: &BTreeSet<ItemId>,
+    verbatim: &BTreeMap<ItemId, ItemId>,
+    forced: &Forced,
+) -> Vec<ItemId> {
     let no_more: BTreeSet<ItemId> = old
         .all
         .keys()
         .filter(|id| renewed.contains(id) || items.all[id].retired && !old.all[id].retired)
+        .filter(|id| !verbatim.contains_key(id))
         .copied()
         .collect();
     // An impl that is pinned to the old type stays with it.
@@ -296,7 +303,8 @@ fn renew(items: &mut Items, old: &Items, renewed: &BTreeSet<ItemId>) -> Vec<Item
     let mut successors = Vec::new();
     for id in renewed.iter().copied().chain(impls) {
         let mut successor = items.all[&id].clone();
-        if successor.piece.role != Role::Movable {
+        // What may stand anywhere stays, unless the crates that it names are other ones.
+        if successor.piece.role != Role::Movable || forced.contains(&id) {
             successor.unit = String::new();
         }
         let past = items.all.get_mut(&id).expect("it is there");
