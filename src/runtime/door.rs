@@ -62,6 +62,7 @@ pub(crate) fn open(stream: UnixStream) -> io::Result<Receiver<ToWorker>> {
     last_words::open()?;
     let (commands, receiver) = mpsc::channel();
     std::thread::Builder::new()
+        .stack_size(crate::snapshot::stack_bytes())
         .name(THREAD_NAME.into())
         .spawn(move || read_until_the_host_is_gone(&door, &commands))?;
     Ok(receiver)

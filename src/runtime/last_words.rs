@@ -34,7 +34,10 @@ static FLUSHED: AtomicU32 = AtomicU32::new(0);
 pub(crate) fn open() -> io::Result<()> {
     SLEEPS.store(false, Ordering::Relaxed);
     DYING.store(false, Ordering::Relaxed);
-    let flusher = std::thread::Builder::new().name(THREAD_NAME.into()).spawn(flush_as_it_comes)?;
+    let flusher = std::thread::Builder::new()
+        .name(THREAD_NAME.into())
+        .stack_size(crate::snapshot::stack_bytes())
+        .spawn(flush_as_it_comes)?;
     let thread = Box::leak(Box::new(flusher.thread().clone()));
     FLUSHER.store(thread, Ordering::Release);
     Ok(())

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -13,6 +13,20 @@ use crate::frame::{self, FromWorker, ToWorker};
 use crate::future;
 use crate::os::{self, Fork};
 use crate::{door, last_words, panics};
+
+/// How often this process and those that it woke up from have been woken.
+static WAKES: AtomicUsize = AtomicUsize::new(0);
+
+const STACK_BYTES: usize = 2 << 20;
+const STACK_BYTES_MORE: usize = 64 << 10;
+
+/// A stack size for threads that are made after a wake. The C library hands a lost thread's stack to
+/// the next one of its size; but what the lost thread had put there may still be in lists of the
+/// user's crates (parking_lot's queues), which would then lead into another thread's stack. So
+/// every life makes its threads larger than those of the lives before.
+pub fn stack_bytes() -> usize {
+    STACK_BYTES + STACK_BYTES_MORE * WAKES.load(Ordering::Relaxed)
+}
 
 /// The sleeping child, 0 when there is none.
 static SLEEPING: AtomicI32 = AtomicI32::new(0);
@@ -52,6 +66,7 @@ pub(crate) fn take(socket: &str, run: u64) -> io::Result<Option<Receiver<ToWorke
         Fork::Child => {
             door::abandon();
             SLEEPING.store(0, Ordering::Relaxed);
+            WAKES.fetch_add(1, Ordering::Relaxed);
             Ok(Some(sleep_until_woken(socket, run, threads)))
         }
     }

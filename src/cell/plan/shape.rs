@@ -60,11 +60,16 @@ pub(super) enum Runtime {
 impl Runtime {
     /// The line that makes it, once, and enters it for good: tasks go on between cells.
     pub(super) fn line(self) -> String {
-        let (builder, keep) = match self {
-            Self::ManyThreads => ("new_multi_thread", "::std::boxed::Box::new(runtime)"),
+        let (builder, stacks, keep) = match self {
+            Self::ManyThreads => (
+                "new_multi_thread",
+                ".thread_stack_size(::prust_runtime::snapshot::stack_bytes())",
+                "::std::boxed::Box::new(runtime)",
+            ),
             // Nobody else would run its tasks between cells.
             Self::OneThread => (
                 "new_current_thread",
+                "",
                 "::std::boxed::Box::new(::std::thread::Builder::new()\
                  .name(\"tokio\".into())\
                  .spawn(move || runtime.block_on(::core::future::pending::<()>()))?)",
@@ -72,7 +77,8 @@ impl Runtime {
         };
         format!(
             "::prust_runtime::future::enter::<::tokio::runtime::Runtime>(|| {{\n\
-             let runtime = ::tokio::runtime::Builder::{builder}().enable_all().build()?;\n\
+             let runtime = ::tokio::runtime::Builder::{builder}().enable_all()\
+             {stacks}.build()?;\n\
              ::core::mem::forget(runtime.enter());\n\
              ::core::result::Result::Ok({keep})\n}})?;\n"
         )
