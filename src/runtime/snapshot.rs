@@ -22,8 +22,8 @@ const STACK_BYTES_MORE: usize = 64 << 10;
 
 /// A stack size for threads that are made after a wake. The C library hands a lost thread's stack
 /// to the next one of its size; but what the lost thread had put there may still be in lists of the
-/// user's crates (parking_lot's queues), which would then lead into another thread's stack. So every
-/// life makes its threads larger than those of the lives before.
+/// user's crates (parking_lot's queues), which would then lead into another thread's stack. So
+/// every life makes its threads larger than those of the lives before.
 pub fn stack_bytes() -> usize {
     STACK_BYTES + STACK_BYTES_MORE * WAKES.load(Ordering::Relaxed)
 }
