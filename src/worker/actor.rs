@@ -70,6 +70,8 @@ pub(super) struct Actor {
     active: Option<Link>,
     sleeping: Option<Link>,
     queue: VecDeque<Running>,
+    /// The host waits for what snapshots cost; a worker that starts meanwhile is asked again.
+    measuring: bool,
     /// Requests of the active link that topic "client" holds: an interrupt is delivered there.
     waiting: Vec<u64>,
     ending: Option<Ending>,
@@ -117,6 +119,7 @@ impl Actor {
             queue: VecDeque::new(),
             waiting: Vec::new(),
             ending: None,
+            measuring: false,
             kept: None,
             kill_at: None,
             snapshots: Snapshots::default(),
@@ -252,7 +255,10 @@ impl Actor {
                 self.send(&ToWorker::Load { library: library.display().to_string() }).await;
             }
             Command::Snapshots { when } => self.snapshots = when,
-            Command::Measure => self.send(&ToWorker::Measure).await,
+            Command::Measure => {
+                self.measuring = true;
+                self.send(&ToWorker::Measure).await;
+            }
             Command::Interrupt => self.interrupt().await,
             Command::Undo if self.expected.is_none() => self.tell(WorkerEvent::NoSnapshot),
             Command::Undo => self.end(Ending::Undo),
@@ -415,6 +421,7 @@ impl Actor {
             }
             FromWorker::LastWords { failure } => self.scene.last_words = Some(failure),
             FromWorker::Measured { fork_micros, write_micros_per_gibibyte } => {
+                self.measuring = false;
                 let resident_bytes = self.resident_bytes();
                 let bytes_max = self.config.snapshot_bytes_max;
                 self.tell(WorkerEvent::Measured {

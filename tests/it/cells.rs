@@ -151,3 +151,16 @@ async fn a_warning_of_a_successful_cell_is_shown_at_its_place() {
     assert_eq!(shown.warnings[0].code.as_deref(), Some("unused_must_use"));
     assert_eq!(shown.warnings[0].place, Some(("In[1]".to_owned(), 2, 1)));
 }
+
+#[tokio::test]
+async fn what_snapshots_cost_is_told_by_a_worker_that_was_still_starting() {
+    let mut nb = Notebook::open().await;
+    nb.worker.measure();
+    loop {
+        let event = timeout(DEADLINE, nb.events.recv()).await.expect("the worker says something");
+        if let WorkerEvent::Measured { costs } = event.expect("the worker's host lives") {
+            assert!(costs.resident_bytes > 0);
+            break;
+        }
+    }
+}

@@ -108,6 +108,9 @@ impl Actor {
                 let _ = active.write.write_all(&frame).await;
             }
         }
+        if self.measuring {
+            self.send(&ToWorker::Measure).await;
+        }
     }
 
     pub(super) fn stop(&mut self) {
