@@ -216,7 +216,7 @@ fn a_type_defined_again_word_for_word_is_the_type_of_its_values() {
 fn a_broken_caller_goes_on_with_what_it_knew_however_often_that_changes() {
     let mut session = Session::after(&["fn one() -> i32 { 1 }", "fn two() -> i32 { one() + 1 }"]);
     let broken = BTreeMap::from([(session.id("two"), Broken::Pinned)]);
-    for text in ["fn one() {}", "fn one() -> u8 { 1 }", "fn one() -> String { todo!() }"] {
+    for text in ["fn one() {}", "fn one() -> u8 { 1 }", "fn one() -> String { String::new() }"] {
         session.run_as("", text, &BTreeSet::new(), &broken);
         let sources = session.items().units.iter().map(|of| unit(session.items(), of, None));
         let texts: String = sources.map(|plan| plan.krate.source.text).collect();
