@@ -12,6 +12,14 @@ pub struct Listed {
     pub cpu: u64,
 }
 
+impl Listed {
+    /// Whether this process began after `other`. Within one tick, which is many processes long, the
+    /// order of their ids tells.
+    pub fn began_after(&self, other: &Self) -> bool {
+        (self.started, self.pid) > (other.started, other.pid)
+    }
+}
+
 /// What the system lists of a process, if it exists.
 pub fn listed(pid: u32) -> Option<Listed> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -70,6 +78,16 @@ fn group_memory_limit() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_of_one_tick_begin_in_the_order_of_their_ids() {
+        let process = |pid, started| Listed { pid, group: 1, started, cpu: 0 };
+        let snapshot = process(20, 100);
+        assert!(!process(19, 100).began_after(&snapshot), "started by an earlier cell");
+        assert!(!snapshot.began_after(&snapshot));
+        assert!(process(21, 100).began_after(&snapshot), "started by the cell");
+        assert!(process(7, 101).began_after(&snapshot), "ids begin again");
+    }
 
     #[test]
     fn a_process_is_listed_with_its_group_and_start() {

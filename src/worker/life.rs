@@ -125,11 +125,12 @@ pub(super) fn resident_bytes(pid: u32) -> u64 {
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE_BYTES
 }
 
-/// Ends the processes that the cells of a worker have started, as far as they began at `since` (in
-/// ticks) or later.
-pub(super) fn end_started(group: u32, since: u64, keep: &[u32]) {
+/// Ends the processes that the cells of a worker have started: those that began after the snapshot
+/// that goes on, or all of them when there is none.
+pub(super) fn end_started(group: u32, snapshot: Option<u32>) {
+    let snapshot = snapshot.and_then(process::listed);
     for started in process::of_group(group) {
-        if started.started >= since && !keep.contains(&started.pid) {
+        if snapshot.is_none_or(|snapshot| started.began_after(&snapshot)) {
             // Already gone is as good.
             let _ = process::signal(started.pid, Signal::Kill);
         }

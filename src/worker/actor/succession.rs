@@ -46,7 +46,8 @@ impl Actor {
         let restored = sleeping.is_some();
         let threads_lost =
             sleeping.as_ref().map(|sleeping| sleeping.threads.clone()).unwrap_or_default();
-        self.end_started(sleeping.as_ref().map(|sleeping| sleeping.pid));
+        // Nobody holds them any more.
+        life::end_started(self.group, sleeping.as_ref().map(|sleeping| sleeping.pid));
         self.lost = threads_lost.clone();
         if let Some(mut sleeping) = sleeping {
             let _ = sleeping.write.write_all(&ToWorker::Wake.write()).await;
@@ -58,13 +59,6 @@ impl Actor {
         if restored {
             self.send_queue().await;
         }
-    }
-
-    /// Ends the processes that the cell has started: nobody holds them any more.
-    fn end_started(&self, sleeping: Option<u32>) {
-        let keep: Vec<u32> = sleeping.into_iter().collect();
-        let snapshot = sleeping.and_then(process::listed).map_or(0, |listed| listed.started);
-        life::end_started(self.group, snapshot, &keep);
     }
 
     fn report(&mut self, ending: Option<Ending>, end: End, restored: bool, lost: Vec<String>) {
