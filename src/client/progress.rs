@@ -4,6 +4,7 @@
 use super::command::{ClientEvent, SubmissionId};
 use super::event::{Effect, Now};
 use super::state::State;
+use super::submission::Submission;
 use super::task::Stage;
 use std::time::Duration;
 
@@ -44,6 +45,14 @@ impl State {
                 return;
             }
             self.due.pop_first();
+            self.tell_one(id, now);
+        }
+    }
+
+    /// Tells of a submission that nothing has been told of.
+    pub(super) fn tell_new(&mut self, id: SubmissionId, now: Now) {
+        let is_new = |submission: &Submission| submission.progress.told.is_none();
+        if self.submissions.get(&id).is_some_and(is_new) {
             self.tell_one(id, now);
         }
     }

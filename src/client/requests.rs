@@ -40,7 +40,7 @@ impl State {
             }
             Request::Submit(submit) => {
                 let submitted = self.submit(cell, *submit, body, now);
-                self.answer_submitted(from, submitted);
+                self.answer_submitted(from, submitted, now);
             }
             Request::Results { submission, from: start, want, timeout } => {
                 self.remember(submission);
@@ -63,7 +63,7 @@ impl State {
             },
             Request::Retry { submission } => {
                 let submitted = self.retry(submission, now);
-                self.answer_submitted(from, submitted);
+                self.answer_submitted(from, submitted, now);
             }
             Request::Forget { submission } => self.forget(submission, now),
             Request::Interactive { submission } => {
@@ -85,7 +85,12 @@ impl State {
         }
     }
 
-    fn answer_submitted(&mut self, from: u64, submitted: Result<SubmissionId, Error>) {
+    fn answer_submitted(&mut self, from: u64, submitted: Result<SubmissionId, Error>, now: Now) {
+        // The kernel hears of the work before the cell goes on: should the cell fail at once, its
+        // error names what it leaves running.
+        if let Ok(id) = submitted {
+            self.tell_new(id, now);
+        }
         let known = submitted
             .and_then(|id| self.submissions.get(&id).ok_or(Error::ResultPurged { submission: id }));
         match known {

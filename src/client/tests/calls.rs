@@ -61,10 +61,11 @@ fn balanced_work_waits_for_engines_and_says_so() {
     lab.expect(&[
         "Task any #2 apply_request",
         "Task any #3 apply_request",
-        "answer 1 submitted 1: 2 tasks 3 values",
+        // Before the cell goes on, so that the kernel can name the work should the cell fail.
         "progress Waiting 0/3",
+        "answer 1 submitted 1: 2 tasks 3 values",
     ]);
-    let ClientEvent::Progress { summary } = lab.last() else { panic!("no progress") };
+    let ClientEvent::Progress { summary } = lab.before_last() else { panic!("no progress") };
     assert_eq!(summary.hint.as_deref(), Some("no engine is connected"));
     lab.event(Event::Registered { id: 4, uuid: "uuid4".to_owned() });
     lab.at += Duration::from_millis(100);

@@ -139,6 +139,10 @@ impl Lab {
         assert_eq!(std::mem::take(&mut self.told), expected);
     }
 
+    fn before_last(&self) -> &ClientEvent {
+        &self.events[self.events.len() - 2]
+    }
+
     fn last(&self) -> &ClientEvent {
         self.events.last().expect("something was told")
     }
