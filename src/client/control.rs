@@ -96,6 +96,7 @@ impl State {
                 }
             }
         }
+        tracing::debug!(submission = id, open = ?open, n_messages = messages.len(), "withdraw");
         for (uuid, msg_type, content) in messages {
             self.send_plain(Channel::Control, Some(uuid), msg_type, content);
         }

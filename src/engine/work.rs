@@ -325,6 +325,11 @@ impl Engine {
         let meant = |running: &mut Running| {
             msg_ids.is_none_or(|msg_ids| msg_ids.iter().any(|msg_id| msg_id == running.msg_id()))
         };
+        tracing::debug!(
+            ?msg_ids,
+            running = self.running.as_ref().map(|r| r.msg_id().to_owned()),
+            "interrupt"
+        );
         let Some(running) = self.running.take_if(meant) else { return false };
         match running.stage {
             Stage::Working => {

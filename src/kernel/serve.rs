@@ -194,7 +194,14 @@ impl Kernel {
             let subscription = frames.first()?.strip_prefix(&[1])?;
             return Some(Event::Subscribed(subscription.to_vec()));
         }
-        let message = self.reader.read(frames).ok()?;
+        let message = match self.reader.read(frames) {
+            Ok(message) => message,
+            Err(why) => {
+                tracing::debug!(?channel, ?why, "dropped a message");
+                return None;
+            }
+        };
+        tracing::debug!(?channel, msg_type = message.header.msg_type, "arrived");
         match channel {
             Channel::Shell => Some(Event::Shell(message)),
             Channel::Control => Some(Event::Control(message)),

@@ -393,6 +393,7 @@ impl Executor {
     pub(super) fn interrupt(&mut self) {
         let Some(job) = &mut self.job else { return };
         job.interrupted = true;
+        tracing::debug!(run = ?job.run.run, px = matches!(job.stage, Stage::Px { .. }), "interrupt");
         match &job.stage {
             Stage::Compiling(task) | Stage::Shell(task) => {
                 task.abort();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use self::options::merged;
 use super::job::{Stage, interrupted};
-use super::tell::{Fault, red};
+use super::tell::Fault;
 use super::{Event, Executor};
 use crate::cell::plan::leaf::ENTRY;
 use crate::cell::{CrateSet, Delta, Namespace};
@@ -18,14 +18,12 @@ use crate::compile::{Cell, Compiled, Failed};
 use crate::kernel::magics::{GroupBy, PxOptions};
 use crate::kernel::seam::RunId;
 
+mod faults;
 mod options;
 mod show;
 
 /// Blocking work shows its panel after this, unless `--progress-after` says otherwise.
 const PANEL_AFTER: Duration = Duration::from_millis(300);
-
-/// Tracebacks shown of one failed parallel cell; the rest is counted.
-const TRACEBACKS_MAX: usize = 4;
 
 /// Parallel cells remembered for `%pxresult` and late output.
 const CELLS_MAX: usize = 64;
@@ -405,54 +403,13 @@ impl Executor {
             self.show_outputs(tag, cell_run, None);
         }
         let was_interrupted = self.job.as_ref().is_some_and(|job| job.interrupted);
-        match self.px_fault(tag) {
-            _ if was_interrupted => {
-                self.fail(interrupted("the engines were interrupted; their variables stay"));
+        match self.px_fault(tag, was_interrupted) {
+            fault if was_interrupted => {
+                let end = interrupted("the engines were interrupted; their variables stay");
+                self.fail(end.notes(fault.into_iter().flat_map(|fault| fault.traceback)));
             }
             Some(fault) => self.fail(fault),
             None => self.go_on(),
-        }
-    }
-
-    /// All failures of a parallel cell as one.
-    fn px_fault(&self, tag: u64) -> Option<Fault> {
-        let (n_failed, failed) = self.parallel.cells.get(&tag)?.finished.as_ref()?;
-        if *n_failed == 0 {
-            return None;
-        }
-        let mut traceback = Vec::new();
-        for error in failed.iter().take(TRACEBACKS_MAX) {
-            let engine = error.engine_id.map_or("?".to_owned(), |id| id.to_string());
-            traceback.push(format!("[{engine}:execute]: {}: {}", red(&error.ename), error.evalue));
-            let lines = error.traceback.iter().filter(|line| !line.contains(&error.evalue));
-            traceback.extend(lines.map(|line| self.in_user_terms(line)));
-        }
-        let more = usize::try_from(*n_failed).unwrap_or(usize::MAX).saturating_sub(TRACEBACKS_MAX);
-        if more > 0 {
-            traceback.push(format!("... {more} more exceptions ..."));
-        }
-        let first = failed.first();
-        let only = first.filter(|_| *n_failed == 1);
-        let evalue = match (only, first) {
-            (Some(error), _) => {
-                format!("[{}] {}: {}", engine_text(error), error.ename, error.evalue)
-            }
-            (None, Some(error)) => format!(
-                "{n_failed} engines failed, the first: [{}] {}: {}",
-                engine_text(error),
-                error.ename,
-                error.evalue
-            ),
-            (None, None) => format!("{n_failed} engines failed"),
-        };
-        let ename = "CompositeError".to_owned();
-        Some(Fault { ename, evalue: self.in_user_terms(&evalue), traceback })
-    }
-
-    fn in_user_terms(&self, text: &str) -> String {
-        match &self.compiler {
-            Some(compiler) => compiler.in_user_terms(text),
-            None => text.to_owned(),
         }
     }
 
@@ -463,10 +420,6 @@ impl Executor {
             None => self.fail(interrupted("nothing was run")),
         }
     }
-}
-
-fn engine_text(error: &RemoteError) -> String {
-    error.engine_id.map_or("?".to_owned(), |id| id.to_string())
 }
 
 fn target_error_name(error: &prust::targets::TargetError) -> &'static str {

@@ -96,7 +96,7 @@ impl Executor {
         }
         let run = self.latest_run;
         self.show_outputs(tag, run, group);
-        match self.px_fault(tag) {
+        match self.px_fault(tag, false) {
             Some(fault) => Err(fault),
             None => Ok(()),
         }
