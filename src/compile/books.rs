@@ -4,8 +4,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cell::Map;
+use super::cell::{Cell, Compiler};
+use crate::cell::items::Part;
 use crate::cell::map::{byte_at, line_column};
+use crate::cell::plan::CratePlan;
+use crate::cell::{Map, Namespace, Unit};
 
 /// Sources remembered; an older one shows its generated place instead.
 const BOOKS_MAX: usize = 2000;
@@ -48,6 +51,12 @@ pub struct Place {
     pub column: usize,
     /// The cell's text.
     pub text: String,
+}
+
+impl Place {
+    pub(super) fn is_on_line_of(&self, other: &Self) -> bool {
+        (&self.label, self.line) == (&other.label, other.line)
+    }
 }
 
 impl Books {
@@ -114,6 +123,52 @@ impl Books {
         let (column, end) = number(column_start)?;
         let place = self.place(&text[..file_end], line, column)?;
         Some((format!("{}:{}:{}", place.label, place.line, place.column), end))
+    }
+}
+
+impl Compiler {
+    /// The cell and line behind a place in generated source.
+    pub fn place(&self, file: &str, line: u32, column: u32) -> Option<Place> {
+        self.shared.books.place(file, line, column)
+    }
+
+    /// Replaces places in generated sources by the user's cell, line and column.
+    pub fn in_user_terms(&self, text: &str) -> String {
+        let folder = format!("{}/", self.shared.store.src().display());
+        let text = self.with_trail(text);
+        if text.contains(&folder) { self.shared.books.rewrite(&folder, &text) } else { text }
+    }
+
+    /// Remembers the units of a namespace that another process compiled, for places in panics and
+    /// to compile against.
+    pub fn learn(&self, namespace: &Namespace) {
+        for unit in &namespace.items.units {
+            self.remember_unit(unit);
+            if let Err(error) = self.shared.store.hold(&unit.file) {
+                tracing::warn!(%error, unit = unit.file, "a library may be removed while in use");
+            }
+        }
+    }
+
+    pub(super) fn remember_unit(&self, unit: &Unit) {
+        let page = |part: &Part| Page {
+            label: part.label.clone(),
+            text: part.text.clone(),
+            map: part.map.clone(),
+        };
+        let pages = unit.parts.iter().map(page).collect();
+        let entry = Entry { pages, generated: unit.generated.to_string() };
+        self.shared.books.add(&self.source_file(&unit.file).display().to_string(), entry);
+    }
+
+    pub(super) fn remember_leaf(&self, name: &str, cell: Cell<'_>, plan: &CratePlan) {
+        let page = Page {
+            label: cell.label.to_owned(),
+            text: cell.text.to_owned(),
+            map: plan.source.map.clone(),
+        };
+        let entry = Entry { pages: vec![page], generated: plan.source.text.clone() };
+        self.shared.books.add(&self.source_file(name).display().to_string(), entry);
     }
 }
 

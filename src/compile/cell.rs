@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::base::{self, Base};
-use super::books::{Books, Entry, Page, Place};
+use super::books::Books;
 use super::dependencies::DependencySet;
 use super::rustc::{Call, CrateType, Ended};
 use super::store::{self, Store};
@@ -18,12 +18,11 @@ use super::toolchain::Toolchain;
 use super::{CompileError, Settings};
 use crate::cell::depth;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
-use crate::cell::items::Part;
 use crate::cell::mir::{self, Types};
 use crate::cell::plan::leaf::LeafSlots;
 use crate::cell::plan::shape::Shape;
 use crate::cell::plan::{self, CratePlan};
-use crate::cell::{CrateSet, Delta, Namespace, Split, Unit};
+use crate::cell::{CrateSet, Delta, Namespace, Split};
 
 /// Optimisation of units, before the user chooses.
 pub(super) const OPT_LEVEL_UNIT: u8 = 2;
@@ -98,7 +97,7 @@ pub(super) struct Shared {
     pub(super) toolchain: Toolchain,
     pub(super) store: Store,
     pub(super) base: Base,
-    books: Books,
+    pub(super) books: Books,
     pub(super) cwd: PathBuf,
     /// The optimisation that the user chose for everything.
     opt_level: Mutex<Option<u8>>,
@@ -184,53 +183,6 @@ impl Compiler {
     /// The store's directory.
     pub fn store(&self) -> &Path {
         &self.shared.store.root
-    }
-
-    /// The cell and line behind a place in generated source.
-    pub fn place(&self, file: &str, line: u32, column: u32) -> Option<Place> {
-        self.shared.books.place(file, line, column)
-    }
-
-    /// Replaces places in generated sources by the user's cell, line and column.
-    pub fn in_user_terms(&self, text: &str) -> String {
-        let folder = format!("{}/", self.shared.store.src().display());
-        if text.contains(&folder) {
-            self.shared.books.rewrite(&folder, text)
-        } else {
-            text.to_owned()
-        }
-    }
-
-    /// Remembers the units of a namespace that another process compiled, for places in panics and
-    /// to compile against.
-    pub fn learn(&self, namespace: &Namespace) {
-        for unit in &namespace.items.units {
-            self.remember_unit(unit);
-            if let Err(error) = self.shared.store.hold(&unit.file) {
-                tracing::warn!(%error, unit = unit.file, "a library may be removed while in use");
-            }
-        }
-    }
-
-    pub(super) fn remember_unit(&self, unit: &Unit) {
-        let page = |part: &Part| Page {
-            label: part.label.clone(),
-            text: part.text.clone(),
-            map: part.map.clone(),
-        };
-        let pages = unit.parts.iter().map(page).collect();
-        let entry = Entry { pages, generated: unit.generated.to_string() };
-        self.shared.books.add(&self.source_file(&unit.file).display().to_string(), entry);
-    }
-
-    pub(super) fn remember_leaf(&self, name: &str, cell: Cell<'_>, plan: &CratePlan) {
-        let page = Page {
-            label: cell.label.to_owned(),
-            text: cell.text.to_owned(),
-            map: plan.source.map.clone(),
-        };
-        let entry = Entry { pages: vec![page], generated: plan.source.text.clone() };
-        self.shared.books.add(&self.source_file(name).display().to_string(), entry);
     }
 
     pub(super) fn source_file(&self, name: &str) -> PathBuf {

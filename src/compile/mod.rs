@@ -24,6 +24,7 @@ mod rustc;
 mod store;
 mod sweep;
 mod toolchain;
+mod trail;
 mod units;
 mod verdict;
 mod wanted;

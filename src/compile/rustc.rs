@@ -57,7 +57,7 @@ impl Call {
             "--edition=2024",
             "-Cprefer-dynamic",
             "-Coverflow-checks=on",
-            "-Cdebuginfo=0",
+            "-Cdebuginfo=line-tables-only",
             "-Cembed-bitcode=no",
             "-Ccodegen-units=1",
             "-Clink-arg=-Wl,-rpath,$ORIGIN",

@@ -5,7 +5,7 @@
 //! Reading order: [`frame`] (what host and worker say to each other), [`worker`] (the loop),
 //! [`slots`] (variables), [`cell`] (what a generated leaf calls), [`future`]
 //! (cells that await), [`show`] (how a final expression
-//! is displayed), [`door`] (asking the host), [`call`] (functions by address), [`panics`],
+//! is displayed), [`door`] (asking the host), [`call`] (functions by address), [`panics`], [`trail`],
 //! [`last_words`], [`snapshot`], [`os`].
 
 pub mod call;
@@ -21,4 +21,5 @@ pub mod panics;
 pub mod show;
 pub mod slots;
 pub mod snapshot;
+pub mod trail;
 pub mod worker;

@@ -22,6 +22,11 @@ unsafe extern "C" {
     fn sigaction(signal: c_int, new: *const SigAction, old: *mut SigAction) -> c_int;
     fn raise(signal: c_int) -> c_int;
     fn usleep(micros: u32) -> c_int;
+    fn _Unwind_Backtrace(
+        each: extern "C" fn(*mut c_void, *mut c_void) -> c_int,
+        to: *mut c_void,
+    ) -> c_int;
+    fn _Unwind_GetIP(context: *mut c_void) -> usize;
 }
 
 const RTLD_NOW: c_int = 2;
@@ -113,6 +118,28 @@ pub fn base(library: Library) -> Result<u64, String> {
     }
     // SAFETY: glibc documents `l_addr`, the load address, as link_map's first field.
     Ok(unsafe { *map })
+}
+
+/// The return addresses of the calling thread, the innermost first.
+pub(crate) fn return_addresses(max: usize) -> Vec<u64> {
+    struct Walk {
+        found: Vec<u64>,
+        max: usize,
+    }
+    extern "C" fn each(context: *mut c_void, walk: *mut c_void) -> c_int {
+        const GO_ON: c_int = 0;
+        const STOP: c_int = 5;
+        // SAFETY: `walk` is the pointer handed to the walk below, which this call is part of.
+        let walk = unsafe { &mut *walk.cast::<Walk>() };
+        // SAFETY: the unwinder calls this with a context of its own, valid during the call.
+        walk.found.push(unsafe { _Unwind_GetIP(context) } as u64);
+        if walk.found.len() < walk.max { GO_ON } else { STOP }
+    }
+    let mut walk = Walk { found: Vec::with_capacity(64), max };
+    // SAFETY: `walk` outlives the call, and `each` has the signature that the unwinder asks for and
+    // never unwinds: allocation failure aborts.
+    unsafe { _Unwind_Backtrace(each, (&raw mut walk).cast()) };
+    walk.found
 }
 
 /// Writes out what C code printed through stdio and Rust's own buffered stdout.

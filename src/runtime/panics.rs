@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::door::{self, Interrupted};
 use crate::frame::{Failure, FromWorker};
+use crate::trail;
 
 /// A panic as the hook saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ struct Seen {
     file: String,
     line: u32,
     column: u32,
+    /// The calls that led to it, by their return addresses.
+    trail: Vec<u64>,
 }
 
 thread_local! {
@@ -40,8 +43,9 @@ pub(crate) fn install() {
             remember(Seen::of(info));
         } else {
             print_as_rust_does(info);
-            remember(Seen::of(info));
-            *ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen::of(info));
+            let seen = Seen::of(info);
+            remember(seen.clone());
+            *ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         }
     }));
 }
@@ -56,7 +60,8 @@ impl Seen {
     fn of(info: &PanicHookInfo<'_>) -> Self {
         let message = message(info.payload());
         let Some(place) = info.location() else { return Self { message, ..Self::default() } };
-        Self { message, file: place.file().into(), line: place.line(), column: place.column() }
+        let (file, line, column) = (place.file().into(), place.line(), place.column());
+        Self { message, file, line, column, trail: trail::here() }
     }
 
     fn failure(self) -> Failure {
@@ -66,7 +71,7 @@ impl Seen {
             file: self.file,
             line: self.line,
             column: self.column,
-            backtrace: Vec::new(),
+            backtrace: trail::lines(&self.trail),
         }
     }
 }
@@ -101,7 +106,7 @@ fn last_words(fatal: Seen) -> Failure {
         }
         _ => (fatal.failure(), "a panic of this kind does not unwind: Rust aborts".to_owned()),
     };
-    failure.backtrace = of_thread.into_iter().chain([why]).collect();
+    failure.backtrace.splice(0..0, of_thread.into_iter().chain([why]));
     failure
 }
 

@@ -42,6 +42,11 @@ const DOORS: &[Door] = &[
         instead: "use wire's Writer, Reader",
     },
     Door {
+        tokens: "addr2line : :",
+        files: &["src/compile/trail.rs"],
+        instead: "use compile::Compiler::trail",
+    },
+    Door {
         tokens: "libc : :",
         files: &["src/process.rs"],
         instead: "add a function to process.rs",

@@ -45,9 +45,24 @@ impl Fault {
         }
     }
 
-    pub(super) fn note(mut self, note: impl Into<String>) -> Self {
-        self.traceback.push(note.into());
+    pub(super) fn note(self, note: impl Into<String>) -> Self {
+        self.notes([note.into()])
+    }
+
+    pub(super) fn notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.traceback.extend(notes);
         self
+    }
+}
+
+/// Where a failure came from outside of all cells.
+fn foreign(failure: &Failure) -> String {
+    let Failure { file, line, column, .. } = failure;
+    match file.split_once("/library/") {
+        Some((_, within)) => {
+            format!("  at library/{within}:{line}:{column}, in Rust's own library")
+        }
+        None => format!("  at {file}:{line}:{column}"),
     }
 }
 
@@ -99,25 +114,20 @@ impl Executor {
         let in_user_terms =
             |text: &str| compiler.map_or(text.to_owned(), |compiler| compiler.in_user_terms(text));
         let mut fault = Fault::new(&failure.ename, in_user_terms(&failure.evalue));
-        let place = compiler
+        let given = compiler
             .and_then(|compiler| compiler.place(&failure.file, failure.line, failure.column));
-        if let Some(place) = place {
-            let excerpt = crate::cell::diagnostic::excerpt(
-                &place.label,
-                &place.text,
-                place.line,
-                place.column,
-            );
-            fault.traceback.push(excerpt);
-        } else if let Some((_, within)) = failure.file.split_once("/library/") {
-            let place = format!("library/{within}:{}:{}", failure.line, failure.column);
-            fault.traceback.push(format!("  at {place}, in Rust's own library"));
-        } else if !failure.file.is_empty() {
-            fault
-                .traceback
-                .push(format!("  at {}:{}:{}", failure.file, failure.line, failure.column));
+        let mut place = given.clone();
+        let trail = match compiler {
+            Some(compiler) => compiler.trail(&mut place, &failure.backtrace),
+            None => failure.backtrace.clone(),
+        };
+        fault.traceback.extend(place.map(|place| {
+            crate::cell::diagnostic::excerpt(&place.label, &place.text, place.line, place.column)
+        }));
+        if given.is_none() && !failure.file.is_empty() {
+            fault.traceback.push(foreign(failure));
         }
-        fault.traceback.extend(failure.backtrace.iter().map(|line| in_user_terms(line)));
+        fault.traceback.extend(trail);
         fault
     }
 
