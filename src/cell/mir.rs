@@ -7,6 +7,9 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+/// This file decides what is remembered of a leaf, beside its source.
+pub const SELF: &str = include_str!("mir.rs");
+
 /// The type text of each `put`, by its number.
 fn put_types(mir: &str) -> BTreeMap<usize, String> {
     let mut types = BTreeMap::new();

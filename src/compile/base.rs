@@ -247,6 +247,7 @@ pub(super) async fn api(
         environment: Vec::new(),
         opt_level: layers::OPT_LEVEL,
         cwd: folder,
+        linker: None,
     };
     let ended = maker.make(call).await?;
     match ended.success {

@@ -332,6 +332,7 @@ impl Compiler {
             environment: self.environment(set),
             opt_level,
             cwd: shared.cwd.clone(),
+            linker: shared.toolchain.linker.clone(),
         }
     }
 

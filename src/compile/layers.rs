@@ -233,6 +233,7 @@ impl Maker<'_> {
             environment: Vec::new(),
             opt_level: OPT_LEVEL,
             cwd: self.store.root.clone(),
+            linker: None,
         };
         let mut ended = self.make(call.clone()).await?;
         if !ended.success && self.foreign {

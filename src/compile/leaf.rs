@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 
 use super::cell::{Cell, Compiler, Failed};
-use super::rustc::CrateType;
+use super::rustc::{self, CrateType};
 use super::store;
 use super::verdict::unkept_warning;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::jumps;
+use crate::cell::mir;
 use crate::cell::plan::leaf::{self, LeafSlots};
 use crate::cell::plan::shape::Shape;
 use crate::cell::plan::{self, CratePlan};
@@ -90,7 +91,8 @@ pub(super) fn leaf_name(namespace: &Namespace, plan: &CratePlan, opt_level: u8) 
     let set = namespace.set.as_ref().filter(|_| plan.set || plan.api);
     let set = set.map_or("", |set| set.key.as_str());
     let opt_level = opt_level.to_string();
-    let parts = [plan.source.text.as_str(), set, &opt_level].into_iter();
+    // What is remembered of a leaf is what these two read and ask for.
+    let parts = [plan.source.text.as_str(), set, &opt_level, rustc::SELF, mir::SELF].into_iter();
     let units = namespace.items.with_needs(&plan.units);
     let files: Vec<&str> = units.iter().map(|unit| unit.file.as_str()).collect();
     format!("leaf_{}", store::hash(parts.chain(files)))

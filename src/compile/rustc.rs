@@ -7,8 +7,14 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::CompileError;
-use super::toolchain::Toolchain;
+use super::toolchain::{Linker, Toolchain};
 use crate::process;
+
+/// This file decides what a library is made of, beside its source.
+pub(super) const SELF: &str = include_str!("rustc.rs");
+
+/// rustc's words when the linker refuses.
+const LINKING_FAILED: &str = "linking with `";
 
 /// What kind of library to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub(super) struct Call {
     pub(super) environment: Vec<(&'static str, String)>,
     pub(super) opt_level: u8,
     pub(super) cwd: PathBuf,
+    /// `None`: the C compiler links.
+    pub(super) linker: Option<Linker>,
 }
 
 /// How a call ended.
@@ -60,7 +68,6 @@ impl Call {
             "-Cdebuginfo=line-tables-only",
             "-Cembed-bitcode=no",
             "-Ccodegen-units=1",
-            "-Clink-arg=-Wl,-rpath,$ORIGIN",
         ]
         .map(str::to_owned)
         .into();
@@ -69,7 +76,22 @@ impl Call {
             CrateType::Dylib => "--crate-type=dylib".into(),
             CrateType::Cdylib => "--crate-type=cdylib".into(),
         });
+        if let Some(Linker { program, search }) = &self.linker {
+            flags.push(format!("-Clinker={}", program.display()));
+            flags.push("-Clinker-flavor=ld.lld".into());
+            // Small libraries are linked before a second thread has begun.
+            flags.push("-Clink-arg=--threads=1".into());
+            flags.extend(search.iter().map(|folder| format!("-Clink-arg=-L{}", folder.display())));
+        }
+        flags.push(self.for_linker("-rpath", "$ORIGIN"));
         flags
+    }
+
+    /// An option of the linker's, by whatever way it is called.
+    fn for_linker(&self, option: &str, value: &str) -> String {
+        let through = if self.linker.is_some() { "" } else { "-Wl," };
+        let equals = if value.is_empty() { "" } else { "=" };
+        format!("-Clink-arg={through}{option}{equals}{value}")
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -87,11 +109,11 @@ impl Call {
         for folder in &self.native {
             arguments.push(format!("-Lnative={}", folder.display()));
             // Found at run time, too, also by libraries that such a library needs in turn.
-            arguments.push(format!("-Clink-arg=-Wl,-rpath,{}", folder.display()));
-            arguments.push("-Clink-arg=-Wl,--disable-new-dtags".to_owned());
+            arguments.push(self.for_linker("-rpath", &folder.display().to_string()));
+            arguments.push(self.for_linker("--disable-new-dtags", ""));
         }
         if let Some(exports) = &self.exports {
-            arguments.push(format!("-Clink-arg=-Wl,--version-script={}", exports.display()));
+            arguments.push(self.for_linker("--version-script", &exports.display().to_string()));
         }
         // Object files on their way go here, not into the user's directory, where two processes
         // that compile the same cell would take each other's away.
@@ -110,11 +132,21 @@ impl Call {
         arguments
     }
 
-    /// Runs rustc to its end.
+    /// Runs rustc to its end. What cannot be linked directly is linked by the C compiler, which
+    /// knows more of the system.
     ///
     /// # Errors
     /// When rustc cannot be started; a program that does not compile is a normal end.
     pub(super) async fn run(&self, toolchain: &Toolchain) -> Result<Ended, CompileError> {
+        let ended = self.run_once(toolchain).await?;
+        if ended.success || self.linker.is_none() || !ended.stderr.contains(LINKING_FAILED) {
+            return Ok(ended);
+        }
+        let through_cc = Self { linker: None, ..self.clone() };
+        through_cc.run_once(toolchain).await
+    }
+
+    async fn run_once(&self, toolchain: &Toolchain) -> Result<Ended, CompileError> {
         let mut command = Command::new(&toolchain.rustc);
         command
             .args(self.arguments())
@@ -134,5 +166,51 @@ impl Call {
         let output = child.wait_with_output().await.map_err(failed)?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         Ok(Ended { success: output.status.success(), stderr })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_linked_directly_is_linked_by_the_c_compiler() {
+        let scratch = process::Scratch::new().expect("there is room");
+        let folder = scratch.path();
+        let source = folder.join("leaf_1.rs");
+        std::fs::write(&source, "#[unsafe(no_mangle)]\npub fn entry() {}\n").expect("it is ours");
+        let settings = crate::compile::Settings {
+            cache: folder.to_owned(),
+            rustc: None,
+            cargo: None,
+            cwd: folder.to_owned(),
+        };
+        let mut toolchain = Toolchain::find(&settings).expect("tests need one");
+        let refusing = Linker { program: "/bin/false".into(), search: vec![folder.to_owned()] };
+        let output = folder.join("libleaf_1.so");
+        let call = |linker: Option<Linker>| Call {
+            crate_name: "leaf_1".into(),
+            crate_type: CrateType::Cdylib,
+            source: source.clone(),
+            output: output.clone(),
+            mir: None,
+            externs: Vec::new(),
+            search: Vec::new(),
+            native: Vec::new(),
+            exports: None,
+            metadata: "leaf_1".into(),
+            environment: Vec::new(),
+            opt_level: 0,
+            cwd: folder.to_owned(),
+            linker,
+        };
+        let refused = call(Some(refusing.clone())).run_once(&toolchain).await.expect("it runs");
+        assert!(!refused.success && refused.stderr.contains(LINKING_FAILED), "{}", refused.stderr);
+        let ended = call(Some(refusing)).run(&toolchain).await.expect("it runs");
+        assert!(ended.success && output.is_file(), "{}", ended.stderr);
+        let direct = toolchain.linker.take();
+        assert!(direct.is_some(), "rustup's toolchains bring a linker along");
+        let ended = call(direct).run_once(&toolchain).await.expect("it runs");
+        assert!(ended.success, "{}", ended.stderr);
     }
 }

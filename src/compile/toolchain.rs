@@ -16,6 +16,17 @@ pub(super) struct Toolchain {
     pub(super) host: String,
     /// Where `libstd-*.so` is.
     pub(super) libdir: PathBuf,
+    /// `None` where rustc brings no linker along, or the C compiler cannot be asked.
+    pub(super) linker: Option<Linker>,
+}
+
+/// The linker that comes with rustc. Called without the C compiler in between it takes half the
+/// time; a cell is mostly waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Linker {
+    pub(super) program: PathBuf,
+    /// Where the C compiler would have it look for libraries.
+    pub(super) search: Vec<PathBuf>,
 }
 
 impl Toolchain {
@@ -40,6 +51,7 @@ impl Toolchain {
         if !has_shared_std(&libdir) {
             return Err(CompileError::NoSharedStd { libdir });
         }
+        let linker = Linker::find(&libdir.join("../bin/rust-lld"));
         let direct = Path::new(sysroot).join("bin/rustc");
         let rustc =
             if settings.rustc.is_none() && direct.is_file() { direct } else { asked.clone() };
@@ -48,8 +60,31 @@ impl Toolchain {
             .cargo
             .clone()
             .unwrap_or_else(|| if beside.is_file() { beside } else { PathBuf::from("cargo") });
-        Ok(Self { rustc, cargo, version, host, libdir })
+        Ok(Self { rustc, cargo, version, host, libdir, linker })
     }
+}
+
+impl Linker {
+    fn find(program: &Path) -> Option<Self> {
+        let program = program.canonicalize().ok()?;
+        let answer = ask(Path::new("cc"), &["-print-search-dirs"]).ok()?;
+        let search = folders(&answer);
+        (!search.is_empty()).then_some(Self { program, search })
+    }
+}
+
+/// The folders in the C compiler's line `libraries: =a:b`, each once, that exist.
+fn folders(answer: &str) -> Vec<PathBuf> {
+    let line = answer.lines().find_map(|line| line.strip_prefix("libraries: ="));
+    let mut found = Vec::new();
+    for folder in line.unwrap_or_default().split(':') {
+        if let Ok(folder) = Path::new(folder).canonicalize()
+            && !found.contains(&folder)
+        {
+            found.push(folder);
+        }
+    }
+    found
 }
 
 fn has_shared_std(libdir: &Path) -> bool {
@@ -70,4 +105,17 @@ fn ask(program: &Path, arguments: &[&str]) -> Result<String, CompileError> {
     }
     let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(CompileError::BadRustc { program: program.to_owned(), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_c_compilers_folders_are_read_once_each() {
+        let answer = "install: /x\nlibraries: =/usr/lib/:/usr/lib/../lib:/nowhere/at/all:/usr\n";
+        let usr_lib = Path::new("/usr/lib").canonicalize().expect("every system has it");
+        assert_eq!(folders(answer), [usr_lib, PathBuf::from("/usr")]);
+        assert_eq!(folders("install: /x"), Vec::<PathBuf>::new());
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::JoinSet;
 
 use super::cell::{Cell, Compiler, Failed, OPT_LEVEL_UNIT};
-use super::rustc::CrateType;
+use super::rustc::{self, CrateType};
 use super::verdict::{distinct, unit_books};
 use crate::cell::diagnostic::{self, Diagnostic, Severity};
 use crate::cell::items::{Advance, Broken, Item, ItemId, Items, NewCell, Sheet, Unit, advance};
@@ -221,7 +221,7 @@ fn file_name(
     let uses_crates = plan.krate.set || plan.krate.api;
     let set = set.filter(|_| uses_crates).map_or("", |set| set.key.as_str());
     let opt_level = opt_level.to_string();
-    let parts = [plan.krate.source.text.as_str(), set, opt_level.as_str()];
+    let parts = [plan.krate.source.text.as_str(), set, opt_level.as_str(), rustc::SELF];
     format!("{}-{}", unit.name, digest(parts.into_iter().chain(needs)))
 }
 
