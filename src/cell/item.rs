@@ -13,7 +13,7 @@ use syn::{Attribute, Expr, ImplItem, Item, ItemFn, ItemImpl, ReturnType, StmtMac
 use super::map::Edit;
 use super::mentions;
 use super::namespace::{Kind, Provided};
-use super::publish::publish;
+use super::publish::{foreign, publish};
 
 /// Enough of an item to recognise it.
 const HEADER_CHARACTERS: usize = 400;
@@ -84,10 +84,12 @@ pub fn read(item: &Item, range: Range<usize>) -> ItemPiece {
     publish(item, &mut edits);
     edits.sort_by_key(|edit| edit.at);
     let provides = provided(item)
-        .map(|(name, kind)| Provided { name, kind, header: header(item), docs: docs(item) })
         .into_iter()
+        .map(|(name, kind)| Provided { name, kind, header: header(item), docs: docs(item) })
         .collect();
     let plain = match item {
+        // What it declares is elsewhere.
+        Item::ForeignMod(_) => true,
         Item::Fn(item) => is_plain(item),
         Item::Impl(item) => item.items.iter().all(is_plain_member),
         _ => false,
@@ -164,7 +166,7 @@ fn role(item: &Item) -> Role {
         },
         Item::Impl(item) => Role::Impl(impl_role(item)),
         Item::Fn(item) if is_plain(item) => Role::Movable,
-        Item::Const(_) | Item::Macro(_) | Item::Type(_) => Role::Movable,
+        Item::Const(_) | Item::ForeignMod(_) | Item::Macro(_) | Item::Type(_) => Role::Movable,
         Item::Fn(item) if !has_items(&item.block.to_token_stream()) => Role::Movable,
         _ => Role::Identity,
     }
@@ -326,22 +328,31 @@ fn first_segment(path: &syn::Path) -> Option<String> {
     segments.find(|segment| !roots.contains(&segment.as_str()))
 }
 
-fn provided(item: &Item) -> Option<(String, Kind)> {
-    Some(match item {
-        Item::Const(item) if item.ident == "_" => return None,
-        Item::Const(item) => (item.ident.to_string(), Kind::Constant),
-        Item::Enum(item) => (item.ident.to_string(), Kind::Type),
-        Item::Fn(item) => (item.sig.ident.to_string(), Kind::Function),
-        Item::Macro(item) => (item.ident.as_ref()?.to_string(), Kind::Macro),
-        Item::Mod(item) => (item.ident.to_string(), Kind::Module),
-        Item::Static(item) => (item.ident.to_string(), Kind::Static),
-        Item::Struct(item) => (item.ident.to_string(), Kind::Type),
-        Item::Trait(item) => (item.ident.to_string(), Kind::Trait),
-        Item::TraitAlias(item) => (item.ident.to_string(), Kind::Trait),
-        Item::Type(item) => (item.ident.to_string(), Kind::Type),
-        Item::Union(item) => (item.ident.to_string(), Kind::Type),
-        _ => return None,
-    })
+/// The names that an item gives.
+fn provided(item: &Item) -> Vec<(String, Kind)> {
+    let (name, kind) = match item {
+        Item::Const(item) if item.ident == "_" => return Vec::new(),
+        Item::Const(item) => (&item.ident, Kind::Constant),
+        Item::Enum(item) => (&item.ident, Kind::Type),
+        Item::Fn(item) => (&item.sig.ident, Kind::Function),
+        Item::ForeignMod(item) => {
+            let kind = |is_function| if is_function { Kind::Function } else { Kind::Static };
+            return foreign(item).map(|each| (each.name, kind(each.is_function))).collect();
+        }
+        Item::Macro(item) => match &item.ident {
+            Some(ident) => (ident, Kind::Macro),
+            None => return Vec::new(),
+        },
+        Item::Mod(item) => (&item.ident, Kind::Module),
+        Item::Static(item) => (&item.ident, Kind::Static),
+        Item::Struct(item) => (&item.ident, Kind::Type),
+        Item::Trait(item) => (&item.ident, Kind::Trait),
+        Item::TraitAlias(item) => (&item.ident, Kind::Trait),
+        Item::Type(item) => (&item.ident, Kind::Type),
+        Item::Union(item) => (&item.ident, Kind::Type),
+        _ => return Vec::new(),
+    };
+    vec![(name.to_string(), kind)]
 }
 
 /// The item up to its body, on one line.

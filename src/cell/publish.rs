@@ -3,8 +3,11 @@
 
 use std::ops::Range;
 
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
-use syn::{Field, Fields, ImplItem, Item, Visibility};
+use syn::{Attribute, Field, Fields, ImplItem, Item, ItemForeignMod, Visibility};
 
 use super::map::Edit;
 
@@ -33,6 +36,9 @@ pub(super) fn publish(item: &Item, edits: &mut Vec<Edit>) {
             show(&item.vis, item.union_token.span.byte_range(), edits);
             item.fields.named.iter().for_each(|each| field(each, edits));
         }
+        Item::ForeignMod(item) => {
+            foreign(item).for_each(|each| show(&each.visibility, each.first_token, edits));
+        }
         Item::Impl(item) if item.trait_.is_none() => {
             item.items.iter().for_each(|each| impl_item(each, edits));
         }
@@ -45,6 +51,32 @@ pub(super) fn publish(item: &Item, edits: &mut Vec<Edit>) {
         }
         _ => (),
     }
+}
+
+/// What an `extern` block declares.
+pub(super) struct Foreign {
+    pub(super) name: String,
+    pub(super) is_function: bool,
+    visibility: Visibility,
+    first_token: Range<usize>,
+}
+
+/// The functions, statics and types that an `extern` block declares. Read by their tokens: some
+/// forms (`safe fn`) are known to rustc alone.
+pub(super) fn foreign(block: &ItemForeignMod) -> impl Iterator<Item = Foreign> + '_ {
+    block.items.iter().filter_map(|item| {
+        let declared = |input: ParseStream<'_>| {
+            input.call(Attribute::parse_outer)?;
+            Ok((input.parse::<Visibility>()?, input.parse::<TokenStream>()?))
+        };
+        let (visibility, tokens) = declared.parse2(item.to_token_stream()).ok()?;
+        let first_token = tokens.clone().into_iter().next()?.span().byte_range();
+        let words = tokens.into_iter().map(|token| token.to_string());
+        let mut words = words.skip_while(|word| !["fn", "static", "type"].contains(&&**word));
+        let is_function = words.next()? == "fn";
+        let name = words.find(|word| word != "mut")?;
+        Some(Foreign { name, is_function, visibility, first_token })
+    })
 }
 
 fn fields(all: &Fields, edits: &mut Vec<Edit>) {
@@ -113,6 +145,16 @@ mod tests {
         check("impl D for S { fn f() {} }", "impl D for S { fn f() {} }");
         check("enum E { A { x: u8 } }", "pub enum E { A { x: u8 } }");
         check("mod m { fn private() {} }", "pub mod m { fn private() {} }");
+    }
+
+    #[test]
+    fn what_an_extern_block_declares_becomes_public() {
+        check(
+            "unsafe extern \"C\" { fn abs(x: i32) -> i32; /// Said.\n safe fn cos(x: f64) -> f64; \
+             pub(crate) static mut environ: *const u8; pub fn f(); }",
+            "unsafe extern \"C\" { pub fn abs(x: i32) -> i32; /// Said.\n pub safe fn cos(x: f64) -> \
+             f64; pub static mut environ: *const u8; pub fn f(); }",
+        );
     }
 
     #[test]
