@@ -34,6 +34,7 @@ pub fn histogram{n}(len: usize) -> Result<std::collections::BTreeMap<u64, usize>
 ROWS = {
     "1+1": (lambda n: f"1 + {n}", True),
     "let": (lambda n: f"let list{n} = vec![{n}, 2, 3];", True),
+    "expression over a variable": (lambda n: f"list{n}.iter().sum::<i32>() + {n}", True),
     "fn": (lambda n: f"fn count{n}(top: u64) -> u64 {{ (0..top).filter(|x| x % {n + 2} == 0).count() as u64 }}", True),
     "item cell": (lambda n: ITEMS.format(n=n), True),
     "type error": (lambda n: f'let wrong{n}: i32 = "{n}";', False),

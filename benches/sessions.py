@@ -86,3 +86,15 @@ def first_start(folder):
         return time.perf_counter() - begin
     finally:
         kernel.close()
+
+
+def built_set(folder):
+    """Seconds that a second notebook waits for crates that a first one has had built."""
+    for _ in range(2):
+        kernel, _ = start("prust", folder)
+        try:
+            seconds = took(kernel, ':dep fastrand = "2"', True)
+            took(kernel, "fastrand::u8(..) as u32", True)
+        finally:
+            kernel.close()
+    return seconds
