@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use prust_runtime::door::SHOWN;
+use prust_runtime::door::{BLOCKS, SHOWN};
 use prust_runtime::frame::{FromWorker, Status, ToWorker};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
 use super::death::Scene;
+use super::forms;
 use super::life::{self, Incoming, Meeting};
 use super::output::{LIVE_READS, Stream};
 use super::watch::Watch;
@@ -143,6 +144,8 @@ impl Actor {
         loop {
             let deadline = self.kill_at.or(self.awaiting.as_ref().map(|(until, _)| *until));
             let look_at = self.watch.as_ref().map(|watch| watch.due);
+            let held_until = [&self.stdout.0, &self.stderr.0].into_iter().filter_map(Stream::due);
+            let held_until = held_until.min();
             tokio::select! {
                 biased;
                 () = self.stdout.0.readable() => self.drain_stdout(),
@@ -158,6 +161,8 @@ impl Actor {
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
                     self.look();
                 }
+                () = sleep_until(held_until.unwrap_or_else(Instant::now)),
+                    if held_until.is_some() => self.release(),
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => return self.stop(),
                     Some(command) => self.commanded(command).await,
@@ -193,6 +198,21 @@ impl Actor {
     fn drain_stderr(&mut self) {
         let events = self.stderr.0.drain(LIVE_READS);
         self.tell_stderr(events);
+    }
+
+    /// Gives out what was held back because of what might follow.
+    fn release(&mut self) {
+        let events = self.stdout.0.release();
+        events.into_iter().for_each(|event| self.tell(event));
+        let events = self.stderr.0.release();
+        self.tell_stderr(events);
+    }
+
+    /// What was printed before the worker said something by the other way.
+    fn drain_before(&mut self) {
+        self.drain_stdout();
+        self.drain_stderr();
+        self.release();
     }
 
     fn tell_stderr(&mut self, events: Vec<WorkerEvent>) {
@@ -388,9 +408,13 @@ impl Actor {
                     self.resume(end, sleeping).await;
                 }
             }
-            Incoming::Frame { link, frame: FromWorker::Request { request, topic, .. } }
-                if topic == SHOWN =>
+            Incoming::Frame { link, frame: FromWorker::Request { request, topic, head, body } }
+                if topic == SHOWN || topic == BLOCKS =>
             {
+                if topic == BLOCKS {
+                    self.drain_before();
+                    self.stdout.0.direct(&head, &body);
+                }
                 self.reply((link << 32) | request, Status::Ok, Vec::new(), Vec::new()).await;
             }
             Incoming::Frame { link, frame } => {
@@ -406,11 +430,11 @@ impl Actor {
         match frame {
             FromWorker::Hello { .. } => (),
             FromWorker::Display { kind, id, data } => {
-                self.drain_stdout();
-                self.tell(WorkerEvent::Display { kind, id, data });
+                self.drain_before();
+                self.tell(WorkerEvent::Display { kind, id, data: forms::readable(data) });
             }
             FromWorker::Request { request, topic, head, body } => {
-                self.drain_stdout();
+                self.drain_before();
                 match (request, topic.as_str()) {
                     (0, _) => (),
                     (_, "client") => self.waiting.push(request),

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 mod actor;
 mod death;
+mod forms;
 mod life;
 mod output;
 mod watch;
