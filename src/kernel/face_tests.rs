@@ -244,6 +244,14 @@ fn alternating_streams_cannot_flood() {
 }
 
 #[test]
+fn more_is_read_once_what_was_printed_is_handled() {
+    let mut lab = Lab::new();
+    lab.execute("a", "1");
+    assert_eq!(lab.print(Stdio::Stdout, "x"), ["stream a stdout:x"]);
+    assert_eq!(lab.report(Report::Paused), ["ReadOn"]);
+}
+
+#[test]
 fn user_expressions_are_answered_one_by_one() {
     let mut lab = Lab::new();
     let content = json!({ "code": "1", "user_expressions": { "a": "1 + 1", "b": "2" } });

@@ -2,14 +2,15 @@
 //! would miss. Never sends by itself.
 use serde_json::Value;
 
-use super::face::{Face, Moment};
-use super::seam::{Report, RunId};
+use super::face::{Effect, Face, Moment};
+use super::seam::{Report, RunId, Work};
 use crate::wire::jupyter::{ClearOutput, DisplayData, ExecuteResult, Object, Stdio, Transient};
 
 impl Face {
     pub(super) fn report(&mut self, report: Report, now: Moment) {
         match report {
             Report::Output { run, stream, text } => self.output(run, stream, &text, now),
+            Report::Paused => self.outbox.push(Effect::Work(Work::ReadOn)),
             Report::Result { run, data, metadata } => self.result(run, data, metadata),
             Report::Display { run, id, data, metadata } => self.display(run, id, data, metadata),
             Report::UpdateDisplay { run, id, data, metadata } => {

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use prust_runtime::door::{BLOCKS, SHOWN};
 use prust_runtime::frame::{FromWorker, Status, ToWorker};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
@@ -14,14 +13,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
 use super::death::Scene;
-use super::forms;
 use super::life::{self, Incoming, Meeting};
-use super::output::{LIVE_READS, Stream};
+use super::output::Stream;
 use super::watch::Watch;
 use super::{Command, Config, Costs, Failure, Outcome, Snapshots, Std, WorkerEvent};
 use crate::process::{self, Signal};
 
+mod reading;
 mod succession;
+
+use reading::Reading;
 
 /// An interrupted cell that waits on the host may unwind by itself for this long; then it is
 /// killed.
@@ -67,6 +68,7 @@ pub(super) struct Actor {
     incoming: (UnboundedSender<Incoming>, UnboundedReceiver<Incoming>),
     stdout: (Stream, io::PipeWriter),
     stderr: (Stream, io::PipeWriter),
+    reading: Reading,
     links: u64,
     active: Option<Link>,
     sleeping: Option<Link>,
@@ -114,6 +116,7 @@ impl Actor {
             incoming: unbounded_channel(),
             stdout: Stream::new(Std::Out)?,
             stderr: Stream::new(Std::Err)?,
+            reading: Reading::default(),
             links: 0,
             active: None,
             sleeping: None,
@@ -148,8 +151,8 @@ impl Actor {
             let held_until = held_until.min();
             tokio::select! {
                 biased;
-                () = self.stdout.0.readable() => self.drain_stdout(),
-                () = self.stderr.0.readable() => self.drain_stderr(),
+                () = self.stdout.0.readable(), if !self.reading.paused => self.drain_stdout(),
+                () = self.stderr.0.readable(), if !self.reading.paused => self.drain_stderr(),
                 Some(incoming) = self.incoming.1.recv() => self.heard(incoming).await,
                 Ok((stream, _)) = self.meeting.listener.accept() => {
                     self.links += 1;
@@ -188,48 +191,6 @@ impl Actor {
                 false
             }
         }
-    }
-
-    fn drain_stdout(&mut self) {
-        let events = self.stdout.0.drain(LIVE_READS);
-        events.into_iter().for_each(|event| self.tell(event));
-    }
-
-    fn drain_stderr(&mut self) {
-        let events = self.stderr.0.drain(LIVE_READS);
-        self.tell_stderr(events);
-    }
-
-    /// Gives out what was held back because of what might follow.
-    fn release(&mut self) {
-        let events = self.stdout.0.release();
-        events.into_iter().for_each(|event| self.tell(event));
-        let events = self.stderr.0.release();
-        self.tell_stderr(events);
-    }
-
-    /// What was printed before the worker said something by the other way.
-    fn drain_before(&mut self) {
-        self.drain_stdout();
-        self.drain_stderr();
-        self.release();
-    }
-
-    fn tell_stderr(&mut self, events: Vec<WorkerEvent>) {
-        for event in events {
-            if let WorkerEvent::Output { text, .. } = &event {
-                self.scene.wrote(text);
-            }
-            self.tell(event);
-        }
-    }
-
-    /// All that was printed so far, told.
-    fn drain_all(&mut self) {
-        let events = self.stdout.0.finish();
-        events.into_iter().for_each(|event| self.tell(event));
-        let events = self.stderr.0.finish();
-        self.tell_stderr(events);
     }
 
     fn look(&mut self) {
@@ -279,6 +240,7 @@ impl Actor {
                 self.measuring = true;
                 self.send(&ToWorker::Measure).await;
             }
+            Command::ReadOn => self.read_on().await,
             Command::Interrupt => self.interrupt().await,
             Command::Undo if self.expected.is_none() => self.tell(WorkerEvent::NoSnapshot),
             Command::Undo => self.end(Ending::Undo),
@@ -409,13 +371,9 @@ impl Actor {
                 }
             }
             Incoming::Frame { link, frame: FromWorker::Request { request, topic, head, body } }
-                if topic == SHOWN || topic == BLOCKS =>
+                if reading::arranges(&topic) =>
             {
-                if topic == BLOCKS {
-                    self.drain_before();
-                    self.stdout.0.direct(&head, &body);
-                }
-                self.reply((link << 32) | request, Status::Ok, Vec::new(), Vec::new()).await;
+                self.arranged((link << 32) | request, &topic, &head, &body).await;
             }
             Incoming::Frame { link, frame } => {
                 if self.active.as_ref().is_some_and(|active| active.link == link) {
@@ -429,10 +387,7 @@ impl Actor {
     fn framed(&mut self, link: u64, frame: FromWorker) {
         match frame {
             FromWorker::Hello { .. } => (),
-            FromWorker::Display { kind, id, data } => {
-                self.drain_before();
-                self.tell(WorkerEvent::Display { kind, id, data: forms::readable(data) });
-            }
+            FromWorker::Display { kind, id, data } => self.displayed(kind, id, data),
             FromWorker::Request { request, topic, head, body } => {
                 self.drain_before();
                 match (request, topic.as_str()) {

@@ -9,7 +9,7 @@ use prust_runtime::frame::DisplayKind;
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
-use super::{Std, WorkerEvent, forms};
+use super::{Std, Utf8, WorkerEvent, forms};
 
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT ";
 const END: &str = "EVCXR_END_CONTENT";
@@ -33,8 +33,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// Reads per turn while a run goes on.
 pub(super) const LIVE_READS: usize = 4;
 
-/// Reads at the end of a run, when only the user's own threads may still write: 256 MiB.
-const FINAL_READS: usize = 4096;
+/// Reads at the end of a run, when only the user's own threads may still write: far more than a
+/// pipe holds, so that what the run itself has printed is among it.
+const FINAL_READS: usize = 64;
 
 /// The reading end of one stream.
 pub(super) struct Stream {
@@ -151,7 +152,7 @@ struct Block {
 /// Bytes to text and evcxr content blocks.
 #[derive(Default)]
 struct Decode {
-    bytes: Vec<u8>,
+    bytes: Utf8,
     /// Text not yet given out: the start of what may become a marker, or what an open block holds
     /// so far.
     held: String,
@@ -165,25 +166,12 @@ struct Decode {
 
 impl Decode {
     fn push(&mut self, bytes: &[u8]) -> Vec<Piece> {
-        self.bytes.extend_from_slice(bytes);
-        self.take_text();
+        self.held.push_str(&self.bytes.push(bytes));
         let mut pieces = Vec::new();
         while let Some(piece) = self.next_piece() {
             self.give(piece, &mut pieces);
         }
         pieces
-    }
-
-    /// Moves whole characters from `bytes` to `held`; bytes that can never be UTF-8 become U+FFFD.
-    fn take_text(&mut self) {
-        let keep = match std::str::from_utf8(&self.bytes) {
-            Ok(_) => 0,
-            Err(error) if error.error_len().is_none() => self.bytes.len() - error.valid_up_to(),
-            Err(_) => unfinished_tail(&self.bytes),
-        };
-        let tail = self.bytes.split_off(self.bytes.len() - keep);
-        let whole = std::mem::replace(&mut self.bytes, tail);
-        self.held.push_str(&String::from_utf8_lossy(&whole));
     }
 
     /// Gives a piece out, or keeps it where a richer form may follow.
@@ -297,8 +285,7 @@ impl Decode {
     /// At the end of a run: what is left of an unfinished character or marker is text after all. The
     /// last line of a block may lack its newline.
     fn finish(&mut self) -> Vec<Piece> {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.held.push_str(&String::from_utf8_lossy(&bytes));
+        self.held.push_str(&self.bytes.finish());
         let mut pieces = Vec::new();
         if self.block.is_some() && self.held.ends_with(END) {
             self.held.push('\n');
@@ -333,18 +320,6 @@ fn is_mime(text: &str) -> bool {
     let parts = type_alone(text).split_once('/');
     text.len() <= MIME_BYTES_MAX
         && parts.is_some_and(|(kind, form)| graphic(kind) && graphic(form) && !form.contains('/'))
-}
-
-/// Bytes at the end that may be the start of a character.
-fn unfinished_tail(bytes: &[u8]) -> usize {
-    (1..=3.min(bytes.len()))
-        .find(|count| {
-            let first = bytes[bytes.len() - count];
-            (first >= 0xF0 && *count < 4)
-                || ((0xE0..0xF0).contains(&first) && *count < 3)
-                || ((0xC0..0xE0).contains(&first) && *count < 2)
-        })
-        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -47,12 +47,6 @@ fn a_partial_line_is_given_out_at_once() {
 }
 
 #[test]
-fn a_character_cut_in_two_comes_whole() {
-    assert_eq!(decode(&[b"\xc3", b"\xa9"]), [Piece::Text("é".into())]);
-    assert_eq!(decode(&[b"a\xff\xc3", b"\xa9"]).len(), 2);
-}
-
-#[test]
 fn content_blocks_are_taken_out_wherever_the_chunks_are_cut() {
     let html = block("text/html", "<b>é</b>\n<i>y</i>");
     let html = html.replace('é', "e");
