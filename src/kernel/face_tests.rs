@@ -249,6 +249,12 @@ fn more_is_read_once_what_was_printed_is_handled() {
     lab.execute("a", "1");
     assert_eq!(lab.print(Stdio::Stdout, "x"), ["stream a stdout:x"]);
     assert_eq!(lab.report(Report::Paused), ["ReadOn"]);
+    // The next time not at once: frontends would have to keep up.
+    assert_eq!(lab.report(Report::Paused), [""; 0]);
+    let due = lab.face.deadline().expect("it is waited for");
+    lab.elapsed = due - lab.start;
+    assert_eq!(lab.event(Event::Tick), ["ReadOn"]);
+    assert_eq!(lab.face.deadline(), None);
 }
 
 #[test]

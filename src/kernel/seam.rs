@@ -86,8 +86,8 @@ pub enum Report {
         stream: Stdio,
         text: String,
     },
-    /// The cell has printed so much that no more is read of it until `Work::ReadOn`, which says that
-    /// all before this is on its way to frontends.
+    /// The cell has printed so much that no more is read of it until `Work::ReadOn`, which says
+    /// that all before this is on its way to frontends.
     Paused,
     /// The value of the final expression.
     Result {

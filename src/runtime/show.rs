@@ -112,8 +112,9 @@ impl<T: ?Sized> ShowNothing for Shown<'_, T> {
 
 fn show_nothing(type_name: &str, to: To<'_>) {
     let name = crate::cell::short_type_name(type_name);
+    // Two lines: frontends break longer ones anywhere.
     let mut text = format!(
-        "<{name}> has no way to be shown: add #[derive(Debug)] to it, or implement prust::Display"
+        "<{name}> has no way to be shown:\nadd #[derive(Debug)] to it, or implement prust::Display"
     );
     if to.kind == DisplayKind::Result {
         text.push_str(", or end the line with a semicolon");

@@ -162,6 +162,8 @@ struct Decode {
     plain: Option<String>,
     /// Whether `held` starts at the start of a line.
     mid_line: bool,
+    /// Whether a block has ended just before `held`.
+    after_block: bool,
 }
 
 impl Decode {
@@ -192,6 +194,14 @@ impl Decode {
     fn next_piece(&mut self) -> Option<Piece> {
         if self.block.is_some() {
             return self.close_block();
+        }
+        if self.after_block && !self.held.is_empty() {
+            // Some crates print a block with its last newline by a line of its own. It would stand
+            // below the display as an empty one.
+            self.after_block = false;
+            if self.held.starts_with('\n') {
+                self.held.remove(0);
+            }
         }
         let (cut, opens) = self.marker();
         if opens && cut == 0 {
@@ -256,6 +266,7 @@ impl Decode {
         let mut text = std::mem::replace(&mut self.held, rest);
         text.truncate(content);
         self.mid_line = false;
+        self.after_block = true;
         let Block { mime, .. } = self.block.take()?;
         Some(Piece::Content(vec![(mime, text)]))
     }
@@ -282,8 +293,8 @@ impl Decode {
         pieces
     }
 
-    /// At the end of a run: what is left of an unfinished character or marker is text after all. The
-    /// last line of a block may lack its newline.
+    /// At the end of a run: what is left of an unfinished character or marker is text after all.
+    /// The last line of a block may lack its newline.
     fn finish(&mut self) -> Vec<Piece> {
         self.held.push_str(&self.bytes.finish());
         let mut pieces = Vec::new();
@@ -300,7 +311,7 @@ impl Decode {
             self.give(piece, &mut pieces);
         }
         pieces.extend(self.release());
-        self.mid_line = false;
+        (self.mid_line, self.after_block) = (false, false);
         pieces
     }
 }

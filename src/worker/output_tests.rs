@@ -84,6 +84,12 @@ fn a_plain_form_belongs_to_the_richer_one_that_follows_at_once() {
 }
 
 #[test]
+fn an_empty_line_of_the_block_itself_is_not_shown_below_it() {
+    let html = block("text/html", "1");
+    check(&format!("{html}\n{html}\n\nafter\n\n"), "[text/html 1][text/html 1]\nafter\n\n");
+}
+
+#[test]
 fn the_last_line_of_a_block_may_lack_its_newline() {
     let html = block("text/html", "<b>1</b>");
     check(html.trim_end(), "[text/html <b>1</b>]");

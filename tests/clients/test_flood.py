@@ -16,7 +16,7 @@ FLOODS = {
     "one line": 'let part = "x".repeat(999); println!("started"); loop { print!("{part}"); }',
     "displays": 'let big = prust::html("x".repeat(99_999)); println!("started"); loop { prust::display(&big); }',
     "a child process": 'println!("started"); std::process::Command::new("yes").arg("x".repeat(999)).status()?;',
-    "a shell command": "!echo started; yes " + "x" * 999,
+    "a shell command": f"!echo started; yes {'x' * 999} & yes {'y' * 999} >&2",
     "threads": (
         'println!("started");\n'
         'let threads: Vec<_> = (0..20)\n'

@@ -242,7 +242,7 @@ struct Pump {
 
 impl Pump {
     /// Read without a word from the face.
-    const AHEAD_BYTES_MAX: usize = 1 << 20;
+    const AHEAD_BYTES_MAX: usize = 4 << 20;
 
     async fn read(self, from: Option<impl tokio::io::AsyncRead + Unpin>) {
         let Some(mut from) = from else { return };
@@ -254,9 +254,11 @@ impl Pump {
             ahead_bytes += count;
             if ahead_bytes > Self::AHEAD_BYTES_MAX {
                 ahead_bytes = 0;
+                // From here on it is told, also before it waits.
+                let told = self.read_on.notified();
                 // The loop may have ended; then nobody reads, and this task is dropped.
                 let _ = self.inbox.send(Event::ShellPaused);
-                self.read_on.notified().await;
+                told.await;
             }
         }
         self.give(utf8.finish());

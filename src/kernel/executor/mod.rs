@@ -300,7 +300,7 @@ impl Executor {
             Work::Input { request, answer } => self.input_came(request, answer),
             Work::ReadOn => {
                 self.worker.iter().for_each(Worker::read_on);
-                self.shell_reads.notify_one();
+                self.shell_reads.notify_waiters();
             }
             Work::Comm { comm_id, data, .. } => self.comm_said(&comm_id, data),
             Work::CommClosed { comm_id } => self.panels.closed(&comm_id),
