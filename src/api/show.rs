@@ -3,7 +3,7 @@
 use crate::EngineId;
 use prust_runtime::door::{self, Refusal};
 use prust_runtime::frame::DisplayKind;
-use prust_runtime::show::Display;
+use prust_runtime::show::{Display, debug_text};
 use serde::Serialize;
 use std::fmt::Debug;
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ pub fn display_as(id: &str, value: &(impl Display + ?Sized)) {
 
 /// Shows any value by its `Debug`.
 pub fn display_debug(value: &(impl Debug + ?Sized)) {
-    send(DisplayKind::Display, "", &[("text/plain".to_owned(), format!("{value:?}"))]);
+    send(DisplayKind::Display, "", &[("text/plain".to_owned(), debug_text(&value))]);
 }
 
 /// Replaces what is shown under an id.
@@ -72,9 +72,17 @@ macro_rules! display_to {
     ($kind:ident, $id:expr, $value:expr) => {
         match (&$id, $crate::shown::borrowed($value)) {
             (id, value) => {
-                use $crate::shown::{ShowDebug as _, ShowDisplay as _, ShowNothing as _};
+                use $crate::shown::ShowNothing as _;
+                use $crate::shown::{NoEvcxr as _, ShowDebug as _, ShowDisplay as _};
                 let to = $crate::shown::To { kind: $crate::shown::DisplayKind::$kind, id };
-                (&&&$crate::shown::Shown(value)).prust_show(to);
+                let show = || value.evcxr_display();
+                if $crate::shown::is_own(&show) {
+                    $crate::shown::blocks_at(to.kind, to.id, &mut || {
+                        show();
+                    });
+                } else {
+                    (&&&$crate::shown::Shown(value)).prust_show(to);
+                }
             }
         }
     };

@@ -111,6 +111,8 @@ pub enum Effect {
         call: Call,
     },
     Interrupt,
+    /// All that was printed so far has been published: read on.
+    ReadOn,
     /// Start a new worker without variables in the place of the present one.
     ReplaceWorker,
     Answer {

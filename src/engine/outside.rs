@@ -280,6 +280,7 @@ impl Outside {
             Effect::Run { run, library, entry } => self.worker.run(run, &library, &entry),
             Effect::Call { run, call } => self.worker.call(run, call),
             Effect::Interrupt => self.worker.interrupt(),
+            Effect::ReadOn => self.worker.read_on(),
             Effect::ReplaceWorker => self.worker.restart(),
             Effect::Answer { request, status, head, body } => {
                 self.worker.reply(request, status, head, body);

@@ -228,6 +228,7 @@ impl Engine {
             WorkerEvent::Ready { .. } => self.worker_is_ready(now),
             WorkerEvent::Output { stream, text } => self.output(stream, &text),
             WorkerEvent::Display { kind, id, data } => self.display(kind, id, data),
+            WorkerEvent::Paused => self.effects.push(Effect::ReadOn),
             WorkerEvent::Request { request, topic, head, body } => {
                 self.user_request(request, &topic, &head, body);
             }

@@ -150,6 +150,7 @@ fn words(effect: &Effect) -> String {
         Effect::Run { run, .. } => format!("run {run}"),
         Effect::Call { run, .. } => format!("call {run}"),
         Effect::Interrupt => "interrupt".to_owned(),
+        Effect::ReadOn => "read on".to_owned(),
         Effect::ReplaceWorker => "replace worker".to_owned(),
         Effect::Answer { request, status, .. } => format!("answer {request} {status:?}"),
         Effect::Exit { code, .. } => format!("exit {code}"),
@@ -199,6 +200,7 @@ fn a_cell_is_busy_input_run_output_reply_idle() {
     assert_eq!(lab.tell(cell), ["m1> busy", "m1> execute_input", "run 1"]);
     let output = WorkerEvent::Output { stream: Std::Out, text: "hi\n".to_owned() };
     assert_eq!(lab.tell(Event::Worker(output)), ["m1> stream"]);
+    assert_eq!(lab.tell(Event::Worker(WorkerEvent::Paused)), ["read on"]);
     assert_eq!(lab.tell(ok(1)), ["m1: execute_reply ok", "m1> idle"]);
     assert_eq!(lab.tell(ok(1)), [""; 0]);
 }

@@ -83,6 +83,9 @@ pub(super) struct Face {
     pub(super) names: Arc<Names>,
     pub(super) rust_version: String,
     pub(super) ports: Object,
+    /// When a cell that floods is read on, if one waits; and when one was read on last.
+    pub(super) read_on_at: Option<Instant>,
+    pub(super) read_on_last: Option<Instant>,
     closing: bool,
 }
 
@@ -100,13 +103,15 @@ impl Face {
             names: Arc::default(),
             rust_version: env!("CARGO_PKG_RUST_VERSION").to_owned(),
             ports,
+            read_on_at: None,
+            read_on_last: None,
             closing: false,
         }
     }
 
     /// When `Event::Tick` is due, if at all; ask again after every event.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.outbox.deadline()
+        self.outbox.deadline().into_iter().chain(self.read_on_at).min()
     }
 
     pub(super) fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
@@ -120,7 +125,10 @@ impl Face {
             Event::Interrupt => self.interrupt(),
             Event::Terminate => self.end(false, now),
             Event::HoldOver => self.outbox.release(),
-            Event::Tick => self.outbox.tick(now.instant),
+            Event::Tick => {
+                self.outbox.tick(now.instant);
+                self.read_on(now.instant);
+            }
         }
         self.outbox.take()
     }

@@ -244,6 +244,20 @@ fn alternating_streams_cannot_flood() {
 }
 
 #[test]
+fn more_is_read_once_what_was_printed_is_handled() {
+    let mut lab = Lab::new();
+    lab.execute("a", "1");
+    assert_eq!(lab.print(Stdio::Stdout, "x"), ["stream a stdout:x"]);
+    assert_eq!(lab.report(Report::Paused), ["ReadOn"]);
+    // The next time not at once: frontends would have to keep up.
+    assert_eq!(lab.report(Report::Paused), [""; 0]);
+    let due = lab.face.deadline().expect("it is waited for");
+    lab.elapsed = due - lab.start;
+    assert_eq!(lab.event(Event::Tick), ["ReadOn"]);
+    assert_eq!(lab.face.deadline(), None);
+}
+
+#[test]
 fn user_expressions_are_answered_one_by_one() {
     let mut lab = Lab::new();
     let content = json!({ "code": "1", "user_expressions": { "a": "1 + 1", "b": "2" } });

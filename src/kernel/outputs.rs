@@ -1,15 +1,26 @@
 //! What the executor reports, as messages: which cell an output belongs to, and what a batch client
 //! would miss. Never sends by itself.
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
-use super::face::{Face, Moment};
-use super::seam::{Report, RunId};
+use super::face::{Effect, Face, Moment};
+use super::seam::{Report, RunId, Work};
 use crate::wire::jupyter::{ClearOutput, DisplayData, ExecuteResult, Object, Stdio, Transient};
+
+/// A cell that floods is read on at most this often. With what is read in one go that is some
+/// thirty megabytes a second: no frontend shows more, and what one does not take is kept for it.
+const READ_ON_PACE: Duration = Duration::from_millis(125);
 
 impl Face {
     pub(super) fn report(&mut self, report: Report, now: Moment) {
         match report {
             Report::Output { run, stream, text } => self.output(run, stream, &text, now),
+            Report::Paused => {
+                let earliest = self.read_on_last.map(|last| last + READ_ON_PACE);
+                self.read_on_at = Some(earliest.unwrap_or(now.instant).max(now.instant));
+                self.read_on(now.instant);
+            }
             Report::Result { run, data, metadata } => self.result(run, data, metadata),
             Report::Display { run, id, data, metadata } => self.display(run, id, data, metadata),
             Report::UpdateDisplay { run, id, data, metadata } => {
@@ -24,6 +35,14 @@ impl Face {
             Report::CommOpen { .. } | Report::CommMsg { .. } | Report::CommClose { .. } => {
                 self.comm_report(report);
             }
+        }
+    }
+
+    /// Has a cell that floods read on, once it is time.
+    pub(super) fn read_on(&mut self, now: Instant) {
+        if self.read_on_at.take_if(|at| *at <= now).is_some() {
+            self.read_on_last = Some(now);
+            self.outbox.push(Effect::Work(Work::ReadOn));
         }
     }
 

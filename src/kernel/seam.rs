@@ -30,6 +30,8 @@ pub enum Work {
         request: u64,
         answer: Answer,
     },
+    /// The answer to `Report::Paused`.
+    ReadOn,
     /// A frontend wrote to a comm the executor opened. Changes of widget state (`data.method` is
     /// `update`) have been taken over into the face's copy and echoed already.
     Comm {
@@ -84,6 +86,9 @@ pub enum Report {
         stream: Stdio,
         text: String,
     },
+    /// The cell has printed so much that no more is read of it until `Work::ReadOn`, which says
+    /// that all before this is on its way to frontends.
+    Paused,
     /// The value of the final expression.
     Result {
         run: RunId,

@@ -100,6 +100,10 @@ pub async fn serve(bound: Bound, work: UnboundedSender<Work>, reports: Unbounded
         tokio::select! {
             biased;
             Some(batch) = kernel.incoming.recv() => kernel.receive(batch),
+            // Before the reports, of which a cell may make more without end.
+            Some(()) = interrupts.recv() => kernel.handle(Some(Event::Interrupt)),
+            Some(()) = terminations.recv() => kernel.handle(Some(Event::Terminate)),
+            Ok(()) = &mut orphaned => kernel.handle(Some(Event::Terminate)),
             Some(report) = kernel.reports.recv() => {
                 kernel.receive_all();
                 kernel.handle(Some(Event::Report(report)));
@@ -115,9 +119,6 @@ pub async fn serve(bound: Bound, work: UnboundedSender<Work>, reports: Unbounded
                 kernel.held = false;
                 kernel.handle(Some(Event::HoldOver));
             }
-            Some(()) = interrupts.recv() => kernel.handle(Some(Event::Interrupt)),
-            Some(()) = terminations.recv() => kernel.handle(Some(Event::Terminate)),
-            Ok(()) = &mut orphaned => kernel.handle(Some(Event::Terminate)),
         }
     }
     orphaned.abort();

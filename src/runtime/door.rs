@@ -172,6 +172,27 @@ pub fn display(kind: DisplayKind, id: &str, data: &[(&str, &str)]) {
 /// The topic by which a display waits until the host has it.
 pub const SHOWN: &str = "shown";
 
+/// The topic by which the host is told where evcxr's blocks are shown.
+pub const BLOCKS: &str = "blocks";
+
+/// Has the blocks of evcxr's convention that `show` prints shown as `kind` under `id`.
+pub fn blocks_at(kind: DisplayKind, id: &str, show: &mut dyn FnMut()) {
+    /// Says the end, also when `show` panics.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            // An interrupt that comes now is told to the next request.
+            let _ = request(BLOCKS, &[], &[]);
+        }
+    }
+    let head: &[u8] = if kind == DisplayKind::Update { b"update" } else { b"display" };
+    if matches!(request(BLOCKS, head, id.as_bytes()), Err(Refusal::Interrupted)) {
+        interrupted();
+    }
+    let _end = End;
+    show();
+}
+
 /// Asks the user for a line. `None` at end of input.
 pub fn input(prompt: &str, password: bool) -> Option<String> {
     match request("input", prompt.as_bytes(), &[password.into()]) {

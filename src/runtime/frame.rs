@@ -6,6 +6,9 @@ use std::io::{self, Read, Write};
 /// A frame longer than this is a protocol fault, not a message.
 pub const FRAME_BYTES_MAX: usize = 1 << 34;
 
+/// The words of an error are cut after this many bytes.
+const WORDS_BYTES_MAX: usize = 64 << 10;
+
 /// How a reply to a worker's request turned out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -215,6 +218,17 @@ impl DisplayKind {
 }
 
 impl Failure {
+    /// The same with words of a length that a person may read: an error is sent and kept several
+    /// times over.
+    pub fn bounded(mut self) -> Self {
+        let end = self.evalue.floor_char_boundary(WORDS_BYTES_MAX);
+        if end < self.evalue.len() {
+            self.evalue.truncate(end);
+            self.evalue.push_str("… (cut here, after 64 KiB)");
+        }
+        self
+    }
+
     fn write(&self, body: Body) -> Body {
         body.text(&self.ename)
             .text(&self.evalue)

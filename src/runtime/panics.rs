@@ -38,7 +38,7 @@ pub(crate) fn install() {
     panic::set_hook(Box::new(|info| {
         if !can_unwind(info) {
             let last_words = last_words(Seen::of(info));
-            door::tell(&FromWorker::LastWords { failure: last_words });
+            door::tell(&FromWorker::LastWords { failure: last_words.bounded() });
         } else if CATCHING.get() > 0 {
             remember(Seen::of(info));
         } else {

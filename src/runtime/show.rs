@@ -4,10 +4,11 @@
 //! is found first.
 
 use std::any::type_name;
-use std::fmt::Debug;
+use std::fmt::{Debug, Write};
 use std::sync::{Mutex, PoisonError};
 
 use crate::door;
+pub use crate::door::blocks_at;
 pub use crate::frame::DisplayKind;
 
 /// A value that shows itself as MIME bundle: `(mime type, text)`; images in base64, JSON as text.
@@ -23,6 +24,10 @@ pub struct To<'a> {
     /// Empty for a display without one.
     pub id: &'a str,
 }
+
+/// A value's text is cut after this many bytes: notebooks keep what they show, and servers of
+/// notebooks drop what is much longer.
+const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// As the value of the cell.
 pub const RESULT: To<'static> = To { kind: DisplayKind::Result, id: "" };
@@ -107,8 +112,9 @@ impl<T: ?Sized> ShowNothing for Shown<'_, T> {
 
 fn show_nothing(type_name: &str, to: To<'_>) {
     let name = crate::cell::short_type_name(type_name);
+    // Two lines: frontends break longer ones anywhere.
     let mut text = format!(
-        "<{name}> has no way to be shown: add #[derive(Debug)] to it, or implement prust::Display"
+        "<{name}> has no way to be shown:\nadd #[derive(Debug)] to it, or implement prust::Display"
     );
     if to.kind == DisplayKind::Result {
         text.push_str(", or end the line with a semicolon");
@@ -133,28 +139,63 @@ fn show_debug(value: &dyn Debug, type_name: &str, to: To<'_>) {
         return;
     }
     let format = format();
-    let text = formatted(value, format);
+    let text = limited(value, format);
     match format.types {
         true => plain(&format!("{}: {text}", crate::cell::short_type_name(type_name)), to),
         false => plain(&text, to),
     }
 }
 
-fn formatted(value: &dyn Debug, format: Format) -> String {
+/// A value's text by its `Debug`, with no end that nobody could look at.
+pub fn debug_text(value: &dyn Debug) -> String {
+    limited(value, Format::default())
+}
+
+fn limited(value: &dyn Debug, format: Format) -> String {
+    let mut limited = Limited { text: String::new(), full: false };
+    let written = write_formatted(&mut limited, value, format);
+    let Limited { mut text, full } = limited;
+    if full {
+        text.push_str("… (cut here, after 1 MiB: println! with {:?} prints all of it)");
+    } else if written.is_err() {
+        text.push_str("… (its Debug ended here, with an error)");
+    }
+    text
+}
+
+/// Takes so much text and refuses more: a `Debug` that would go on for ever ends, too.
+struct Limited {
+    text: String,
+    full: bool,
+}
+
+impl Write for Limited {
+    fn write_str(&mut self, more: &str) -> std::fmt::Result {
+        let room = TEXT_BYTES_MAX - self.text.len();
+        if self.full {
+            return Err(std::fmt::Error);
+        }
+        self.full = more.len() > room;
+        self.text.push_str(&more[..more.floor_char_boundary(room)]);
+        if self.full { Err(std::fmt::Error) } else { Ok(()) }
+    }
+}
+
+fn write_formatted(to: &mut Limited, value: &dyn Debug, format: Format) -> std::fmt::Result {
     let Format { alternate, hex, precision, .. } = format;
     match (alternate, hex, precision) {
-        (false, None, None) => format!("{value:?}"),
-        (true, None, None) => format!("{value:#?}"),
-        (false, Some('x'), None) => format!("{value:x?}"),
-        (true, Some('x'), None) => format!("{value:#x?}"),
-        (false, Some(_), None) => format!("{value:X?}"),
-        (true, Some(_), None) => format!("{value:#X?}"),
-        (false, None, Some(digits)) => format!("{value:.digits$?}"),
-        (true, None, Some(digits)) => format!("{value:#.digits$?}"),
-        (false, Some('x'), Some(digits)) => format!("{value:.digits$x?}"),
-        (true, Some('x'), Some(digits)) => format!("{value:#.digits$x?}"),
-        (false, Some(_), Some(digits)) => format!("{value:.digits$X?}"),
-        (true, Some(_), Some(digits)) => format!("{value:#.digits$X?}"),
+        (false, None, None) => write!(to, "{value:?}"),
+        (true, None, None) => write!(to, "{value:#?}"),
+        (false, Some('x'), None) => write!(to, "{value:x?}"),
+        (true, Some('x'), None) => write!(to, "{value:#x?}"),
+        (false, Some(_), None) => write!(to, "{value:X?}"),
+        (true, Some(_), None) => write!(to, "{value:#X?}"),
+        (false, None, Some(digits)) => write!(to, "{value:.digits$?}"),
+        (true, None, Some(digits)) => write!(to, "{value:#.digits$?}"),
+        (false, Some('x'), Some(digits)) => write!(to, "{value:.digits$x?}"),
+        (true, Some('x'), Some(digits)) => write!(to, "{value:#.digits$x?}"),
+        (false, Some(_), Some(digits)) => write!(to, "{value:.digits$X?}"),
+        (true, Some(_), Some(digits)) => write!(to, "{value:#.digits$X?}"),
     }
 }
 
@@ -193,6 +234,11 @@ pub trait NoEvcxr {
 
 impl<T: ?Sized> NoEvcxr for &T {}
 
+/// Whether calling `show` means a method of the user's; it is not called.
+pub fn is_own<T>(_: &impl Fn() -> T) -> bool {
+    type_name::<T>() != type_name::<NotShown>()
+}
+
 /// Whether `evcxr_display` fell through to [`NoEvcxr`].
 pub fn fell_through<T>(_: &T) -> bool {
     type_name::<T>() == type_name::<NotShown>()
@@ -206,15 +252,45 @@ mod tests {
     fn formats_of_debug_are_read_and_others_refused() {
         let shown = |format: &str| {
             let format = read_format(format)?;
-            Some(formatted(&[10.0_f32 / 4.0, 1.0], format))
+            Some(limited(&[10.0_f32 / 4.0, 1.0], format))
         };
         assert_eq!(shown("{:?}").as_deref(), Some("[2.5, 1.0]"));
         assert_eq!(shown("{:.2?}").as_deref(), Some("[2.50, 1.00]"));
         assert_eq!(shown("{:#.0?}").as_deref(), Some("[\n    2,\n    1,\n]"));
         let hex = read_format("{:#X?}").expect("it is one");
-        assert_eq!(formatted(&255, hex), "0xFF");
+        assert_eq!(limited(&255, hex), "0xFF");
         for other in ["", "{}", "{:5?}", "{:.?}", "{:??}", "{:.9999999999?}", "{:xX?}", "é"] {
             assert_eq!(read_format(other), None, "{other}");
         }
+    }
+
+    struct Endless;
+
+    impl Debug for Endless {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            loop {
+                f.write_str("ä")?;
+            }
+        }
+    }
+
+    struct Broken;
+
+    impl Debug for Broken {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("x")?;
+            Err(std::fmt::Error)
+        }
+    }
+
+    #[test]
+    fn a_text_without_end_is_cut_and_says_so() {
+        let text = debug_text(&Endless);
+        assert!(text.starts_with("ää") && text.contains("… (cut here"));
+        assert!(text.len() < TEXT_BYTES_MAX + 100);
+        let long = "y".repeat(2 * TEXT_BYTES_MAX);
+        assert!(debug_text(&long).len() < TEXT_BYTES_MAX + 100);
+        assert_eq!(debug_text(&Broken), "x… (its Debug ended here, with an error)");
+        assert_eq!(debug_text(&"y"), "\"y\"");
     }
 }

@@ -120,7 +120,7 @@ fn finish(run: u64, outcome: Result<Vec<u8>, Failure>) {
     let lost = slots::lost();
     let (value, failure) = match outcome {
         Ok(value) => (value, None),
-        Err(failure) => (Vec::new(), Some(failure)),
+        Err(failure) => (Vec::new(), Some(failure.bounded())),
     };
     door::tell(&FromWorker::Done { run, failure, lost, value });
 }

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use prust_runtime::door::SHOWN;
 use prust_runtime::frame::{FromWorker, Status, ToWorker};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
@@ -15,12 +14,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::death::Scene;
 use super::life::{self, Incoming, Meeting};
-use super::output::{LIVE_READS, Stream};
+use super::output::Stream;
 use super::watch::Watch;
 use super::{Command, Config, Costs, Failure, Outcome, Snapshots, Std, WorkerEvent};
 use crate::process::{self, Signal};
 
+mod reading;
 mod succession;
+
+use reading::Reading;
 
 /// An interrupted cell that waits on the host may unwind by itself for this long; then it is
 /// killed.
@@ -66,6 +68,7 @@ pub(super) struct Actor {
     incoming: (UnboundedSender<Incoming>, UnboundedReceiver<Incoming>),
     stdout: (Stream, io::PipeWriter),
     stderr: (Stream, io::PipeWriter),
+    reading: Reading,
     links: u64,
     active: Option<Link>,
     sleeping: Option<Link>,
@@ -113,6 +116,7 @@ impl Actor {
             incoming: unbounded_channel(),
             stdout: Stream::new(Std::Out)?,
             stderr: Stream::new(Std::Err)?,
+            reading: Reading::default(),
             links: 0,
             active: None,
             sleeping: None,
@@ -143,10 +147,12 @@ impl Actor {
         loop {
             let deadline = self.kill_at.or(self.awaiting.as_ref().map(|(until, _)| *until));
             let look_at = self.watch.as_ref().map(|watch| watch.due);
+            let held_until = [&self.stdout.0, &self.stderr.0].into_iter().filter_map(Stream::due);
+            let held_until = held_until.min();
             tokio::select! {
                 biased;
-                () = self.stdout.0.readable() => self.drain_stdout(),
-                () = self.stderr.0.readable() => self.drain_stderr(),
+                () = self.stdout.0.readable(), if !self.reading.paused => self.drain_stdout(),
+                () = self.stderr.0.readable(), if !self.reading.paused => self.drain_stderr(),
                 Some(incoming) = self.incoming.1.recv() => self.heard(incoming).await,
                 Ok((stream, _)) = self.meeting.listener.accept() => {
                     self.links += 1;
@@ -158,6 +164,8 @@ impl Actor {
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
                     self.look();
                 }
+                () = sleep_until(held_until.unwrap_or_else(Instant::now)),
+                    if held_until.is_some() => self.release(),
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => return self.stop(),
                     Some(command) => self.commanded(command).await,
@@ -183,33 +191,6 @@ impl Actor {
                 false
             }
         }
-    }
-
-    fn drain_stdout(&mut self) {
-        let events = self.stdout.0.drain(LIVE_READS);
-        events.into_iter().for_each(|event| self.tell(event));
-    }
-
-    fn drain_stderr(&mut self) {
-        let events = self.stderr.0.drain(LIVE_READS);
-        self.tell_stderr(events);
-    }
-
-    fn tell_stderr(&mut self, events: Vec<WorkerEvent>) {
-        for event in events {
-            if let WorkerEvent::Output { text, .. } = &event {
-                self.scene.wrote(text);
-            }
-            self.tell(event);
-        }
-    }
-
-    /// All that was printed so far, told.
-    fn drain_all(&mut self) {
-        let events = self.stdout.0.finish();
-        events.into_iter().for_each(|event| self.tell(event));
-        let events = self.stderr.0.finish();
-        self.tell_stderr(events);
     }
 
     fn look(&mut self) {
@@ -259,6 +240,7 @@ impl Actor {
                 self.measuring = true;
                 self.send(&ToWorker::Measure).await;
             }
+            Command::ReadOn => self.read_on().await,
             Command::Interrupt => self.interrupt().await,
             Command::Undo if self.expected.is_none() => self.tell(WorkerEvent::NoSnapshot),
             Command::Undo => self.end(Ending::Undo),
@@ -388,10 +370,10 @@ impl Actor {
                     self.resume(end, sleeping).await;
                 }
             }
-            Incoming::Frame { link, frame: FromWorker::Request { request, topic, .. } }
-                if topic == SHOWN =>
+            Incoming::Frame { link, frame: FromWorker::Request { request, topic, head, body } }
+                if reading::arranges(&topic) =>
             {
-                self.reply((link << 32) | request, Status::Ok, Vec::new(), Vec::new()).await;
+                self.arranged((link << 32) | request, &topic, &head, &body).await;
             }
             Incoming::Frame { link, frame } => {
                 if self.active.as_ref().is_some_and(|active| active.link == link) {
@@ -405,12 +387,9 @@ impl Actor {
     fn framed(&mut self, link: u64, frame: FromWorker) {
         match frame {
             FromWorker::Hello { .. } => (),
-            FromWorker::Display { kind, id, data } => {
-                self.drain_stdout();
-                self.tell(WorkerEvent::Display { kind, id, data });
-            }
+            FromWorker::Display { kind, id, data } => self.displayed(kind, id, data),
             FromWorker::Request { request, topic, head, body } => {
-                self.drain_stdout();
+                self.drain_before();
                 match (request, topic.as_str()) {
                     (0, _) => (),
                     (_, "client") => self.waiting.push(request),

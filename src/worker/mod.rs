@@ -11,11 +11,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 mod actor;
 mod death;
+mod forms;
 mod life;
 mod output;
+mod utf8;
 mod watch;
 
 pub use death::{names, size};
+pub use utf8::Utf8;
 
 pub use prust_runtime::frame::{DisplayKind, Failure, Status};
 
@@ -80,6 +83,9 @@ pub enum WorkerEvent {
         id: String,
         data: Vec<(String, String)>,
     },
+    /// So much was printed and shown that no more is read until [`Worker::read_on`]: to be called
+    /// once all events before this one are on their way to whoever looks at them.
+    Paused,
     /// A cell asks; answer with [`Worker::reply`]. `request` 0 expects no answer.
     Request {
         request: u64,
@@ -156,6 +162,7 @@ enum Command {
     Load { library: PathBuf },
     Snapshots { when: Snapshots },
     Measure,
+    ReadOn,
     Interrupt,
     Undo,
     Restart,
@@ -223,6 +230,11 @@ impl Worker {
     /// one the first call only warns ([`WorkerEvent::InterruptCosts`]).
     pub fn interrupt(&self) {
         self.command(Command::Interrupt);
+    }
+
+    /// Answers [`WorkerEvent::Paused`].
+    pub fn read_on(&self) {
+        self.command(Command::ReadOn);
     }
 
     /// Goes back to the state before the last cell: [`WorkerEvent::Died`] with `restored` says it

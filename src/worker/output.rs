@@ -3,14 +3,29 @@
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use prust_runtime::frame::DisplayKind;
 use tokio::net::unix::pipe;
+use tokio::time::Instant;
 
-use super::{Std, WorkerEvent};
+use super::{Std, Utf8, WorkerEvent, forms};
 
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT ";
 const END: &str = "EVCXR_END_CONTENT";
+const PLAIN: &str = "text/plain";
+
+/// A block longer than this is text after all: its end may never come.
+const BLOCK_BYTES_MAX: usize = 64 << 20;
+/// What follows a marker on its line.
+const MIME_BYTES_MAX: usize = 256;
+
+/// This much of a marker is one, wherever it stands; less is held back only at the start of a line,
+/// and not for long: it may be anybody's letter E.
+const SURE_BYTES: usize = "EVCXR_".len();
+/// What is held back because of what may follow waits this long. Crates print a value's forms at
+/// once.
+const HOLD: Duration = Duration::from_millis(100);
 
 /// One read takes at most this much, so that a flood on one stream does not starve the other.
 const READ_BYTES: usize = 64 * 1024;
@@ -18,8 +33,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// Reads per turn while a run goes on.
 pub(super) const LIVE_READS: usize = 4;
 
-/// Reads at the end of a run, when only the user's own threads may still write: 256 MiB.
-const FINAL_READS: usize = 4096;
+/// Reads at the end of a run, when only the user's own threads may still write: far more than a
+/// pipe holds, so that what the run itself has printed is among it.
+const FINAL_READS: usize = 64;
 
 /// The reading end of one stream.
 pub(super) struct Stream {
@@ -29,6 +45,10 @@ pub(super) struct Stream {
     raw: std::fs::File,
     buffer: Vec<u8>,
     decode: Decode,
+    /// Where the blocks that follow are shown, if not on their own.
+    to: Option<(DisplayKind, String)>,
+    /// When what is held back is given out, if anything is.
+    due: Option<Instant>,
 }
 
 impl Stream {
@@ -39,7 +59,8 @@ impl Stream {
         let raw = std::fs::File::from(reader.try_clone()?);
         let wake = pipe::Receiver::from_owned_fd(reader)?;
         let buffer = vec![0; READ_BYTES];
-        Ok((Self { which, wake, raw, buffer, decode: Decode::default() }, writer))
+        let decode = Decode::default();
+        Ok((Self { which, wake, raw, buffer, decode, to: None, due: None }, writer))
     }
 
     /// Waits until there may be something to read. Cancel-safe.
@@ -48,9 +69,25 @@ impl Stream {
         let _ = self.wake.readable().await;
     }
 
+    /// From now on, blocks are shown as the head says (`display` or `update`) under the id that the
+    /// body is; with an empty head on their own again.
+    pub(super) fn direct(&mut self, head: &[u8], body: &[u8]) {
+        let kind = match head {
+            b"display" => DisplayKind::Display,
+            b"update" => DisplayKind::Update,
+            _ => return self.to = None,
+        };
+        self.to = Some((kind, String::from_utf8_lossy(body).into_owned()));
+    }
+
+    /// When `release` is to be called, if at all.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
     /// Reads what there is now, at most `reads` times.
     pub(super) fn drain(&mut self, reads: usize) -> Vec<WorkerEvent> {
-        let mut events = Vec::new();
+        let mut pieces = Vec::new();
         for _ in 0..reads {
             // Through the reactor first, so that it learns when the pipe is empty; then past its
             // memory.
@@ -59,80 +96,118 @@ impl Stream {
                 read => read,
             };
             let Ok(count @ 1..) = read else { break };
-            for piece in self.decode.push(&self.buffer[..count]) {
-                events.push(match piece {
-                    Piece::Text(text) => WorkerEvent::Output { stream: self.which, text },
-                    Piece::Content { mime, content } => WorkerEvent::Display {
-                        kind: DisplayKind::Display,
-                        id: String::new(),
-                        data: vec![(mime, content)],
-                    },
-                });
-            }
+            pieces.extend(self.decode.push(&self.buffer[..count]));
         }
+        self.due = self.decode.waits().then(|| Instant::now() + HOLD);
+        self.events(pieces)
+    }
+
+    /// What was held back because of what might follow.
+    pub(super) fn release(&mut self) -> Vec<WorkerEvent> {
+        self.due = None;
+        let pieces = self.decode.release();
+        self.events(pieces)
+    }
+
+    /// At the end of a run: all that was printed.
+    pub(super) fn finish(&mut self) -> Vec<WorkerEvent> {
+        let mut events = self.drain(FINAL_READS);
+        self.due = None;
+        let pieces = self.decode.finish();
+        events.extend(self.events(pieces));
+        // A value that panicked while it showed itself has not said its end.
+        self.to = None;
         events
     }
 
-    /// At the end of a run: what is left of an unfinished character or line marker is text after
-    /// all.
-    pub(super) fn finish(&mut self) -> Vec<WorkerEvent> {
-        let mut events = self.drain(FINAL_READS);
-        let rest = self.decode.finish();
-        if !rest.is_empty() {
-            events.push(WorkerEvent::Output { stream: self.which, text: rest });
-        }
-        events
+    fn events(&self, pieces: Vec<Piece>) -> Vec<WorkerEvent> {
+        let event = |piece| match piece {
+            Piece::Text(text) => WorkerEvent::Output { stream: self.which, text },
+            Piece::Content(data) => {
+                let alone = (DisplayKind::Display, String::new());
+                let (kind, id) = self.to.clone().unwrap_or(alone);
+                WorkerEvent::Display { kind, id, data: forms::readable(data) }
+            }
+        };
+        pieces.into_iter().map(event).collect()
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    Content { mime: String, content: String },
+    /// One display: its forms by MIME type, the richest first.
+    Content(Vec<(String, String)>),
+}
+
+/// A block whose end has not come.
+struct Block {
+    /// Its first line, for the case that it is text after all.
+    line: String,
+    mime: String,
+    /// Up to here `held` has no end in it.
+    searched: usize,
 }
 
 /// Bytes to text and evcxr content blocks.
 #[derive(Default)]
 struct Decode {
-    bytes: Vec<u8>,
-    /// Text not yet given out: the start of what may become a marker line, or an open block.
+    bytes: Utf8,
+    /// Text not yet given out: the start of what may become a marker, or what an open block holds
+    /// so far.
     held: String,
+    block: Option<Block>,
+    /// A block of plain text, until it is known whether a richer form of the same value follows:
+    /// crates that print both mean one display.
+    plain: Option<String>,
     /// Whether `held` starts at the start of a line.
     mid_line: bool,
+    /// Whether a block has ended just before `held`.
+    after_block: bool,
 }
 
 impl Decode {
     fn push(&mut self, bytes: &[u8]) -> Vec<Piece> {
-        self.bytes.extend_from_slice(bytes);
-        self.take_text();
+        self.held.push_str(&self.bytes.push(bytes));
         let mut pieces = Vec::new();
         while let Some(piece) = self.next_piece() {
-            pieces.push(piece);
+            self.give(piece, &mut pieces);
         }
         pieces
     }
 
-    /// Moves whole characters from `bytes` to `held`; bytes that can never be UTF-8 become U+FFFD.
-    fn take_text(&mut self) {
-        let keep = match std::str::from_utf8(&self.bytes) {
-            Ok(_) => 0,
-            Err(error) if error.error_len().is_none() => self.bytes.len() - error.valid_up_to(),
-            Err(_) => unfinished_tail(&self.bytes),
-        };
-        let tail = self.bytes.split_off(self.bytes.len() - keep);
-        let whole = std::mem::replace(&mut self.bytes, tail);
-        self.held.push_str(&String::from_utf8_lossy(&whole));
+    /// Gives a piece out, or keeps it where a richer form may follow.
+    fn give(&mut self, piece: Piece, to: &mut Vec<Piece>) {
+        match (self.plain.take(), piece) {
+            (plain, Piece::Content(mut forms)) if forms[0].0 == PLAIN => {
+                to.extend(plain.map(plain_content));
+                self.plain = forms.pop().map(|(_, text)| text);
+            }
+            (Some(plain), Piece::Content(mut forms)) => {
+                forms.push((PLAIN.to_owned(), plain));
+                to.push(Piece::Content(forms));
+            }
+            (plain, piece) => to.extend(plain.map(plain_content).into_iter().chain([piece])),
+        }
     }
 
     fn next_piece(&mut self) -> Option<Piece> {
-        if self.held.is_empty() {
-            return None;
+        if self.block.is_some() {
+            return self.close_block();
         }
-        if !self.mid_line && BEGIN.starts_with(&self.held[..floor(&self.held, BEGIN.len())]) {
-            return self.block();
+        if self.after_block && !self.held.is_empty() {
+            // Some crates print a block with its last newline by a line of its own. It would stand
+            // below the display as an empty one.
+            self.after_block = false;
+            if self.held.starts_with('\n') {
+                self.held.remove(0);
+            }
         }
-        let marker = self.held.find(&format!("\n{BEGIN}")).map(|at| at + 1);
-        let cut = marker.unwrap_or_else(|| self.before_possible_marker());
+        let (cut, opens) = self.marker();
+        if opens && cut == 0 {
+            self.open_block();
+            return self.close_block();
+        }
         if cut == 0 {
             return None;
         }
@@ -142,112 +217,122 @@ impl Decode {
         Some(Piece::Text(text))
     }
 
-    /// Where a marker may begin at the very end of the text: after the last newline, if all that
-    /// follows is a prefix of the marker.
-    fn before_possible_marker(&self) -> usize {
+    /// Where the text ends before a marker, or before what may become one, and whether it is one.
+    /// As with evcxr, a block may begin after text without a newline.
+    fn marker(&self) -> (usize, bool) {
+        for (at, _) in self.held.match_indices(BEGIN) {
+            match self.held[at + BEGIN.len()..].split_once('\n') {
+                Some((mime, _)) if is_mime(mime) => return (at, true),
+                None if self.held.len() - at - BEGIN.len() <= MIME_BYTES_MAX => return (at, false),
+                _ => (),
+            }
+        }
         let line = self.held.rfind('\n').map_or(0, |at| at + 1);
-        let last = &self.held[line..];
         let starts_a_line = line > 0 || !self.mid_line;
-        if starts_a_line && !last.is_empty() && BEGIN.starts_with(last) {
-            line
-        } else {
-            self.held.len()
-        }
+        let may_be = (1..BEGIN.len()).rev().find(|length| {
+            self.held.ends_with(&BEGIN[..*length])
+                && (*length >= SURE_BYTES || (starts_a_line && line + length == self.held.len()))
+        });
+        (self.held.len() - may_be.unwrap_or(0), false)
     }
 
-    /// The block that `held` starts with, once it is whole.
-    fn block(&mut self) -> Option<Piece> {
-        if self.held.len() < BEGIN.len() {
-            return None;
-        }
-        let (first, rest) = self.held.split_once('\n')?;
-        let mime = first[BEGIN.len()..].trim().to_owned();
+    fn open_block(&mut self) {
+        let end = self.held.find('\n').map_or(self.held.len(), |at| at + 1);
+        let rest = self.held.split_off(end);
+        let line = std::mem::replace(&mut self.held, rest);
+        let mime = type_alone(&line[BEGIN.len()..]).to_owned();
+        self.block = Some(Block { line, mime, searched: 0 });
+    }
+
+    /// What the open block holds, once it is whole.
+    fn close_block(&mut self) -> Option<Piece> {
+        let block = self.block.as_mut()?;
         let end_line = format!("{END}\n");
-        let (content, after) = if let Some(after) = rest.strip_prefix(&end_line) {
-            (String::new(), after.to_owned())
+        let (content, after) = if self.held.starts_with(&end_line) {
+            (0, end_line.len())
         } else {
-            let end = rest.find(&format!("\n{end_line}"))?;
-            (rest[..end].to_owned(), rest[end + 1 + end_line.len()..].to_owned())
+            let mut from = block.searched;
+            while !self.held.is_char_boundary(from) {
+                from -= 1;
+            }
+            let Some(found) = self.held[from..].find(&format!("\n{end_line}")) else {
+                // The end may have begun.
+                block.searched = self.held.len().saturating_sub(end_line.len());
+                return (self.held.len() > BLOCK_BYTES_MAX).then(|| self.unfinished());
+            };
+            (from + found, from + found + 1 + end_line.len())
         };
-        self.held = after;
+        let rest = self.held.split_off(after);
+        let mut text = std::mem::replace(&mut self.held, rest);
+        text.truncate(content);
         self.mid_line = false;
-        Some(Piece::Content { mime, content })
+        self.after_block = true;
+        let Block { mime, .. } = self.block.take()?;
+        Some(Piece::Content(vec![(mime, text)]))
     }
 
-    fn finish(&mut self) -> String {
-        let bytes = std::mem::take(&mut self.bytes);
-        let mut rest = std::mem::take(&mut self.held);
-        rest.push_str(&String::from_utf8_lossy(&bytes));
-        self.mid_line = false;
-        rest
+    /// The open block as the text that it is, and all that is held.
+    fn unfinished(&mut self) -> Piece {
+        let mut text = self.block.take().map(|block| block.line).unwrap_or_default();
+        text.push_str(&std::mem::take(&mut self.held));
+        self.mid_line = !text.ends_with('\n');
+        Piece::Text(text)
     }
-}
 
-/// Bytes at the end that may be the start of a character.
-fn unfinished_tail(bytes: &[u8]) -> usize {
-    (1..=3.min(bytes.len()))
-        .find(|count| {
-            let first = bytes[bytes.len() - count];
-            (first >= 0xF0 && *count < 4)
-                || ((0xE0..0xF0).contains(&first) && *count < 3)
-                || ((0xC0..0xE0).contains(&first) && *count < 2)
-        })
-        .unwrap_or(0)
-}
+    /// Whether something is held that is to be seen soon, whatever follows.
+    fn waits(&self) -> bool {
+        self.plain.is_some() || (self.block.is_none() && (1..SURE_BYTES).contains(&self.held.len()))
+    }
 
-/// The largest character border at or below `at`.
-fn floor(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn decode(chunks: &[&[u8]]) -> Vec<Piece> {
-        let mut decode = Decode::default();
-        let mut pieces: Vec<Piece> = chunks.iter().flat_map(|chunk| decode.push(chunk)).collect();
-        let rest = decode.finish();
-        if !rest.is_empty() {
-            pieces.push(Piece::Text(rest));
+    /// What is not held back for longer.
+    fn release(&mut self) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = self.plain.take().map(plain_content).into_iter().collect();
+        if self.block.is_none() && (1..SURE_BYTES).contains(&self.held.len()) {
+            pieces.push(self.unfinished());
         }
         pieces
     }
 
-    #[test]
-    fn a_partial_line_is_given_out_at_once() {
-        assert_eq!(Decode::default().push(b"50%"), [Piece::Text("50%".into())]);
-    }
-
-    #[test]
-    fn a_character_cut_in_two_comes_whole() {
-        assert_eq!(decode(&[b"\xc3", b"\xa9"]), [Piece::Text("é".into())]);
-        assert_eq!(decode(&[b"a\xff\xc3", b"\xa9"]).len(), 2);
-    }
-
-    #[test]
-    fn content_blocks_are_taken_out_wherever_the_chunks_are_cut() {
-        let text =
-            b"before\nEVCXR_BEGIN_CONTENT text/html\n<b>x</b>\n<i>y</i>\nEVCXR_END_CONTENT\nafter";
-        for cut in 0..text.len() {
-            let pieces = decode(&[&text[..cut], &text[cut..]]);
-            let content =
-                Piece::Content { mime: "text/html".into(), content: "<b>x</b>\n<i>y</i>".into() };
-            assert!(pieces.contains(&content), "cut at {cut}: {pieces:?}");
-            let words: String = pieces
-                .iter()
-                .filter_map(|piece| match piece {
-                    Piece::Text(text) => Some(text.as_str()),
-                    Piece::Content { .. } => None,
-                })
-                .collect();
-            assert_eq!(words, "before\nafter", "cut at {cut}");
+    /// At the end of a run: what is left of an unfinished character or marker is text after all.
+    /// The last line of a block may lack its newline.
+    fn finish(&mut self) -> Vec<Piece> {
+        self.held.push_str(&self.bytes.finish());
+        let mut pieces = Vec::new();
+        if self.block.is_some() && self.held.ends_with(END) {
+            self.held.push('\n');
+            if let Some(piece) = self.close_block() {
+                self.give(piece, &mut pieces);
+            } else {
+                self.held.pop();
+            }
         }
-    }
-
-    #[test]
-    fn a_marker_in_the_middle_of_a_line_is_text() {
-        let text = "say EVCXR_BEGIN_CONTENT text/html\n";
-        assert_eq!(decode(&[text.as_bytes()]), [Piece::Text(text.into())]);
+        if self.block.is_some() || !self.held.is_empty() {
+            let piece = self.unfinished();
+            self.give(piece, &mut pieces);
+        }
+        pieces.extend(self.release());
+        (self.mid_line, self.after_block) = (false, false);
+        pieces
     }
 }
+
+fn plain_content(text: String) -> Piece {
+    Piece::Content(vec![(PLAIN.to_owned(), text)])
+}
+
+/// The type without its parameters.
+fn type_alone(text: &str) -> &str {
+    text.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether the rest of a marker's line names a type and nothing else.
+fn is_mime(text: &str) -> bool {
+    let graphic = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_graphic());
+    let parts = type_alone(text).split_once('/');
+    text.len() <= MIME_BYTES_MAX
+        && parts.is_some_and(|(kind, form)| graphic(kind) && graphic(form) && !form.contains('/'))
+}
+
+#[cfg(test)]
+#[path = "output_tests.rs"]
+mod tests;

@@ -58,6 +58,7 @@ impl Executor {
                 self.print(None, stream == Std::Err, text);
             }
             WorkerEvent::Display { kind, id, data } => self.displayed(kind, id, &data),
+            WorkerEvent::Paused => self.report(Report::Paused),
             WorkerEvent::Request { request, topic, head, body } => {
                 self.worker_asks(request, &topic, head, body);
             }

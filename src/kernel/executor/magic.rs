@@ -3,10 +3,13 @@
 
 use std::io::Write;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::job::{Performed, Stage, Step};
 use super::tell::Fault;
@@ -14,7 +17,7 @@ use super::{Event, Executor};
 use crate::cell::Namespace;
 use crate::kernel::magics::{self, Cluster, Magic};
 use crate::process;
-use crate::worker::{Costs, Snapshots, size};
+use crate::worker::{Costs, Snapshots, Utf8, size};
 
 impl Executor {
     pub(super) fn perform(&mut self, magic: Magic) -> Performed {
@@ -185,7 +188,7 @@ impl Executor {
     pub(super) fn start_shell(&mut self, command: String) -> Performed {
         let Some(id) = self.job.as_ref().map(|job| job.id) else { return Ok(()) };
         let cwd = self.settings.compile.cwd.clone();
-        let inbox = self.inbox.clone();
+        let (inbox, read_on) = (self.inbox.clone(), self.shell_reads.clone());
         let task = self.later(async move {
             let mut bash = Command::new("bash");
             bash.args(["-c", &command])
@@ -202,14 +205,8 @@ impl Executor {
             // An interrupt drops this task, and ends what bash has started, too.
             let interrupted = child.id().map(process::GroupKill::new);
             let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-            let pump = |stderr: bool| {
-                let inbox = inbox.clone();
-                move |text: String| {
-                    // The loop may have ended; then nobody reads.
-                    let _ = inbox.send(Event::ShellOutput { stderr, text });
-                }
-            };
-            tokio::join!(read_all(stdout, pump(false)), read_all(stderr, pump(true)));
+            let pump = |stderr| Pump { stderr, inbox: inbox.clone(), read_on: read_on.clone() };
+            tokio::join!(pump(false).read(stdout), pump(true).read(stderr));
             let ended = child.wait().await.map(|status| {
                 let code = status.code().map(|code| format!("exit code {code}"));
                 (!status.success()).then(|| code.unwrap_or_else(|| status.to_string()))
@@ -236,11 +233,39 @@ impl Executor {
     }
 }
 
-async fn read_all(from: Option<impl tokio::io::AsyncRead + Unpin>, give: impl Fn(String)) {
-    let Some(mut from) = from else { return };
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        give(String::from_utf8_lossy(&buffer[..count]).into_owned());
+/// Reads a stream of a command, at the pace of whoever looks at it.
+struct Pump {
+    stderr: bool,
+    inbox: UnboundedSender<Event>,
+    read_on: Arc<Notify>,
+}
+
+impl Pump {
+    /// Read without a word from the face.
+    const AHEAD_BYTES_MAX: usize = 4 << 20;
+
+    async fn read(self, from: Option<impl tokio::io::AsyncRead + Unpin>) {
+        let Some(mut from) = from else { return };
+        let mut buffer = vec![0; 16 * 1024];
+        let mut utf8 = Utf8::default();
+        let mut ahead_bytes = 0;
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            self.give(utf8.push(&buffer[..count]));
+            ahead_bytes += count;
+            if ahead_bytes > Self::AHEAD_BYTES_MAX {
+                ahead_bytes = 0;
+                // From here on it is told, also before it waits.
+                let told = self.read_on.notified();
+                // The loop may have ended; then nobody reads, and this task is dropped.
+                let _ = self.inbox.send(Event::ShellPaused);
+                told.await;
+            }
+        }
+        self.give(utf8.finish());
+    }
+
+    fn give(&self, text: String) {
+        let _ = self.inbox.send(Event::ShellOutput { stderr: self.stderr, text });
     }
 }
 

@@ -21,7 +21,9 @@ mod undo;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::cluster::{Cluster, ClusterUp};
@@ -91,6 +93,8 @@ enum Event {
         stderr: bool,
         text: String,
     },
+    /// Nothing more is read of the command until the face says so.
+    ShellPaused,
     ClusterUp(Box<Result<ClusterUp, String>>),
     EnginesLate {
         attempt: u64,
@@ -118,6 +122,8 @@ struct Executor {
     inbox: UnboundedSender<Event>,
     compiler: Option<Compiler>,
     preparing: Option<Preparing>,
+    /// Lets a command's output be read on.
+    shell_reads: Arc<Notify>,
     /// Why no cell can be run, in words.
     broken: Option<String>,
     worker: Option<Worker>,
@@ -170,6 +176,7 @@ pub fn start(settings: Settings) -> (UnboundedSender<Work>, UnboundedReceiver<Re
         inbox,
         compiler: None,
         preparing: None,
+        shell_reads: Arc::default(),
         broken: None,
         worker: None,
         namespace: Namespace::default(),
@@ -265,6 +272,7 @@ impl Executor {
             }
             Event::Shell { job, ended } => self.shell_ended(job, ended),
             Event::ShellOutput { stderr, text } => self.print(None, stderr, text),
+            Event::ShellPaused => self.report(Report::Paused),
             Event::ClusterUp(result) => self.cluster_up(*result),
             Event::EnginesLate { attempt } => self.engines_late(attempt),
             Event::Client { cluster, event } if self.cluster.is(cluster) => self.client_said(event),
@@ -290,6 +298,10 @@ impl Executor {
             Work::Run(run) => self.start_job(run),
             Work::Interrupt => self.interrupt(),
             Work::Input { request, answer } => self.input_came(request, answer),
+            Work::ReadOn => {
+                self.worker.iter().for_each(Worker::read_on);
+                self.shell_reads.notify_waiters();
+            }
             Work::Comm { comm_id, data, .. } => self.comm_said(&comm_id, data),
             Work::CommClosed { comm_id } => self.panels.closed(&comm_id),
             Work::PageLoaded => self.panels.page_loaded(),
