@@ -135,8 +135,11 @@ impl Compiler {
     /// Replaces places in generated sources by the user's cell, line and column.
     pub fn in_user_terms(&self, text: &str) -> String {
         let folder = format!("{}/", self.shared.store.src().display());
-        let text = self.with_trail(text);
-        if text.contains(&folder) { self.shared.books.rewrite(&folder, &text) } else { text }
+        if text.contains(&folder) {
+            self.with_trail(&self.shared.books.rewrite(&folder, text))
+        } else {
+            self.with_trail(text)
+        }
     }
 
     /// Remembers the units of a namespace that another process compiled, for places in panics and

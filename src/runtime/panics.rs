@@ -113,6 +113,9 @@ fn last_words(fatal: Seen) -> Failure {
 fn print_as_rust_does(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let place = info.location().map(ToString::to_string).unwrap_or_default();
+    // Where the user's toolchain is installed is of no interest.
+    let within = place.split_once("/library/").map(|(_, within)| format!("library/{within}"));
+    let place = within.unwrap_or(place);
     // A closed stderr loses the message either way.
     let _ = writeln!(
         std::io::stderr(),

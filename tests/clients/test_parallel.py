@@ -139,6 +139,13 @@ def test_errors_of_engines_are_one_composite_error(kernel):
     cell = kernel.fails('%%px\nlet wrong: i32 = "a";', "E0308", ":2:18")
 
 
+def test_a_panic_on_engines_tells_the_calls_that_led_to_it(kernel):
+    cell = kernel.fails("%%px\nfn inner(v: &[u8]) -> u8 { v[9] }\nfn outer(v: &[u8]) -> u8 {\n    inner(v) + 1\n}\nouter(&[1])")
+    here = f"In[{cell.count}]"
+    trail = f"  at {here}:2:28\n  called at {here}:4:5, in `outer`\n  called at {here}:6:1\n"
+    assert (cell.error + "\n").count(trail) == 4, cell.error
+
+
 def test_an_interrupt_stops_the_engines_and_keeps_their_variables(kernel):
     kernel.ok("%px let kept_there = prust::engine_id() + 1;")
     running = kernel.send('%%px\nprintln!("started"); loop { std::hint::spin_loop(); }')
