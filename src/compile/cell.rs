@@ -296,7 +296,8 @@ impl Compiler {
         let mut scope = namespace.clone();
         let mut warnings = Vec::new();
         let mut items = None;
-        if !split.items.is_empty() {
+        // What an earlier run of this cell defined goes, also where this one defines nothing.
+        if !split.items.is_empty() || namespace.items.is_of(cell.key) {
             let built = self.units(namespace, cell, &split).await?;
             warnings.extend(built.warnings);
             scope.items = built.items.clone();

@@ -186,6 +186,31 @@ async fn another_run_of_a_cell_replaces_what_it_defined() {
     .await;
 }
 
+#[tokio::test]
+async fn another_run_of_a_cell_without_items_takes_away_what_it_defined() {
+    check(&[
+        As("first"),
+        Runs("fn gone() -> u8 { 1 }\nstruct A(u8);\nlet a = A(4);"),
+        As("second"),
+        Runs("fn user() -> u8 { gone() }"),
+        As("first"),
+        Fails("let b = nothing_like_it();", "nothing_like_it"),
+        As(""),
+        Shows("gone()", "1"),
+        As("first"),
+        Warns("let b = 2;", &["`user` (In[2]) uses `gone`", "`a` (In[1]) is of the old `A`"]),
+        As(""),
+        Fails("gone()", "cannot find function `gone`"),
+        Fails("A(1)", "`A`"),
+        Shows("(user(), a.0, b)", "(1, 4, 2)"),
+        As("second"),
+        Runs("use std::fmt;"),
+        As(""),
+        Fails("user()", "cannot find function `user`"),
+    ])
+    .await;
+}
+
 /// Under live values and boxed trait objects: never reinterpreted.
 #[tokio::test]
 async fn a_redefined_type_is_another_type() {

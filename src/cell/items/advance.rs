@@ -9,7 +9,7 @@ use super::{EXTENSION, Item, ItemId, Items, Sheet, circle, name, reach};
 use crate::cell::item::{ItemPiece, Role};
 use crate::cell::namespace::{Kind, Provided};
 
-/// A cell that defines items.
+/// A cell that defines items, or whose earlier run did.
 #[derive(Clone, Debug, Default)]
 pub struct NewCell {
     pub sheet: Sheet,

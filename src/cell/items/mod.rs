@@ -246,6 +246,12 @@ impl Items {
         found.next().map(|item| self.sheets[&item.sheet].label.as_str())
     }
 
+    /// Whether an earlier run of the cell with this key defined what is still in force.
+    pub fn is_of(&self, key: &str) -> bool {
+        let is_own = |item: &Item| !item.retired && self.sheets[&item.sheet].key == key;
+        !key.is_empty() && self.all.values().any(is_own)
+    }
+
     /// What `name` means to an item.
     pub fn resolve(&self, item: &Item, name: &str) -> Vec<ItemId> {
         item.pins.get(name).cloned().unwrap_or_else(|| self.current(name))

@@ -44,6 +44,14 @@ impl Author {
         {
             return cell;
         }
+        if self.dice.once_in(20) {
+            // A cell whose items were deleted.
+            let key = format!("k{}", self.dice.below(6));
+            let cell = Cell { key, text: String::new(), definitions: vec![], imports: vec![] };
+            if self.is_sound(world, &cell) {
+                return cell;
+            }
+        }
         loop {
             let cell = self.write(world);
             if self.is_sound(world, &cell) {
@@ -70,7 +78,7 @@ impl Author {
             && !circular
             && all_there
             && !broken.iter().any(known)
-            && !cell.definitions.is_empty()
+            && !(cell.definitions.is_empty() && cell.key.is_empty())
     }
 
     fn write(&mut self, world: &World) -> Cell {
