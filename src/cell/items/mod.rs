@@ -240,6 +240,12 @@ impl Items {
         current.into_iter().any(|now| self.text(now) == self.text(past))
     }
 
+    /// What is in force by a name, and how the user wrote it.
+    pub fn texts(&self, name: &str) -> impl Iterator<Item = (&ItemPiece, &str)> {
+        let current = self.current(name).into_iter().map(|id| &self.all[&id]);
+        current.map(|item| (&*item.piece, self.text(item)))
+    }
+
     /// An item of this name that is left out because it does not compile, and its cell.
     pub fn withheld(&self, name: &str) -> Option<&str> {
         let mut found = self.all.values().filter(|item| item.withheld && item.provides(name));

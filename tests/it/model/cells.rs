@@ -74,11 +74,8 @@ impl Author {
             each.decides_types && says.any(|says| after.leads_to(&says.name, &each.name))
         });
         let all_there = modules.all(|module| after.in_force.contains_key(module));
-        !fault
-            && !circular
-            && all_there
-            && !broken.iter().any(known)
-            && !(cell.definitions.is_empty() && cell.key.is_empty())
+        let does_something = !cell.definitions.is_empty() || !cell.key.is_empty();
+        !fault && !circular && all_there && !broken.iter().any(known) && does_something
     }
 
     fn write(&mut self, world: &World) -> Cell {

@@ -369,6 +369,7 @@ fn random_sessions_mean_what_the_model_says() {
     let first: Vec<&String> = faults.values().take(3).collect();
     assert!(
         faults.is_empty(),
-        "PRUST_SEED=<seed> cargo test --test it random_sessions runs one of {wrong:?} again\n{first:#?}"
+        "PRUST_SEED=<seed> cargo test --test it random_sessions runs one of these again: \
+         {wrong:?}\n{first:#?}"
     );
 }
