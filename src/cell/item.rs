@@ -67,7 +67,9 @@ pub struct ImplRole {
 /// An inherent impl as the impl of a trait of its own. `{}` stands for the trait's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
-    pub declaration: String,
+    pub head: String,
+    /// What it declares, in the order of the impl's members.
+    pub declarations: Vec<String>,
     pub edits: Vec<Edit>,
 }
 
@@ -100,9 +102,50 @@ pub fn read(item: &Item, range: Range<usize>) -> ItemPiece {
         edits,
         provides,
         role: role(item),
-        words: mentions::mentions(tokens.clone()),
+        words: mentions::mentions_but(tokens.clone(), &declares(item)),
         shape: (!plain).then(|| tokens.to_string()),
     }
+}
+
+/// The names of its members, fields and variants, as often as it declares them: to say them so is
+/// not to use what else is called so.
+fn declares(item: &Item) -> Vec<String> {
+    let fields = |fields: &syn::Fields| -> Vec<String> {
+        fields.iter().filter_map(|field| Some(field.ident.as_ref()?.to_string())).collect()
+    };
+    match item {
+        Item::Struct(item) => fields(&item.fields),
+        Item::Union(item) => fields(&syn::Fields::Named(item.fields.clone())),
+        Item::Enum(item) => {
+            let of = |variant: &syn::Variant| {
+                let mut names = fields(&variant.fields);
+                names.push(variant.ident.to_string());
+                names
+            };
+            item.variants.iter().flat_map(of).collect()
+        }
+        Item::Trait(item) => item.items.iter().filter_map(trait_member).collect(),
+        Item::Impl(item) => item.items.iter().filter_map(impl_member).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn trait_member(member: &syn::TraitItem) -> Option<String> {
+    Some(match member {
+        syn::TraitItem::Fn(method) => method.sig.ident.to_string(),
+        syn::TraitItem::Const(constant) => constant.ident.to_string(),
+        syn::TraitItem::Type(alias) => alias.ident.to_string(),
+        _ => return None,
+    })
+}
+
+fn impl_member(member: &ImplItem) -> Option<String> {
+    Some(match member {
+        ImplItem::Fn(method) => method.sig.ident.to_string(),
+        ImplItem::Const(constant) => constant.ident.to_string(),
+        ImplItem::Type(alias) => alias.ident.to_string(),
+        _ => return None,
+    })
 }
 
 /// `thread_local! { static NAME: T = ..; }`, which is an item although it parses as a statement.
@@ -157,11 +200,8 @@ fn role(item: &Item) -> Role {
             methods: item
                 .items
                 .iter()
-                .filter_map(|member| match member {
-                    syn::TraitItem::Fn(method) => Some(method.sig.ident.to_string()),
-                    syn::TraitItem::Const(constant) => Some(constant.ident.to_string()),
-                    _ => None,
-                })
+                .filter(|member| !matches!(member, syn::TraitItem::Type(_)))
+                .filter_map(trait_member)
                 .collect(),
         },
         Item::Impl(item) => Role::Impl(impl_role(item)),
@@ -225,15 +265,10 @@ fn impl_role(item: &ItemImpl) -> ImplRole {
     let mut bare = item.clone();
     bare.items.clear();
     bare.attrs.clear();
-    let members = item.items.iter().filter_map(|member| {
-        let name = match member {
-            ImplItem::Fn(method) => method.sig.ident.to_string(),
-            ImplItem::Const(constant) => constant.ident.to_string(),
-            ImplItem::Type(alias) => alias.ident.to_string(),
-            _ => return None,
-        };
-        Some((name, member.span().byte_range()))
-    });
+    let members = item
+        .items
+        .iter()
+        .filter_map(|member| Some((impl_member(member)?, member.span().byte_range())));
     ImplRole {
         header: bare.to_token_stream().to_string(),
         of_trait,
@@ -245,7 +280,7 @@ fn impl_role(item: &ItemImpl) -> ImplRole {
 
 /// `impl A { pub fn f(&self) {} }` as `trait X { fn f(&self); } impl X for A { fn f(&self) {} }`.
 fn extension(item: &ItemImpl) -> Option<Extension> {
-    let mut members = String::new();
+    let mut declarations = Vec::new();
     let (for_all, arguments, bounds) = item.generics.split_for_impl();
     let at = item.self_ty.span().byte_range().start;
     let insert = format!("{{}}{} for ", arguments.to_token_stream());
@@ -253,12 +288,12 @@ fn extension(item: &ItemImpl) -> Option<Extension> {
     for member in &item.items {
         let visibility = match member {
             ImplItem::Fn(method) if method.sig.constness.is_none() => {
-                members.push_str(&format!("{};\n", declared(&method.sig).to_token_stream()));
+                declarations.push(format!("{};\n", declared(&method.sig).to_token_stream()));
                 &method.vis
             }
             ImplItem::Const(constant) => {
                 let (name, of) = (&constant.ident, constant.ty.to_token_stream());
-                members.push_str(&format!("const {name}: {of};\n"));
+                declarations.push(format!("const {name}: {of};\n"));
                 &constant.vis
             }
             _ => return None,
@@ -269,11 +304,9 @@ fn extension(item: &ItemImpl) -> Option<Extension> {
         }
     }
     let generics = for_all.to_token_stream();
-    let declaration = format!(
-        "#[allow(async_fn_in_trait)]\npub trait {{}}{generics} {} {{\n{members}}}\n",
-        bounds.to_token_stream()
-    );
-    Some(Extension { declaration, edits })
+    let bounds = bounds.to_token_stream();
+    let head = format!("#[allow(async_fn_in_trait)]\npub trait {{}}{generics} {bounds} {{\n");
+    Some(Extension { head, declarations, edits })
 }
 
 /// A signature as a trait may declare it: names instead of patterns.

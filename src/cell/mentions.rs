@@ -2,7 +2,7 @@
 //! the inline captures of format strings (`"{x}"`). Over-approximates on purpose: a name too many
 //! costs an unused import, a name too few a broken cell.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{TokenStream, TokenTree};
 
@@ -10,9 +10,19 @@ use super::depth;
 
 /// The names in `tokens`.
 pub fn mentions(tokens: TokenStream) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
+    mentions_but(tokens, &[])
+}
+
+/// The names in `tokens` that are said more often than `declared` has them.
+pub fn mentions_but(tokens: TokenStream, declared: &[String]) -> BTreeSet<String> {
+    let mut names = BTreeMap::new();
     collect(tokens, &mut names);
-    names
+    for name in declared {
+        for name in [Some(name.as_str()), name.strip_prefix("r#")].into_iter().flatten() {
+            names.entry(name.to_owned()).and_modify(|n_times| *n_times -= 1);
+        }
+    }
+    names.into_iter().filter(|(_, n_times)| *n_times > 0).map(|(name, _)| name).collect()
 }
 
 /// The names in `text`; when it is not even a sequence of tokens, every word of it.
@@ -23,25 +33,28 @@ pub fn mentions_of_text(text: &str) -> BTreeSet<String> {
     }
 }
 
-fn collect(tokens: TokenStream, names: &mut BTreeSet<String>) {
+fn collect(tokens: TokenStream, names: &mut BTreeMap<String, usize>) {
     for token in tokens {
-        match token {
-            TokenTree::Group(group) => collect(group.stream(), names),
+        let said: Vec<String> = match token {
+            TokenTree::Group(group) => {
+                collect(group.stream(), names);
+                continue;
+            }
             TokenTree::Ident(ident) => {
                 let name = ident.to_string();
                 // Items keep the `r#` in their names, variables are looked for without it.
-                if let Some(bare) = name.strip_prefix("r#") {
-                    names.insert(bare.to_owned());
-                }
-                names.insert(name);
+                let bare = name.strip_prefix("r#").map(str::to_owned);
+                bare.into_iter().chain([name]).collect()
             }
             TokenTree::Literal(literal) => {
                 let text = literal.to_string();
-                if text.contains('"') && text.contains('{') {
-                    names.extend(captures(&text));
-                }
+                let has_captures = text.contains('"') && text.contains('{');
+                if has_captures { captures(&text).collect() } else { Vec::new() }
             }
-            TokenTree::Punct(_) => (),
+            TokenTree::Punct(_) => Vec::new(),
+        };
+        for name in said {
+            *names.entry(name).or_default() += 1;
         }
     }
 }
@@ -77,6 +90,15 @@ mod tests {
         check(r#"println!("{x} {y:?} {:>width$}", z)"#, &["x", "y", "width", "z"]);
         check("vec![inner; n]", &["inner", "n"]);
         check("r#async::T", &["async", "r#async", "T"]);
+    }
+
+    #[test]
+    fn a_name_that_is_only_declared_is_not_mentioned() {
+        let tokens: TokenStream = "fn area(&self) { self.side }".parse().expect("it is Rust");
+        let declared = ["area".to_owned(), "side".to_owned()];
+        assert!(!mentions_but(tokens.clone(), &declared[..1]).contains("area"));
+        let recursive = "fn area(&self) { if n { area() } }".parse().expect("it is Rust");
+        assert!(mentions_but(recursive, &declared[..1]).contains("area"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! From cell text to what is compiled, and back from rustc's words to the user's. Pure: text in,
 //! text out; no files, no processes, no clock.
 //!
-//! [`split`] cuts a cell into items, imports, statements and the final expression; [`mentions`]
+//! [`split`] cuts a cell into items, imports, statements and the final expression; [`expand`] plays
+//! the macros that make items; [`mentions`]
 //! lists the names a piece uses; [`items`] decides which definition is in force and which crate it
 //! stands in; [`plan`] writes the unit and the leaf around the user's text with
 //! a [`map::Map`] of where each byte came from; [`mir`] reads the variables' types from the
@@ -12,6 +13,7 @@ mod advice;
 pub mod depth;
 pub mod diagnostic;
 mod everyday;
+pub mod expand;
 pub mod item;
 pub mod items;
 pub mod jumps;
@@ -22,6 +24,7 @@ pub mod mir;
 pub mod namespace;
 pub mod plan;
 pub mod publish;
+mod rules;
 pub mod rustc_json;
 pub mod split;
 mod wrapped;

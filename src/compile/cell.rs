@@ -15,9 +15,11 @@ use super::dependencies::DependencySet;
 use super::rustc::{Call, CrateType, Ended};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
+use super::units::mixed;
 use super::{CompileError, Settings};
 use crate::cell::depth;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::expand::expand;
 use crate::cell::mir::{self, Types};
 use crate::cell::plan::leaf::LeafSlots;
 use crate::cell::plan::shape::Shape;
@@ -240,16 +242,19 @@ impl Compiler {
         &self,
         namespace: &Namespace,
         cell: Cell<'_>,
-        split: Split,
+        mut split: Split,
         always_leaf: bool,
     ) -> Result<Compiled, Failed> {
         refuse_depth(cell)?;
+        let made = expand(&namespace.items, cell.text, &mut split);
         self.refuse_features(cell, &split)?;
         let mut scope = namespace.clone();
-        let mut warnings = Vec::new();
+        let mut warnings = mixed(cell, &made);
         let mut items = None;
-        if !split.items.is_empty() {
-            let built = self.units(namespace, cell, &split).await?;
+        // What an earlier run of this cell defined goes, also where this one defines nothing.
+        if !split.items.is_empty() || namespace.items.is_of(cell.key) {
+            let with_made = Cell { text: &made.text, ..cell };
+            let built = self.units(namespace, with_made, &split).await?;
             warnings.extend(built.warnings);
             scope.items = built.items.clone();
             items = Some(Box::new(built.items));

@@ -2,19 +2,21 @@
 //! two or more at a time. Earlier items that the new ones break keep what they knew, and are named.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use tokio::task::JoinSet;
 
 use super::cell::{Cell, Compiler, Failed, OPT_LEVEL_UNIT};
 use super::rustc::{self, CrateType};
 use super::verdict::{distinct, unit_books};
-use crate::cell::diagnostic::{self, Diagnostic, Severity};
+use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::expand::Expanded;
 use crate::cell::items::{Advance, Broken, Item, ItemId, Items, NewCell, Sheet, Unit, advance};
 use crate::cell::mentions::mentions_of_text;
 use crate::cell::namespace::{digest, unit_paths};
 use crate::cell::plan::unit::{self as plan, UnitPlan};
 use crate::cell::rustc_json::{self, Message};
-use crate::cell::{CrateSet, Namespace, Split};
+use crate::cell::{CrateSet, Map, Namespace, Split};
 
 /// How often the items are put in order again because of what rustc says of earlier ones.
 const ROUNDS_MAX: usize = 12;
@@ -369,4 +371,17 @@ fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> 
         told.push(warn("static_reset", message, ""));
     }
     told
+}
+
+/// Says which calls make items that later cells do not see.
+pub(super) fn mixed(cell: Cell<'_>, made: &Expanded) -> Vec<Diagnostic> {
+    let map = Map::default();
+    let warn = |(range, name): &(Range<usize>, String)| {
+        let book = Book { file: "", label: cell.label, text: cell.text, map: &map };
+        let message = format!("the items that `{name}!` makes here stay in this cell");
+        let help = "for later cells, let a macro make items only, without `use` and statements";
+        let at = Some((book, range.clone()));
+        diagnostic::own(Severity::Warning, "local_items", message, help, at)
+    };
+    made.mixed.iter().map(warn).collect()
 }

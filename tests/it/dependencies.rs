@@ -238,6 +238,20 @@ async fn build_scripts_link_c_code_static_and_shared() {
 }
 
 #[tokio::test]
+async fn a_crates_macro_around_a_type_makes_it_for_later_cells() {
+    let mut nb = Notebook::open().await;
+    add(&mut nb, "bitflags = \"2\"").await;
+    ok(&mut nb, "use bitflags::bitflags;").await;
+    let text = "bitflags! {\n    #[derive(Clone, Copy, Debug, PartialEq)]\n    \
+                struct Flags: u8 { const A = 1; const B = 2; }\n}\nlet both = Flags::A | Flags::B;";
+    ok(&mut nb, text).await;
+    ok(&mut nb, "impl Flags { fn n(self) -> u32 { self.bits().count_ones() } }").await;
+    assert_eq!(value(&mut nb, "(both.n(), both.contains(Flags::A))").await, "(2, true)");
+    ok(&mut nb, "bitflags::bitflags! { pub struct Other: u8 { const C = 4; } }").await;
+    assert_eq!(value(&mut nb, "(Other::C.bits(), both.n())").await, "(4, 2)");
+}
+
+#[tokio::test]
 async fn an_edited_package_is_built_anew_and_the_rest_stays() {
     let folder = Folder::package("local", "", "pub struct L(pub u8);\npub fn f() -> u8 { 1 }\n");
     let mut nb = Notebook::open().await;

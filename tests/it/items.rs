@@ -163,6 +163,7 @@ async fn another_run_of_a_cell_replaces_what_it_defined() {
         As("second"),
         Runs("impl A { fn f(&self) -> i32 { self.x } }"),
         Runs("impl A { fn f(&self) -> i32 { self.x + 1 } fn g(&self) -> i32 { 3 } }"),
+        As(""),
         Shows("a.f() + a.g()", "5"),
         As("second"),
         Runs("impl A { fn f(&self) -> i32 { self.x } }"),
@@ -182,6 +183,52 @@ async fn another_run_of_a_cell_replaces_what_it_defined() {
             std::fmt::Result { f.write_str(\"2\") } }",
         ),
         Shows("a.to_string()", "\"2\""),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn another_run_of_a_cell_without_items_takes_away_what_it_defined() {
+    check(&[
+        As("first"),
+        Runs("fn gone() -> u8 { 1 }\nstruct A(u8);\nlet a = A(4);"),
+        As("second"),
+        Runs("fn user() -> u8 { gone() }"),
+        As("first"),
+        Fails("let b = nothing_like_it();", "nothing_like_it"),
+        As(""),
+        Shows("gone()", "1"),
+        As("first"),
+        Warns("let b = 2;", &["`user` (In[2]) uses `gone`", "`a` (In[1]) is of the old `A`"]),
+        As(""),
+        Fails("gone()", "cannot find function `gone`"),
+        Fails("A(1)", "`A`"),
+        Shows("(user(), a.0, b)", "(1, 4, 2)"),
+        As("second"),
+        Runs("use std::fmt;"),
+        As(""),
+        Fails("user()", "cannot find function `user`"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_type_is_not_made_anew_because_its_methods_name_one_that_is() {
+    check(&[
+        Runs("const N: usize = 1;"),
+        Runs(
+            "struct A;\nstruct B { a: A, n: [u8; N] }\nimpl A {\n    \
+            fn b(&self) -> Option<B> { Some(B { a: A, n: [0; N] }) }\n    \
+            fn c(&self) -> u8 { 1 }\n}\nlet a = A;",
+        ),
+        Runs("fn length(a: &A) -> usize { a.b().map_or(0, |b| b.n.len()) }"),
+        Shows("(length(&a), a.c())", "(1, 1)"),
+        Runs("const N: usize = 5;"),
+        Shows("(length(&a), a.b().map(|b| b.n.len()), A::c(&a))", "(5, Some(5), 1)"),
+        Runs("impl A { fn c(&self) -> u8 { 2 } }"),
+        Shows("(length(&a), a.c())", "(5, 2)"),
+        Runs("impl A { fn b(&self) -> Option<B> { None } }"),
+        Shows("(length(&a), a.c())", "(0, 2)"),
     ])
     .await;
 }
@@ -331,6 +378,36 @@ async fn modules_macros_and_imports() {
             documented()",
             "1",
         ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_macro_makes_at_the_top_of_a_cell_is_there_for_later_cells() {
+    check(&[
+        Runs(
+            "macro_rules! point {\n    ($name:ident { $($field:ident),* }) => {\n        \
+            #[derive(Debug, Clone)] struct $name { $($field: i32),* }\n        \
+            impl $name { fn sum(&self) -> i32 { 0 $(+ self.$field)* } }\n    };\n}\n\
+            macro_rules! named { ($t:ty, $n:expr) => { impl Named for $t { fn name(&self) -> u8 { \
+            $n * 2 } } } }\ntrait Named { fn name(&self) -> u8; }",
+        ),
+        Runs("point!(P { x, y });\nlet p = P { x: 1, y: 2 };"),
+        Shows("(p.sum(), p.clone())", "(3, P { x: 1, y: 2 })"),
+        // An impl for a type of an earlier cell goes to its crate.
+        Runs("named!(P, 1 + 2);"),
+        Shows("p.name()", "6"),
+        // Defining the macro anew changes nothing of what it has made.
+        Runs("macro_rules! point { ($name:ident) => { #[derive(Debug)] struct $name(u8); } }"),
+        Shows("(p.sum(), p.name())", "(3, 6)"),
+        Warns("point!(P);", &["`p` (In[2]) is of the old `P`"]),
+        Shows("(P(1), p.x)", "(P(1), 1)"),
+        Fails("point!(Q)\nlet q = Q(nothing_like_it);", "nothing_like_it"),
+        Warns(
+            "macro_rules! both { () => { fn inner() -> u8 { 5 } let n = inner(); } }\nboth!();",
+            &["`both!`", "stay in this cell"],
+        ),
+        Fails("inner()", "cannot find function `inner`"),
     ])
     .await;
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::group::{self, Placing};
 use super::replace::{replaced, unchanged};
-use super::{Item, ItemId, Items, Sheet, name, reach};
+use super::{EXTENSION, Item, ItemId, Items, Sheet, circle, name, reach};
 use crate::cell::item::{ItemPiece, Role};
 use crate::cell::namespace::{Kind, Provided};
 
-/// A cell that defines items.
+/// A cell that defines items, or whose earlier run did.
 #[derive(Clone, Debug, Default)]
 pub struct NewCell {
     pub sheet: Sheet,
@@ -75,7 +75,9 @@ fn attempt(
     let mut items = old.clone();
     release_pins(&mut items, cell);
     let (sheet, new) = join(&mut items, cell);
-    let replaced = replaced(&items, sheet, &new);
+    let mut replaced = replaced(&items, sheet, &new);
+    // What must be made anew is not what it was, though it says the same.
+    replaced.same.retain(|_, old| !forced.contains(old));
     for (id, dropped) in &replaced.dropped {
         items.all.get_mut(id).expect("it was found there").dropped.clone_from(dropped);
     }
@@ -83,7 +85,7 @@ fn attempt(
         items.all.get_mut(id).expect("it was found there").retired = true;
     }
     find_refs(&mut items, &new);
-    follow_macros(&mut items, &new);
+    follow_macros(&mut items, old, &new);
     let orphans = pin_orphans(&mut items, old);
     for (id, what) in broken {
         let item = items.all.get_mut(id).expect("only earlier items are broken");
@@ -110,9 +112,13 @@ fn attempt(
     retire(&mut items, old, &replaced.gone, &renewed);
     succeed(&mut items, &verbatim);
     reach::forget_unneeded(&mut items, held);
-    group::place(&mut items, &Placing { old, new: &new, again: &again })?;
-    name::name_new_units(&mut items, old)?;
-    if !group::is_sound(&items) {
+    let before = |forced: Forced| -> Forced {
+        let known = |id: ItemId| verbatim.iter().find(|(_, new)| **new == id).map(|(old, _)| *old);
+        forced.into_iter().map(|id| known(id).unwrap_or(id)).collect()
+    };
+    group::place(&mut items, &Placing { old, new: &new, again: &again }).map_err(before)?;
+    name::name_new_units(&mut items, old).map_err(before)?;
+    if !circle::is_sound(&items) {
         return Err(Forced::new());
     }
     Ok(finish(old, items, sheet, orphans))
@@ -130,8 +136,20 @@ fn release_pins(items: &mut Items, cell: &NewCell) {
         _ => None,
     });
     let touched: BTreeSet<&str> = impls.flatten().map(String::as_str).collect();
+    let mut released: Vec<(ItemId, String)> = Vec::new();
+    for (id, item) in items.all.iter().filter(|(_, item)| !item.retired) {
+        if item.pins.keys().any(|name| new.contains(name.as_str())) {
+            // Types that were made anew with another one come with it.
+            let goes = |(name, ids): &(&String, &Vec<ItemId>)| {
+                new.contains(name.as_str()) || ids.iter().any(|id| items.has_successor(*id))
+            };
+            released.extend(item.pins.iter().filter(goes).map(|(name, _)| (*id, name.clone())));
+        }
+    }
+    for (id, name) in released {
+        items.all.get_mut(&id).expect("it was found there").pins.remove(&name);
+    }
     for item in items.all.values_mut().filter(|item| !item.retired) {
-        item.pins.retain(|name, _| !new.contains(name.as_str()));
         let again = |name: &String| new.contains(&**name) || touched.contains(&**name);
         if item.refs.iter().any(again) {
             item.withheld = false;
@@ -163,31 +181,37 @@ fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
 /// What the new items may use: names in force now, through the imports they use, too.
 fn find_refs(items: &mut Items, new: &[ItemId]) {
     for id in new {
-        let item = &items.all[id];
-        let sheet = &items.sheets[&item.sheet];
-        let mut words = item.piece.words.clone();
-        let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
-        // An import's path may begin at the name of another import.
-        for _ in 0..2 {
-            let roots: Vec<String> = sheet
-                .imports
-                .iter()
-                .chain(own.clone())
-                .filter(|import| import.is_implicit() || words.contains(&import.key))
-                .map(|import| import.root.clone())
-                .collect();
-            words.extend(roots);
-        }
-        let mut refs = items.refs(&words);
-        item.names().for_each(|name| {
-            refs.remove(name);
-        });
-        items.all.get_mut(id).expect("it was read above").refs = refs;
+        let refs = refs(items, &Items::default(), &items.all[id]);
+        items.all.get_mut(id).expect("it joined").refs = refs;
     }
 }
 
-/// What a new macro names is named where it is used, by earlier items, too.
-fn follow_macros(items: &mut Items, new: &[ItemId]) {
+/// What an item says of the names in force, now or, where nothing has them any more, before.
+fn refs(items: &Items, before: &Items, item: &Item) -> BTreeSet<String> {
+    let sheet = &items.sheets[&item.sheet];
+    let mut words = item.piece.words.clone();
+    let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
+    // An import's path may begin at the name of another import.
+    for _ in 0..2 {
+        let roots: Vec<String> = sheet
+            .imports
+            .iter()
+            .chain(own.clone())
+            .filter(|import| import.is_implicit() || words.contains(&import.key))
+            .map(|import| import.root.clone())
+            .collect();
+        words.extend(roots);
+    }
+    let mut refs = items.refs_or(&words, before);
+    item.names().for_each(|name| {
+        refs.remove(name);
+    });
+    refs
+}
+
+/// What a new macro names is named where it is used, by earlier items, too; what the one before it
+/// named is not any more.
+fn follow_macros(items: &mut Items, old: &Items, new: &[ItemId]) {
     for id in new {
         let is_macro = |provided: &&Provided| provided.kind == Kind::Macro;
         let piece = &items.all[id].piece;
@@ -195,10 +219,19 @@ fn follow_macros(items: &mut Items, new: &[ItemId]) {
             continue;
         };
         let named = items.refs(&piece.words);
-        let users = items.all.iter_mut().filter(|(id, _)| !new.contains(id));
-        for (_, item) in users.filter(|(_, item)| !item.retired && item.refs.contains(&made)) {
-            let own: BTreeSet<String> = item.names().map(str::to_owned).collect();
-            item.refs.extend(named.difference(&own).cloned());
+        let is_user = |(id, item): &(&ItemId, &Item)| {
+            !new.contains(id) && !item.retired && item.refs.contains(&made)
+        };
+        let users: Vec<ItemId> = items.all.iter().filter(is_user).map(|(id, _)| *id).collect();
+        for id in users {
+            let mut said = refs(items, old, &items.all[&id]);
+            said.extend(items.all[&id].pins.keys().cloned());
+            let left_out = |name: &&String| items.withheld(name).is_some();
+            said.extend(items.all[&id].refs.iter().filter(left_out).cloned());
+            let item = items.all.get_mut(&id).expect("it was found there");
+            // What is said of names that came later stays what it was: nothing of the session's.
+            item.refs.extend(named.iter().cloned());
+            item.refs.retain(|name| said.contains(name));
         }
     }
 }
@@ -208,7 +241,8 @@ fn pin_orphans(items: &mut Items, old: &Items) -> Vec<(ItemId, String)> {
     let mut orphans = Vec::new();
     for (id, before) in &old.all {
         let Some(item) = items.all.get(id).filter(|item| item.is_current()) else { continue };
-        for name in &item.refs {
+        // A trait of ours goes with its impl: whether its methods are missed is for rustc to say.
+        for name in item.refs.iter().filter(|name| !name.starts_with(EXTENSION)) {
             let meant = old.resolve(before, name);
             if !meant.is_empty() && items.resolve(item, name).is_empty() {
                 orphans.push((*id, name.clone(), meant));
@@ -253,7 +287,10 @@ fn pin(
 ) {
     for id in broken.keys() {
         let pins = pins(old, &old.all[id], gone, renewed);
-        items.all.get_mut(id).expect("it is an earlier item").pins.extend(pins);
+        let item = items.all.get_mut(id).expect("it is an earlier item");
+        // An old macro goes on saying what it said.
+        item.refs.extend(old.all[id].refs.iter().cloned());
+        item.pins.extend(pins);
     }
 }
 
@@ -291,12 +328,18 @@ fn renew(
         let mut pinned = items.all[id].pins.values().flatten();
         no_more.contains(subject) && !pinned.any(|id| id == subject)
     };
+    // One whose pin was let go is for another type.
+    let is_for = |items: &Items, item: &Item| -> BTreeSet<ItemId> {
+        let own = subjects(items, item).into_iter();
+        own.map(|id| verbatim.get(&id).copied().unwrap_or(id)).collect()
+    };
     let impls: Vec<ItemId> = old
         .all
         .iter()
         .filter(|(id, item)| {
+            let now = &items.all[id];
             let has_lost = subjects(old, item).iter().any(|subject| follows(id, subject));
-            items.all[id].is_current() && has_lost
+            now.is_current() && (has_lost || is_for(old, item) != is_for(items, now))
         })
         .map(|(id, _)| *id)
         .collect();
@@ -307,6 +350,7 @@ fn renew(
         if successor.piece.role != Role::Movable || forced.contains(&id) {
             successor.unit = String::new();
         }
+        successor.extension = None;
         let past = items.all.get_mut(&id).expect("it is there");
         past.retired = true;
         past.refs.clone_from(&old.all[&id].refs);

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::advance::{named, subjects};
-use super::{Item, ItemId, Items, Unit};
+use super::{Item, ItemId, Items, Unit, circle};
 use crate::cell::item::Role;
-use crate::cell::namespace::{Kind, Provided};
 
 /// Names of crates that are yet to be named begin so.
 const PROVISIONAL: &str = "+";
-const MAIN: &str = "+main";
+pub(super) const MAIN: &str = "+main";
 /// What the statics of a cell need.
 const BEFORE: &str = "+before";
 const STATIC: &str = "+static";
@@ -68,7 +67,7 @@ pub(super) fn place(items: &mut Items, placing: &Placing<'_>) -> Result<(), BTre
         items.all.get_mut(&id).expect("it is there").unit = unit;
     }
     set_apart(items);
-    open_cycles(items, placing)
+    circle::open(items, placing.new)
 }
 
 /// Where a type's crate has taken a constant or a macro by a name that means another one to the
@@ -135,12 +134,9 @@ fn place_new(items: &mut Items, new: &[ItemId]) {
 /// The crate that an impl can stand in: of the crates of its type, its trait and its trait's
 /// arguments the one that comes last, so that it may name the others. An inherent impl has no
 /// choice.
-fn host(items: &Items, id: ItemId) -> String {
+pub(super) fn host(items: &Items, id: ItemId) -> String {
     let item = &items.all[&id];
     let Role::Impl(role) = &item.piece.role else { return MAIN.to_owned() };
-    if item.extension.is_some() {
-        return MAIN.to_owned();
-    }
     let mut candidates: Vec<String> = if role.of_trait.is_some() {
         subjects(items, item).iter().map(|id| items.all[id].unit.clone()).collect()
     } else {
@@ -161,169 +157,8 @@ fn host(items: &Items, id: ItemId) -> String {
     candidates.pop().unwrap_or_else(|| MAIN.to_owned())
 }
 
-/// Moves items until no crates need each other in a circle.
-fn open_cycles(items: &mut Items, placing: &Placing<'_>) -> Result<(), BTreeSet<ItemId>> {
-    // Gentler means first: each pass opens what it can.
-    merge_movable(items);
-    if circles(items).is_empty() {
-        return Ok(());
-    }
-    let homes = free_movable(items);
-    merge_movable(items);
-    if !circles(items).is_empty() {
-        extend(items, placing.new);
-        merge_movable(items);
-    }
-    for circle in circles(items) {
-        merge_by_force(items, placing.old, &circle)?;
-    }
-    bring_home(items, &homes);
-    Ok(())
-}
-
-/// Where a circle has at most one crate whose items must stay, all else moves there.
-fn merge_movable(items: &mut Items) {
-    for circle in circles(items) {
-        let mut staying = circle.iter().filter(|unit| stays(items, unit));
-        let first = staying.next();
-        if staying.next().is_some() {
-            continue;
-        }
-        if has_doubles(items, &circle) {
-            continue;
-        }
-        let target = first.or(circle.first()).expect("a circle has members").clone();
-        rename(items, &circle, &target);
-    }
-}
-
-/// Whether in these crates, taken as one, an item that cannot stand apart would find another
-/// meaning of a name than its own.
-fn has_mistakes(items: &Items, units: &[String]) -> bool {
-    let members = || items.all.iter().filter(|(_, item)| units.contains(&item.unit));
-    let mut provided: BTreeMap<&str, Vec<ItemId>> = BTreeMap::new();
-    for (id, item) in members() {
-        item.names().for_each(|name| provided.entry(name).or_default().push(*id));
-    }
-    let mistakes = |item: &Item| {
-        item.refs.iter().any(|name| {
-            let meant = items.resolve(item, name);
-            let mut here = provided.get(name.as_str()).into_iter().flatten();
-            !meant.is_empty() && here.any(|id| !meant.contains(id))
-        })
-    };
-    members().any(|(_, item)| item.has_identity() && mistakes(item))
-}
-
-/// Whether these crates cannot be one: two items have one name (an old definition, and what took
-/// its place), or a name has two meanings.
-fn has_doubles(items: &Items, units: &[String]) -> bool {
-    if has_mistakes(items, units) {
-        return true;
-    }
-    let mut seen: Vec<(&str, Kind)> = Vec::new();
-    let members = items.all.values().filter(|item| units.contains(&item.unit));
-    for Provided { name, kind, .. } in members.flat_map(|item| &item.piece.provides) {
-        if seen.iter().any(|(known, other)| known == name && kind.shadows(*other)) {
-            return true;
-        }
-        seen.push((name, *kind));
-    }
-    false
-}
-
-/// Whether every crate means one thing by each name. What fails this must not be compiled: a type
-/// of an earlier value could be read as another.
-pub(super) fn is_sound(items: &Items) -> bool {
-    let units: BTreeSet<&String> = items.all.values().map(|item| &item.unit).collect();
-    let mut named = units.into_iter().filter(|unit| !unit.is_empty());
-    named.all(|unit| !has_mistakes(items, std::slice::from_ref(unit)))
-}
-
-fn stays(items: &Items, unit: &str) -> bool {
-    let mut members = items.all.values().filter(|item| item.unit == unit);
-    members.any(|item| item.has_identity() || matches!(item.piece.role, Role::Impl(_)))
-}
-
-fn rename(items: &mut Items, from: &[String], to: &str) {
-    for item in items.all.values_mut().filter(|item| from.contains(&item.unit)) {
-        to.clone_into(&mut item.unit);
-    }
-}
-
-/// Lets what may stand anywhere stand alone; gives where it stood.
-fn free_movable(items: &mut Items) -> Vec<(String, String)> {
-    let circles: BTreeSet<String> = circles(items).into_iter().flatten().collect();
-    let mut homes = Vec::new();
-    for (id, item) in &mut items.all {
-        if circles.contains(&item.unit) && item.piece.role == Role::Movable {
-            let free = alone(*id);
-            homes.push((free.clone(), std::mem::replace(&mut item.unit, free)));
-        }
-    }
-    homes
-}
-
-/// The other way round, as far as no circle comes of it.
-fn bring_home(items: &mut Items, homes: &[(String, String)]) {
-    for (free, home) in homes {
-        let tried = items.clone();
-        rename(items, std::slice::from_ref(free), home);
-        if has_doubles(items, std::slice::from_ref(home)) || !circles(items).is_empty() {
-            *items = tried;
-        }
-    }
-}
-
-/// New inherent impls in a circle become traits of the new cell's crate.
-fn extend(items: &mut Items, new: &[ItemId]) {
-    let circles: BTreeSet<String> = circles(items).into_iter().flatten().collect();
-    for id in new {
-        let Some(item) = items.all.get_mut(id).filter(|item| circles.contains(&item.unit)) else {
-            continue;
-        };
-        if let Role::Impl(role) = &item.piece.role
-            && role.extension.is_some()
-            && !is_provisional(&item.unit)
-        {
-            MAIN.clone_into(&mut item.unit);
-            items.extend(*id);
-        }
-    }
-}
-
-/// The oldest crate takes the others' items, which are other types from then on.
-fn merge_by_force(
-    items: &mut Items,
-    old: &Items,
-    circle: &[String],
-) -> Result<(), BTreeSet<ItemId>> {
-    let age = |unit: &String| {
-        let known = old.units.iter().position(|each| each.name == *unit);
-        known.unwrap_or(usize::MAX)
-    };
-    let target = circle.iter().min_by_key(|unit| age(unit)).expect("it has members").clone();
-    let moving: BTreeSet<ItemId> = items
-        .all
-        .iter()
-        .filter(|(id, item)| {
-            circle.contains(&item.unit)
-                && item.unit != target
-                && item.has_identity()
-                && item.is_current()
-                && old.all.contains_key(id)
-        })
-        .map(|(id, _)| *id)
-        .collect();
-    if !moving.is_empty() {
-        return Err(moving);
-    }
-    rename(items, circle, &target);
-    Ok(())
-}
-
 /// Which crates each needs directly.
-fn needs(items: &Items) -> BTreeMap<&str, BTreeSet<&str>> {
+pub(super) fn needs(items: &Items) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut needs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for item in items.all.values().filter(|item| !item.withheld && !item.unit.is_empty()) {
         let own = needs.entry(&item.unit).or_default();
@@ -337,7 +172,10 @@ fn needs(items: &Items) -> BTreeMap<&str, BTreeSet<&str>> {
 }
 
 /// Everything reachable from `unit`.
-fn reach<'a>(needs: &BTreeMap<&'a str, BTreeSet<&'a str>>, unit: &str) -> BTreeSet<&'a str> {
+pub(super) fn reach<'a>(
+    needs: &BTreeMap<&'a str, BTreeSet<&'a str>>,
+    unit: &str,
+) -> BTreeSet<&'a str> {
     let mut found: BTreeSet<&str> = BTreeSet::new();
     let mut open: Vec<&str> = needs.get(unit).into_iter().flatten().copied().collect();
     while let Some(next) = open.pop() {
@@ -346,36 +184,6 @@ fn reach<'a>(needs: &BTreeMap<&'a str, BTreeSet<&'a str>>, unit: &str) -> BTreeS
         }
     }
     found
-}
-
-/// Sets of crates that need each other.
-fn circles(items: &Items) -> Vec<Vec<String>> {
-    let mut needs = needs(items);
-    // What needs nothing that is left is in no circle; mostly nothing remains.
-    loop {
-        let done: Vec<&str> = needs
-            .iter()
-            .filter(|(_, own)| own.iter().all(|need| !needs.contains_key(need)))
-            .map(|(unit, _)| *unit)
-            .collect();
-        if done.is_empty() {
-            break;
-        }
-        done.iter().for_each(|unit| {
-            needs.remove(unit);
-        });
-    }
-    let reached: BTreeMap<&str, BTreeSet<&str>> =
-        needs.keys().map(|unit| (*unit, reach(&needs, unit))).collect();
-    let mut circles: Vec<Vec<String>> = Vec::new();
-    for (unit, reachable) in &reached {
-        if !reachable.contains(unit) || circles.iter().flatten().any(|known| known == unit) {
-            continue;
-        }
-        let both = |other: &&&str| reached.get(**other).is_some_and(|back| back.contains(unit));
-        circles.push(reachable.iter().filter(both).map(|unit| (*unit).to_owned()).collect());
-    }
-    circles
 }
 
 /// The crates as they are now, each after those it needs, the oldest items first; in a circle, in

@@ -20,6 +20,7 @@ use super::namespace::{CrateSet, Import, Provided};
 use super::plan::PRELUDE;
 
 pub mod advance;
+mod circle;
 mod group;
 mod name;
 mod reach;
@@ -29,6 +30,9 @@ mod replace;
 mod tests;
 
 pub use advance::{Advance, Broken, NewCell, advance};
+
+/// Traits of ours begin so.
+const EXTENSION: &str = "__PrustExtension";
 
 pub type ItemId = u64;
 pub type SheetId = u64;
@@ -99,6 +103,11 @@ pub struct Part {
     pub label: String,
     pub text: String,
     pub map: Map,
+}
+
+/// The trait that an inherent impl is written as.
+fn extension_name(id: ItemId) -> String {
+    format!("{EXTENSION}{id}")
 }
 
 /// All items of a session. Copied with every cell: what is long is shared between copies.
@@ -180,11 +189,37 @@ impl Items {
         });
     }
 
-    /// Writes an inherent impl as a trait from now on.
+    /// Writes an inherent impl as a trait's from now on: who says one of its methods needs the
+    /// trait in scope.
     fn extend(&mut self, id: ItemId) {
-        let name = format!("__PrustExtension{id}");
+        let name = extension_name(id);
         self.by_name.entry(name.clone()).or_default().insert(id);
-        self.all.get_mut(&id).expect("it is there").extension = Some(name);
+        let item = self.all.get_mut(&id).expect("it is there");
+        item.extension = Some(name.clone());
+        let is_past = item.retired;
+        let methods: BTreeSet<String> = item.methods().into_iter().map(str::to_owned).collect();
+        for (_, user) in self.all.iter_mut().filter(|(each, _)| **each != id) {
+            if user.piece.words.is_disjoint(&methods) {
+                continue;
+            }
+            if !is_past {
+                user.refs.insert(name.clone());
+            } else if user.retired || !user.pins.is_empty() {
+                user.refs.insert(name.clone());
+                user.pins.insert(name.clone(), vec![id]);
+            }
+        }
+    }
+
+    /// Writes it as the user wrote it again.
+    fn restore(&mut self, id: ItemId) {
+        let name = extension_name(id);
+        self.by_name.remove(&name);
+        for item in self.all.values_mut() {
+            item.refs.remove(&name);
+            item.pins.remove(&name);
+        }
+        self.all.get_mut(&id).expect("it is there").extension = None;
     }
 
     /// The items that cells mean by `name`: one for each of Rust's name spaces it is in.
@@ -198,10 +233,29 @@ impl Items {
         self.sheets[&item.sheet].text.get(item.piece.range.clone()).unwrap_or_default()
     }
 
+    /// Whether an old definition was made anew, and not written anew.
+    fn has_successor(&self, id: ItemId) -> bool {
+        let Some(past) = self.all.get(&id).filter(|item| item.retired) else { return false };
+        let current = past.names().flat_map(|name| self.current(name)).map(|id| &self.all[&id]);
+        current.into_iter().any(|now| self.text(now) == self.text(past))
+    }
+
+    /// What is in force by a name, and how the user wrote it.
+    pub fn texts(&self, name: &str) -> impl Iterator<Item = (&ItemPiece, &str)> {
+        let current = self.current(name).into_iter().map(|id| &self.all[&id]);
+        current.map(|item| (&*item.piece, self.text(item)))
+    }
+
     /// An item of this name that is left out because it does not compile, and its cell.
     pub fn withheld(&self, name: &str) -> Option<&str> {
         let mut found = self.all.values().filter(|item| item.withheld && item.provides(name));
         found.next().map(|item| self.sheets[&item.sheet].label.as_str())
+    }
+
+    /// Whether an earlier run of the cell with this key defined what is still in force.
+    pub fn is_of(&self, key: &str) -> bool {
+        let is_own = |item: &Item| !item.retired && self.sheets[&item.sheet].key == key;
+        !key.is_empty() && self.all.values().any(is_own)
     }
 
     /// What `name` means to an item.
@@ -230,26 +284,35 @@ impl Items {
     /// What text that mentions `words` may use of the session: named items, what macros among
     /// them name at their call site, traits whose methods are mentioned.
     pub fn refs(&self, words: &BTreeSet<String>) -> BTreeSet<String> {
-        let known = self.names();
+        self.refs_or(words, &Self::default())
+    }
+
+    /// The same, where a name that nothing has now is still what it was in `before`.
+    fn refs_or(&self, words: &BTreeSet<String>, before: &Self) -> BTreeSet<String> {
+        let known: BTreeSet<&str> = self.names().union(&before.names()).copied().collect();
+        let meant = |name: &str| -> Vec<&Item> {
+            let now: Vec<&Item> = self.current(name).iter().map(|id| &self.all[id]).collect();
+            let then = || before.current(name).iter().map(|id| &before.all[id]).collect();
+            if now.is_empty() { then() } else { now }
+        };
         let mut words = words.clone();
         let mut refs: BTreeSet<String> = BTreeSet::new();
         loop {
             let named = words.iter().filter(|word| known.contains(word.as_str())).cloned();
-            let found: BTreeSet<String> = named.chain(self.traits_with(&words)).collect();
+            let traits = self.traits_with(&words).into_iter().chain(before.traits_with(&words));
+            let found: BTreeSet<String> = named.chain(traits).collect();
             let new: Vec<String> = found.difference(&refs).cloned().collect();
             if new.is_empty() {
                 return refs;
             }
             for name in new {
-                let macros = self.current(&name).into_iter().filter_map(|id| {
-                    let piece = &self.all[&id].piece;
-                    let is_macro = piece
-                        .provides
-                        .iter()
-                        .any(|provided| provided.kind == super::namespace::Kind::Macro);
-                    is_macro.then_some(&piece.words)
-                });
-                words.extend(macros.flatten().cloned().collect::<Vec<_>>());
+                let is_macro = |item: &&Item| {
+                    let mut provides = item.piece.provides.iter();
+                    provides.any(|provided| provided.kind == super::namespace::Kind::Macro)
+                };
+                for item in meant(&name).into_iter().filter(is_macro) {
+                    words.extend(item.piece.words.iter().cloned());
+                }
                 refs.insert(name);
             }
         }

@@ -360,3 +360,82 @@ fn an_old_type_never_reads_a_new_constant() {
     assert!(session.items().is_retired(&unit, "A"));
     assert_ne!(session.item("N").unit, unit, "the old `A` is built with the old `N`");
 }
+
+#[test]
+fn a_type_stays_where_its_method_closes_a_circle_of_crates() {
+    let mut session = Session::after(&[
+        "const N: usize = 1;",
+        "struct A;\nstruct B { a: A, n: [u8; N] }\nimpl A { fn b(&self) -> Option<B> { None } }",
+        "fn use_it(a: &A) -> bool { a.b().is_none() }",
+    ]);
+    let before = session.item("A").unit.clone();
+    session.run("const N: usize = 2;");
+    assert_eq!(session.item("A").unit, before);
+    let by_trait = session.items().all.values().find_map(|item| item.extension.clone());
+    let by_trait = by_trait.expect("a circle needs a trait");
+    assert!(session.source("use_it").contains(&by_trait), "{}", session.source("use_it"));
+}
+
+#[test]
+fn a_held_type_that_must_be_made_anew_is_kept_for_its_values() {
+    let mut session = Session::after(&["struct A;", "struct B(A);"]);
+    let (held, unit) = (session.held("B"), session.item("B").unit.clone());
+    // `A` and `B` need each other from now on.
+    let text = "struct B(A);\nimpl Clone for A { fn clone(&self) -> A { None::<B>; A } }";
+    session.run_as("", text, &held, &BTreeMap::new());
+    assert!(session.items().is_retired(&unit, "B"));
+    assert_eq!(session.item("A").unit, session.item("B").unit);
+}
+
+#[test]
+fn an_impl_kept_for_an_old_type_goes_with_the_next_one_of_the_name() {
+    let mut session = Session::default();
+    let nothing = (BTreeSet::new(), BTreeMap::new());
+    session.run_as("c1", "struct A;", &nothing.0, &nothing.1);
+    session.run("impl A { fn f(&self) {} }");
+    session.run_as("c1", "fn other() {}", &nothing.0, &nothing.1);
+    session.run("struct A(u8);");
+    assert!(session.source("A").contains("impl A"), "{}", session.source("A"));
+    assert_eq!(session.items().all.len(), 3);
+}
+
+#[test]
+fn a_field_or_a_method_is_no_use_of_what_else_is_called_so() {
+    let mut session = Session::after(&[
+        "trait Named { fn name(&self) -> u8; }",
+        "struct A { name: u8 }\nimpl A { fn name(&self) -> u8 { 1 } }",
+    ]);
+    let before = session.item("A").unit.clone();
+    session.run("trait Named { fn name(&self) -> u16; }");
+    assert_eq!(session.item("A").unit, before);
+}
+
+#[test]
+fn a_macro_that_says_less_leaves_its_users_types_what_they_are() {
+    let struct_a = "struct A(n!());";
+    let mut session = Session::after(&[
+        "const N: usize = 1;",
+        "macro_rules! n { () => { [u8; N] } }",
+        struct_a,
+        "macro_rules! n { () => { u8 } }",
+    ]);
+    let before = session.item("A").unit.clone();
+    session.run(struct_a);
+    session.run("const N: usize = 2;");
+    assert_eq!(session.item("A").unit, before);
+}
+
+#[test]
+fn a_method_taken_out_of_an_impl_that_is_written_as_a_trait_is_not_declared_by_it() {
+    let mut session = Session::after(&[
+        "struct A;",
+        "struct B { a: A }",
+        "impl A { fn b(&self) -> Option<B> { None } fn c(&self) -> Option<B> { None } }",
+    ]);
+    session.run("impl A { fn c(&self) -> u8 { 1 } }");
+    let items = session.items();
+    let extended = items.all.values().find(|item| item.extension.is_some()).expect("a circle");
+    let of = items.unit(&extended.unit).expect("it stands somewhere");
+    let source = unit(items, of, None).krate.source.text;
+    assert!(source.contains("fn b (") && !source.contains("fn c"), "{source}");
+}

@@ -248,7 +248,12 @@ fn write_text(items: &Items, id: ItemId, source: &mut Source) {
     let mut edits = item.piece.edits.clone();
     if let Role::Impl(role) = &item.piece.role {
         if let (Some(name), Some(extension)) = (&item.extension, &role.extension) {
-            source.ours(&extension.declaration.replace("{}", name));
+            source.ours(&extension.head.replace("{}", name));
+            let declared = role.members.iter().zip(&extension.declarations);
+            for (_, text) in declared.filter(|((name, _), _)| !item.dropped.contains(name)) {
+                source.ours(text);
+            }
+            source.ours("}\n");
             edits.clone_from(&extension.edits);
             edits.iter_mut().for_each(|edit| edit.insert = edit.insert.replace("{}", name));
         }

@@ -371,8 +371,11 @@ impl Executor {
         };
         let (id, label) = (job.id, job.run.label.clone());
         // A cell with magics among its lines has several texts: each replaces its own.
-        let key = job.run.cell_id.as_ref();
-        let key = key.map(|key| format!("{key}/{}", job.steps.len())).unwrap_or_default();
+        // What the frontend wants to know with it is no text of the cell's.
+        let is_text = |step: &&Step| !matches!(step, Step::Expression { .. });
+        let n_left = job.steps.iter().filter(is_text).count();
+        let key = job.run.cell_id.as_ref().filter(|_| job.expression.is_none());
+        let key = key.map(|key| format!("{key}/{n_left}")).unwrap_or_default();
         let namespace = self.namespace.clone();
         let code = code.to_owned();
         let compiling = self.later(async move {

@@ -44,6 +44,14 @@ impl Author {
         {
             return cell;
         }
+        if self.dice.once_in(20) {
+            // A cell whose items were deleted.
+            let key = format!("k{}", self.dice.below(6));
+            let cell = Cell { key, text: String::new(), definitions: vec![], imports: vec![] };
+            if self.is_sound(world, &cell) {
+                return cell;
+            }
+        }
         loop {
             let cell = self.write(world);
             if self.is_sound(world, &cell) {
@@ -66,11 +74,8 @@ impl Author {
             each.decides_types && says.any(|says| after.leads_to(&says.name, &each.name))
         });
         let all_there = modules.all(|module| after.in_force.contains_key(module));
-        !fault
-            && !circular
-            && all_there
-            && !broken.iter().any(known)
-            && !cell.definitions.is_empty()
+        let does_something = !cell.definitions.is_empty() || !cell.key.is_empty();
+        !fault && !circular && all_there && !broken.iter().any(known) && does_something
     }
 
     fn write(&mut self, world: &World) -> Cell {

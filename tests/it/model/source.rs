@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::world::{Definition, Mark, bare};
 
 /// The root of a crate, or the module that one item stands in alone.
-type Place = Option<String>;
+pub(super) type Place = Option<String>;
 
 #[derive(Debug, Default)]
 pub(super) struct Crate {
@@ -15,6 +15,8 @@ pub(super) struct Crate {
     uses: Vec<(Place, String, String)>,
     /// Modules whose item the root has, too.
     raised: BTreeSet<(String, String)>,
+    /// Inherent impls that are written as those of a trait.
+    extensions: BTreeSet<(Place, Mark)>,
     pub(super) text: String,
 }
 
@@ -29,7 +31,12 @@ pub(super) struct Crates<'a> {
 pub(super) const TWICE: &str = "it stands there twice";
 
 /// One item in one crate.
-pub(super) type Stand = (String, Mark);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stand {
+    pub(super) unit: String,
+    pub(super) place: Place,
+    pub(super) mark: Mark,
+}
 
 pub(super) fn mark_of(text: &str) -> Option<Mark> {
     let numbers = text.split(|letter: char| !letter.is_ascii_digit());
@@ -64,6 +71,9 @@ impl Crate {
                 let (unit, name) = rest.trim_end_matches(';').split_once("::").expect("a path");
                 read.uses.push((place.clone(), unit.to_owned(), name.to_owned()));
             } else if let Some(mark) = mark_of(line).filter(|_| !line.starts_with("use ")) {
+                if line.starts_with("impl __PrustExtension") {
+                    read.extensions.insert((place.clone(), mark));
+                }
                 read.items.push((place.clone(), mark));
             }
         }
@@ -74,53 +84,64 @@ impl Crate {
 impl Crates<'_> {
     /// Everything that stands somewhere.
     pub(super) fn stands(&self) -> impl Iterator<Item = Stand> + '_ {
-        self.all
-            .iter()
-            .flat_map(|(unit, each)| each.items.iter().map(move |(_, mark)| (unit.clone(), *mark)))
+        self.all.keys().flat_map(|unit| self.of(unit))
+    }
+
+    /// Everything that stands in a crate.
+    fn of(&self, unit: &str) -> impl Iterator<Item = Stand> + '_ {
+        let items = self.all.get(unit).into_iter().flat_map(|each| &each.items);
+        let unit = unit.to_owned();
+        items.map(move |(place, mark)| Stand {
+            unit: unit.clone(),
+            place: place.clone(),
+            mark: *mark,
+        })
+    }
+
+    /// The item of this number and mark: in a module of its own, or at the root.
+    pub(super) fn stand(&self, unit: &str, id: u64, mark: Mark) -> Stand {
+        let apart = Some(format!("__prust_{id}"));
+        let is_apart = self.all[unit].items.contains(&(apart.clone(), mark));
+        let place = apart.filter(|_| is_apart);
+        Stand { unit: unit.to_owned(), place, mark }
+    }
+
+    pub(super) fn name(&self, of: &Stand) -> &str {
+        &self.definitions[&of.mark].name
     }
 
     /// What `unit::name` is, for others.
-    fn public(&self, unit: &str, name: &str) -> Vec<Mark> {
-        let Some(each) = self.all.get(unit) else { return Vec::new() };
-        let items = each.items.iter().filter(|(place, mark)| {
-            let own = self.definitions[mark].name == name;
+    fn public(&self, unit: &str, name: &str) -> Vec<Stand> {
+        let items = self.of(unit).filter(|item| {
             let raised = |module: &String| {
                 let path = (module.clone(), bare(name).to_owned());
                 // A macro stands at the root, wherever it is written.
-                each.raised.contains(&path) || name.ends_with('!')
+                self.all[unit].raised.contains(&path) || name.ends_with('!')
             };
-            own && place.as_ref().is_none_or(raised)
+            self.name(item) == name && item.place.as_ref().is_none_or(raised)
         });
-        items.map(|(_, mark)| *mark).collect()
+        items.collect()
     }
 
     /// What a name is at a place of a crate.
     fn at(&self, unit: &str, place: &Place, name: &str) -> BTreeSet<Stand> {
-        let each = &self.all[unit];
-        let named =
-            |(at, mark): &&(Place, Mark)| at == place && self.definitions[mark].name == name;
-        let own = each.items.iter().filter(named).map(|(_, mark)| (unit.to_owned(), *mark));
-        let imported =
-            each.uses.iter().filter(|(at, _, used)| at == place && used == bare(name)).flat_map(
-                |(_, other, _)| {
-                    self.public(other, name).into_iter().map(move |mark| (other.clone(), mark))
-                },
-            );
+        let own = self.of(unit).filter(|item| item.place == *place && self.name(item) == name);
+        let uses = self.all[unit].uses.iter();
+        let named = uses.filter(|(at, _, used)| at == place && used == bare(name));
+        let imported = named.flat_map(|(_, other, _)| self.public(other, name));
         own.chain(imported).collect()
     }
 
     /// What an item's name means; an error when it means nothing, or two things.
     pub(super) fn meaning(&self, of: &Stand, name: &str) -> Result<Stand, String> {
-        let (unit, mark) = of;
-        let places = self.all[unit].items.iter().filter(|(_, each)| each == mark);
-        let place = places.map(|(place, _)| place).next().expect("it stands there");
+        let Stand { unit, place, mark } = of;
         let mut found = BTreeSet::new();
         if place.is_some() {
             found = self.at(unit, place, name);
         }
         if found.is_empty() {
             found = self.at(unit, &None, name);
-            found.extend(self.public(unit, name).into_iter().map(|mark| (unit.clone(), mark)));
+            found.extend(self.public(unit, name));
         }
         let mut found = found.into_iter();
         match (found.next(), found.next()) {
@@ -137,11 +158,11 @@ impl Crates<'_> {
     pub(super) fn says(&self, of: &Stand) -> Result<Vec<(String, Option<usize>, Stand)>, String> {
         let mut found = Vec::new();
         let mut seen: BTreeSet<String> = BTreeSet::new();
-        let mut open = self.definitions[&of.1].says.clone();
+        let mut open = self.definitions[&of.mark].says.clone();
         while let Some(says) = open.pop() {
             let meant = self.meaning(of, &says.name)?;
             if says.name.ends_with('!') && seen.insert(says.name.clone()) {
-                open.extend(self.definitions[&meant.1].says.iter().cloned());
+                open.extend(self.definitions[&meant.mark].says.iter().cloned());
             }
             found.push((says.name, says.arguments, meant));
         }
@@ -150,7 +171,7 @@ impl Crates<'_> {
 
     /// Why an item does not compile, if so. Macros are looked into where they are used.
     pub(super) fn fault(&self, of: &Stand) -> Option<String> {
-        if self.definitions[&of.1].name.ends_with('!') {
+        if self.name(of).ends_with('!') {
             return None;
         }
         let says = match self.says(of) {
@@ -158,18 +179,40 @@ impl Crates<'_> {
             Err(why) => return Some(why),
         };
         says.into_iter().find_map(|(name, arguments, meant)| {
-            let takes = self.definitions[&meant.1].takes;
+            let takes = self.definitions[&meant.mark].takes;
             let given = arguments.filter(|given| *given != takes)?;
             Some(format!("{name} takes {takes} arguments, not {given}"))
         })
     }
 
-    /// Whether another item of its crate has its name.
+    /// Whether another item of its crate has its name, or is the impl that it is.
     pub(super) fn double(&self, of: &Stand) -> Option<String> {
-        let name = &self.definitions[&of.1].name;
-        let items = self.all[&of.0].items.iter();
-        let n_named = items.filter(|(_, mark)| self.definitions[mark].name == *name).count();
-        (n_named > 1).then(|| TWICE.to_owned())
+        let subjects = self.subjects(of).ok()?;
+        let is_same = |other: &Stand| {
+            self.name(other) == self.name(of) && self.subjects(other).as_ref() == Ok(&subjects)
+        };
+        (self.of(&of.unit).filter(is_same).count() > 1).then(|| TWICE.to_owned())
+    }
+
+    /// The types and the trait that an impl is for; nothing for other items.
+    fn subjects(&self, of: &Stand) -> Result<Vec<Stand>, String> {
+        let Some(header) = self.name(of).strip_prefix("impl ") else { return Ok(Vec::new()) };
+        let header = header.split('{').next().unwrap_or_default();
+        let words = header.split(|letter: char| !letter.is_alphanumeric());
+        let says = &self.definitions[&of.mark].says;
+        let named = words.filter(|word| says.iter().any(|says| says.name == *word));
+        named.map(|name| self.meaning(of, name)).collect()
+    }
+
+    /// Why rustc would refuse an impl for where it stands.
+    pub(super) fn orphan(&self, of: &Stand) -> Result<(), String> {
+        let subjects = self.subjects(of)?;
+        let each = &self.all[&of.unit];
+        let is_free = each.extensions.contains(&(of.place.clone(), of.mark));
+        if subjects.is_empty() || is_free || subjects.iter().any(|one| one.unit == of.unit) {
+            return Ok(());
+        }
+        Err(format!("{of:?} is for nothing of its crate:\n{}", each.text))
     }
 
     /// What an item is, whole, as the crates say it.
@@ -179,36 +222,41 @@ impl Crates<'_> {
 
     fn shape_within(&self, of: &Stand, open: &mut Vec<Stand>) -> Result<String, String> {
         if open.contains(of) {
-            return Ok(format!("^{}", of.1));
+            return Ok(format!("^{}", of.mark));
         }
         open.push(of.clone());
         let mut parts = BTreeSet::new();
         for (_, _, meant) in self.says(of)? {
-            if self.definitions[&meant.1].decides_types {
+            if self.definitions[&meant.mark].decides_types {
                 parts.insert(self.shape_within(&meant, open)?);
             }
         }
         open.pop();
-        Ok(format!("{}({})", of.1, parts.into_iter().collect::<Vec<_>>().join(" ")))
+        Ok(format!("{}({})", of.mark, parts.into_iter().collect::<Vec<_>>().join(" ")))
     }
 
-    /// Names that a crate would define or import twice.
+    /// What is there twice: names that a crate would define or import, impls anywhere.
     pub(super) fn doubles(&self) -> Option<String> {
+        let mut impls: BTreeSet<(String, Vec<Stand>)> = BTreeSet::new();
         for (unit, each) in &self.all {
             let mut seen: BTreeSet<&str> = BTreeSet::new();
-            for (_, mark) in &each.items {
-                let name = self.definitions[mark].name.as_str();
-                if !seen.insert(name) {
-                    return Some(format!("{name} stands twice in {unit}:\n{}", each.text));
+            for item in self.of(unit) {
+                let name = &self.definitions[&item.mark].name;
+                let is_new = match self.subjects(&item) {
+                    Ok(subjects) if name.starts_with("impl ") => {
+                        impls.insert((name.clone(), subjects))
+                    }
+                    _ => seen.insert(name),
+                };
+                if !is_new {
+                    return Some(format!("{name} stands twice, in {unit}:\n{}", each.text));
                 }
             }
             for (place, other, name) in &each.uses {
                 for name in [name.clone(), format!("{name}!")] {
                     let given = !self.public(other, &name).is_empty();
-                    let own = each
-                        .items
-                        .iter()
-                        .any(|(at, mark)| at == place && self.definitions[mark].name == name);
+                    let own =
+                        self.of(unit).any(|item| item.place == *place && self.name(&item) == name);
                     if given && own {
                         return Some(format!("{name} is imported and defined in {unit}"));
                     }

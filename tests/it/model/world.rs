@@ -142,12 +142,16 @@ impl World {
         let is_new = |mark: &Mark| cell.iter().any(|each| each.mark == *mark);
         let all: Vec<Mark> = self.in_force.values().copied().collect();
         for mark in all.into_iter().filter(|mark| !is_new(mark)) {
-            for says in self.says(mark) {
-                if self.meaning(mark, &says.name).is_none()
-                    && let Some(meant) = before.meaning(mark, &says.name)
-                {
-                    self.kept.entry(mark).or_default().insert(says.name, meant);
-                }
+            // A macro that is kept says names, too.
+            let missing = |world: &Self| {
+                let mut says = world.says(mark).into_iter();
+                says.find_map(|says| match world.meaning(mark, &says.name) {
+                    Some(_) => None,
+                    None => before.meaning(mark, &says.name).map(|meant| (says.name, meant)),
+                })
+            };
+            while let Some((name, meant)) = missing(self) {
+                self.kept.entry(mark).or_default().insert(name, meant);
             }
         }
     }
