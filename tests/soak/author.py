@@ -85,6 +85,12 @@ class ItemWriter:
         forms += [self.length, self.enum, self.alias, self.static]
         return self.dice.choice(forms)()
 
+    def used_name(self):
+        """A name in force, rather one that others use."""
+        world, names = self.world, list(self.world.in_force)
+        used = set().union(*(world.says(found) for found in world.in_force.values())) & set(names)
+        return self.dice.choice(sorted(used) if used and self.dice.randrange(4) else names)
+
     def changed(self, name):
         """Another text for a name in force."""
         forms = {"fn": self.function, "struct": self.struct, "const": self.constant, "macro": self.macro}
@@ -171,7 +177,7 @@ class ItemWriter:
         for _ in range(n):
             try:
                 is_change = self.world.in_force and self.dice.randrange(2)
-                definition = self.changed(self.dice.choice(list(self.world.in_force))) if is_change else self.item()
+                definition = self.changed(self.used_name()) if is_change else self.item()
             except NothingFits:
                 continue
             if any(each.name == definition.name for each in found):
@@ -262,7 +268,7 @@ class Author:
             # The reference would outlive its cell.
             wrong.append(Wrong(f"let kept = &{name};"))
             if held.type == I64 and not held.mutable:
-                wrong.append(Wrong(f"{name} += 1;"))
+                wrong.append(Change("add", name, Number(1)))
             if self.session.is_old(name, self.session.world) and held.type[0] == "named":
                 wrong += [AsNew(name, self.session.world.definitions[held.type[1]].name)] * 8
         cell.statements.insert(self.dice.randrange(len(cell.statements) + 1), self.dice.choice(wrong))

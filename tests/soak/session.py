@@ -241,8 +241,8 @@ class Show(Statement):
 class Wrong(Statement):
     """Does not compile."""
 
-    def __init__(self, text, needs=None):
-        self.text, self.needs = text, needs
+    def __init__(self, text):
+        self.text = text
 
     def check(self, scope):
         raise DoesNotCompile(self.text)
@@ -253,7 +253,7 @@ class AsNew(Statement):
 
     def __init__(self, name, of):
         self.name, self.of = name, of
-        self.text = f"let _taken: &{of} = &{name};"
+        self.text = f"drop({of}::clone(&{name}));"
 
     def check(self, scope):
         type_, (found, _) = scope.variables.type_of(self.name), scope.definition(self.of)

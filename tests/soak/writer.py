@@ -75,7 +75,7 @@ class Writer:
     def one_number(self, depth):
         forms = [self.literal, self.constant, self.a_local, self.variable, self.length]
         if depth > 0:
-            forms += [self.call, self.call, self.call, self.macro, self.bump, self.from_value, self.kept, self.kept]
+            forms += [self.call] * 5 + [self.macro, self.bump, self.from_value, self.kept, self.kept]
         for _ in range(6):
             try:
                 form = self.dice.choice(forms)
