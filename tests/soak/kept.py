@@ -107,8 +107,8 @@ class CallObject(Expression):
         self.text = f"{name}.{method}()"
 
     def type(self, scope):
-        found, definition = scope.definition(self.of_trait)
-        known(scope, self.name, ("dyn", found))
+        known(scope, self.name, ("dyn", scope.world.meaning(None, self.of_trait)))
+        _, definition = scope.definition(self.of_trait)
         require(self.method in definition.methods(), f"there is no {self.method}")
         return I64
 

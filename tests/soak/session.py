@@ -181,8 +181,9 @@ class SetField(Statement):
         self.text = f"{name}.{field_} = {part.text};"
 
     def check(self, scope):
+        # A field of an old value may be set, too.
+        known(scope, self.name, ("named", scope.world.meaning(None, self.of)))
         found, definition = scope.definition(self.of)
-        known(scope, self.name, ("named", found))
         require(scope.variables.is_mutable(self.name), f"{self.name} is not mut")
         fields = dict(definition.fields)
         require(self.field in fields, "there is no such field")

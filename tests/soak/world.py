@@ -174,8 +174,8 @@ class World:
             new.add(found)
         for name in gone:
             del self.in_force[name]
-        for found in self.in_force.values():
-            for name in before.says(found) & gone if found in before.definitions else ():
+        for found in set(self.in_force.values()) - new:
+            for name in before.says(found) & gone:
                 if self.meaning(found, name) is None:
                     if self.definitions[found].kind == "macro":
                         raise Unsure("a macro says what is gone")
