@@ -8,9 +8,11 @@ seconds=${FUZZ_SECONDS:-600}
 targets=${FUZZ_TARGETS:-cell bytes}
 host=$(rustc -vV | sed -n 's/^host: //p')
 work=$PWD/target/fuzz
-passes='-sanitizer-coverage-level=4 -sanitizer-coverage-inline-8bit-counters -sanitizer-coverage-pc-table'
-flags='--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1'
-for each in $passes -sanitizer-coverage-trace-compares; do flags+=" -Cllvm-args=$each"; done
+flags='--cfg fuzzing -Cpasses=sancov-module'
+for pass in level=4 inline-8bit-counters pc-table trace-compares; do
+  flags+=" -Cllvm-args=-sanitizer-coverage-$pass"
+done
+flags+=' -Ccodegen-units=1'
 # With --target, build scripts and macros of the compiler are not counted: they have no counters to link.
 RUSTFLAGS=$flags cargo build --release --locked --target "$host" --target-dir "$work" \
   --manifest-path tests/fuzz/Cargo.toml || exit 1
