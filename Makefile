@@ -6,8 +6,12 @@ PRUST := target/release/prust
 # The profile that `make test` builds once and uses for every row: overflow checks and debug assertions stay on.
 PROFILE ?= dev
 DEMO := .demo
+# Random sessions that `make soak` plays; SEED=n plays one again.
+SEQUENCES ?= 1000
+# How long `make fuzz` feeds each target.
+FUZZ_SECONDS ?= 600
 
-.PHONY: help demo lab test check bench install clean
+.PHONY: help demo lab test check soak fuzz bench install clean
 
 help:
 	@printf '%s\n' \
@@ -15,7 +19,9 @@ help:
 	  'make lab      open JupyterLab on the same notebook' \
 	  'make test     everything: Rust tests, real clients, JupyterLab in Chromium (PROFILE=release for the release build)' \
 	  'make check    formatting, lints, house rules' \
-	  'make bench    prust and its peers side by side' \
+	  'make soak     1,000 random sessions held to a model (SEQUENCES=n for another number, SEED=n for one again)' \
+  'make fuzz     arbitrary cells and bytes, led by coverage, FUZZ_SECONDS=600 for each target' \
+  'make bench    prust and its peers side by side' \
 	  'make install  cargo install, then the kernelspec for this user' \
 	  'make clean    remove what the other verbs made'
 
@@ -33,6 +39,12 @@ check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --locked --test it tidy
+
+soak: $(PRUST) $(VENV)/ready
+	@PRUST_BIN=$(abspath $(PRUST)) $(VENV)/bin/python tests/soak/run.py --sequences $(SEQUENCES) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/ready
+	@PYTHON=$(VENV)/bin/python FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
 
 bench: $(PRUST) $(VENV)/ready
 	@$(VENV)/bin/python benches/run.py

@@ -34,6 +34,7 @@ row 'Python environment' 10 bash -c python
 row 'real clients' 20 .venv/bin/python -m pytest tests/clients
 row "ipyparallel's own tests on our controller" 12 tests/stock/run.sh
 row 'behaviour, as transcripts of notebooks' 12 .venv/bin/python -m pytest tests/behaviour
+row 'random sessions, held to a model' 6 .venv/bin/python -m pytest tests/soak
 row 'JupyterLab in Chromium' 12 bash -c browser
 
 printf '\n== what ran (profile %s)\n' "$profile"

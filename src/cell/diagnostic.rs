@@ -74,6 +74,9 @@ fn place<'a>(span: &Span, books: &[Book<'a>]) -> Option<Placed<'a>> {
         for book in books.iter().filter(|book| book.file == at.file_name) {
             let range = book.map.to_user(at.byte_start..at.byte_end);
             if let Some(range) = range.filter(|range| range.end <= book.text.len()) {
+                // Whole letters: nothing can be drawn under a part of one.
+                let start = book.text.floor_char_boundary(range.start);
+                let range = start..book.text.ceil_char_boundary(range.end);
                 placed = Some(Placed { book: *book, range });
             }
         }
@@ -184,7 +187,7 @@ fn syntax_error(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     }
     let at = message.spans.iter().find_map(|span| {
         let book = books.iter().find(|book| book.file == span.file_name)?;
-        let end = book.map.user_end_before(span.byte_start)?.min(book.text.len());
+        let end = book.text.floor_char_boundary(book.map.user_end_before(span.byte_start)?);
         let end = book.text[..end].trim_end().len();
         Some((*book, end..end))
     });
@@ -454,6 +457,20 @@ mod tests {
         );
         assert!(diagnostic.plain.contains("In[3]:2:13"), "{}", diagnostic.plain);
         assert!(!diagnostic.plain.contains("prust"), "{}", diagnostic.plain);
+    }
+
+    #[test]
+    fn a_place_inside_of_a_letter_is_that_of_the_letter() {
+        let cell = "let ö = 1;";
+        let mut source = Source::default();
+        source.user(cell, 0..cell.len());
+        let book = Book { file: "leaf.rs", label: "In[3]", text: cell, map: &source.map };
+        for (start, end) in [(5, 6), (4, 5), (5, 5), (9, 3)] {
+            let json = serde_json::json!({"message": "odd", "level": "error",
+                "code": {"code": "E0308"}, "spans": [span(start, end, None)]});
+            let place = translate(&message(json), &[book]).place.expect("it is the user's");
+            assert_eq!((place.0.as_str(), place.1), ("In[3]", 1));
+        }
     }
 
     #[test]

@@ -88,7 +88,9 @@ impl Map {
         let Origin::User { at } = piece.origin else { return None };
         let start = at + (range.start - piece.start);
         let end = match self.piece(range.end.max(1) - usize::from(range.end > range.start)) {
-            Some(Piece { start: from, origin: Origin::User { at }, .. }) => at + (range.end - from),
+            Some(Piece { start: from, origin: Origin::User { at }, .. }) => {
+                at + range.end.saturating_sub(*from)
+            }
             _ => at + piece.length,
         };
         Some(start..end.max(start))

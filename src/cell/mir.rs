@@ -301,7 +301,7 @@ fn end_of_type_with(text: &str, bounds: bool) -> usize {
             '>' if previous == '-' || previous == '=' => (),
             '>' | ')' | ']' | '}' | ',' | ';' if depth == 0 => return at,
             '>' | ')' | ']' | '}' => depth -= 1,
-            '+' if bounds && depth == 0 => return at - usize::from(previous == ' '),
+            '+' if bounds && depth == 0 => return text[..at].trim_end().len(),
             _ => (),
         }
         previous = letter;
@@ -336,6 +336,15 @@ pub fn listed(text: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_are_taken_apart_wherever_the_plus_is() {
+        assert_eq!(
+            bounds("Fn(i32) -> i32 + Send + 'static"),
+            ["Fn(i32) -> i32", "Send", "'static"]
+        );
+        assert_eq!(bounds("+ Send"), ["", "Send"]);
+    }
 
     #[test]
     fn types_are_read_by_number() {

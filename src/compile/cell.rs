@@ -206,6 +206,9 @@ impl Compiler {
     }
 
     pub(super) fn split(&self, cell: Cell<'_>) -> Split {
+        // A thread remembers every text that it has taken tokens of, for their places: nobody has
+        // any of an earlier cell.
+        proc_macro2::extra::invalidate_current_thread_spans();
         let mut split = Split::read(cell.text);
         let salt = || uuid::Uuid::new_v4().simple().to_string();
         split.include_from(cell.text, &self.shared.cwd.display().to_string(), salt);

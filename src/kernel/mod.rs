@@ -33,5 +33,6 @@ mod stdin;
 mod words;
 
 pub use arguments::run;
+pub use scan::is_complete;
 pub use seam::{Answer, Item, Names, Outcome, Report, Run, RunId, Variable, Work};
 pub use serve::{Bound, KernelError, Settings, bind, serve};

@@ -164,7 +164,7 @@ fn after_quote(chars: &[char], at: usize) -> usize {
 }
 
 /// Tells a console whether Enter runs `code` or opens another line.
-pub(super) fn is_complete(code: &str) -> IsCompleteReply {
+pub fn is_complete(code: &str) -> IsCompleteReply {
     let incomplete = |indent: usize| IsCompleteReply::Incomplete { indent: "    ".repeat(indent) };
     let text = match magics::outline(code) {
         magics::Outline::Rust(text) => text,

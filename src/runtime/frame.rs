@@ -73,10 +73,6 @@ pub enum ToWorker {
     },
     /// Only to a sleeping snapshot: become the worker.
     Wake,
-    /// Remove variables (empty: all).
-    Clear {
-        names: Vec<String>,
-    },
     /// Say what a snapshot of the state as it is costs.
     Measure,
     Exit,
@@ -268,9 +264,8 @@ impl ToWorker {
             }
             Self::Load { library } => Body::new(4).text(library).finish(),
             Self::Wake => Body::new(5).finish(),
-            Self::Clear { names } => Body::new(6).texts(names).finish(),
-            Self::Exit => Body::new(7).finish(),
-            Self::Measure => Body::new(8).finish(),
+            Self::Exit => Body::new(6).finish(),
+            Self::Measure => Body::new(7).finish(),
         }
     }
 
@@ -299,9 +294,8 @@ impl ToWorker {
             },
             4 => Self::Load { library: fields.text()? },
             5 => Self::Wake,
-            6 => Self::Clear { names: fields.texts()? },
-            7 => Self::Exit,
-            8 => Self::Measure,
+            6 => Self::Exit,
+            7 => Self::Measure,
             _ => return Err(bad("tag")),
         })
     }

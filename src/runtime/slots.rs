@@ -219,13 +219,10 @@ pub(crate) fn sizes() -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-/// Drops the named variables; all of them when `names` is empty.
-pub(crate) fn clear(names: &[String]) {
-    let gone: Vec<Slot> = with_slots(|slots| {
-        let names: Vec<String> =
-            if names.is_empty() { slots.live.keys().cloned().collect() } else { names.to_vec() };
-        names.iter().filter_map(|name| slots.live.remove(name)).collect()
-    });
+/// Drops all variables.
+pub fn clear() {
+    let gone = with_slots(|slots| std::mem::take(&mut slots.live));
+    // Dropped outside the lock: a destructor may use slots.
     drop(gone);
 }
 

@@ -86,7 +86,6 @@ fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
             // A failure shows when the library is used, with the loader's words.
             let _ = call::load(&library);
         }
-        ToWorker::Clear { names } => slots::clear(&names),
         ToWorker::Measure => {
             // A process that cannot fork has no costs to tell.
             let (fork_micros, write_micros_per_gibibyte) = snapshot::measure().unwrap_or_default();

@@ -228,10 +228,6 @@ impl Actor {
             Command::Reply { request, status, head, body } => {
                 self.reply(request, status, head, body).await;
             }
-            Command::Clear { names } => {
-                self.changed = true;
-                self.send(&ToWorker::Clear { names }).await;
-            }
             Command::Load { library } => {
                 self.send(&ToWorker::Load { library: library.display().to_string() }).await;
             }

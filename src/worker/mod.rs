@@ -158,7 +158,6 @@ enum Command {
     Run { run: u64, library: PathBuf, entry: String, first: bool },
     Call { run: u64, call: Call },
     Reply { request: u64, status: Status, head: Vec<u8>, body: Vec<u8> },
-    Clear { names: Vec<String> },
     Load { library: PathBuf },
     Snapshots { when: Snapshots },
     Measure,
@@ -219,11 +218,6 @@ impl Worker {
     /// Loads a library ahead of its use.
     pub fn load(&self, library: &Path) {
         self.command(Command::Load { library: library.into() });
-    }
-
-    /// Drops variables; all when `names` is empty.
-    pub fn clear(&self, names: Vec<String>) {
-        self.command(Command::Clear { names });
     }
 
     /// Ends what runs: as an error at the request it waits on, else by waking the snapshot. Without

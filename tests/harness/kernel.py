@@ -153,10 +153,15 @@ class Kernel:
     def pid(self):
         return self.manager.provisioner.pid
 
-    def send(self, code, **options):
-        """Sends a cell and returns at once."""
+    def send(self, code, cell_id=None, **options):
+        """Sends a cell and returns at once. `cell_id` is what a notebook calls it, so that another run replaces this one."""
         options.setdefault("allow_stdin", False)
-        return Running(self, self.client.execute(code, **options))
+        if cell_id is None:
+            return Running(self, self.client.execute(code, **options))
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "stop_on_error": True}
+        message = self.client.session.msg("execute_request", content | options, metadata={"cellId": cell_id})
+        self.client.shell_channel.send(message)
+        return Running(self, message["header"]["msg_id"])
 
     def run(self, code, seconds=CELL_SECONDS, **options):
         """Runs a cell to its end, whatever the end is."""

@@ -164,3 +164,20 @@ async fn what_snapshots_cost_is_told_by_a_worker_that_was_still_starting() {
         }
     }
 }
+
+#[tokio::test]
+async fn texts_of_earlier_cells_are_not_remembered_for_ever() {
+    let mut nb = Notebook::open().await;
+    // Refused before rustc is asked.
+    let text = format!("#![feature(never)]\n{}", "let x = 1;\n".repeat(1_000));
+    for _ in 0..20 {
+        assert!(nb.run(&text).await.is_err());
+    }
+    let tokens: proc_macro2::TokenStream = "x".parse().expect("it is a name");
+    let span = tokens.into_iter().next().expect("it is one").span();
+    // `bytes(8..9)`, counted over all that this thread remembers.
+    let shown = format!("{span:?}");
+    let start = shown.trim_start_matches("bytes(").split("..").next().expect("it has a start");
+    let remembered: usize = start.parse().expect("it is a number");
+    assert!(remembered < 12 * text.len(), "{remembered} bytes after cells of {}", text.len());
+}

@@ -4,6 +4,7 @@ mod asynchronous;
 mod cells;
 mod dependencies;
 mod face;
+mod fuzzed;
 mod items;
 mod model;
 mod support;

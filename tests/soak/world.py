@@ -1,0 +1,342 @@
+"""What the names of a session mean: which definition each has, and what a definition goes on meaning when it cannot
+follow a change. It follows what is promised in `src/ARCHITECTURE.md` under "Items", and knows nothing of crates."""
+
+from dataclasses import dataclass, field
+
+from language import I64, PLAIN, DoesNotCompile, Scope, Unsure, require, resolved
+
+# Their text decides what types are, as do the names in it.
+DECIDES = ("struct", "enum", "trait", "const", "len", "alias", "macro", "static")
+
+
+@dataclass
+class Definition:
+    """An item as it is written. The fields that it has depend on its kind."""
+
+    kind: str
+    name: str
+    parameters: list = field(default_factory=list)
+    result: str = I64
+    body: object = None
+    value: int = 0
+    fields: list = field(default_factory=list)
+    variants: list = field(default_factory=list)
+    target: str = ""
+    required: list = field(default_factory=list)
+    bodies: dict = field(default_factory=dict)
+    subject: str = ""
+    of_trait: str | None = None
+
+    def methods(self):
+        return [*self.required, *self.bodies]
+
+    @property
+    def text(self):
+        return getattr(self, f"{self.kind}_text")().replace("\n", "\n    ") + "\n"
+
+    def fn_text(self):
+        parameters = ", ".join(f"{name}: {type_}" for name, type_ in self.parameters)
+        return f"fn {self.name}({parameters}) -> {self.result} {{ {self.body.text} }}"
+
+    def const_text(self):
+        return f"const {self.name}: i64 = {self.body.text};"
+
+    def len_text(self):
+        return f"const {self.name}: usize = {self.value};"
+
+    def struct_text(self):
+        fields = ", ".join(f"{name}: {type_}" for name, type_ in self.fields)
+        return f"#[derive(Clone, Debug, PartialEq)] struct {self.name} {{ {fields} }}"
+
+    def enum_text(self):
+        one = lambda name, types: f"{name}({', '.join(types)})" if types else name
+        return f"#[derive(Clone, Debug, PartialEq)] enum {self.name} {{ {', '.join(one(*each) for each in self.variants)} }}"
+
+    def alias_text(self):
+        return f"type {self.name} = {self.target};"
+
+    def macro_text(self):
+        return f"macro_rules! {self.name[:-1]} {{ ($a:expr) => {{ {self.body.text} }}; }}"
+
+    def static_text(self):
+        atomic = "std::sync::atomic::AtomicI64"
+        return f"static {self.name}: {atomic} = {atomic}::new({self.value});"
+
+    def trait_text(self):
+        required = [f"fn {name}(&self) -> i64;" for name in self.required]
+        return f"trait {self.name} {{ {' '.join([*required, *self.members()])} }}"
+
+    def impl_text(self):
+        of_trait = f"{self.of_trait} for " if self.of_trait else ""
+        return f"impl {of_trait}{self.subject} {{ {' '.join(self.members())} }}"
+
+    def members(self):
+        return [f"fn {name}(&self) -> i64 {{ {body.text} }}" for name, body in self.bodies.items()]
+
+    def own_says(self):
+        """The names that it says itself."""
+        types = [self.result, self.target, self.subject, *(each for _, each in [*self.parameters, *self.fields])]
+        types += [each for _, each_types in self.variants for each in each_types]
+        words = {word.removeprefix("&").removeprefix("[i64; ").removesuffix("]") for word in types}
+        says = words - {"", *PLAIN} | ({self.of_trait} if self.of_trait else set())
+        bodies = [self.body] if self.body else []
+        return says.union(*(body.all_says() for body in [*bodies, *self.bodies.values()]))
+
+
+@dataclass
+class Change:
+    """What a cell's items do to earlier ones: who goes on with old definitions, by name."""
+
+    broken: set = field(default_factory=set)
+    orphans: set = field(default_factory=set)
+
+
+class World:
+    """Never changes once it is made: a cell makes another one."""
+
+    def __init__(self, of=None):
+        self.in_force = dict(of.in_force) if of else {}
+        self.definitions = dict(of.definitions) if of else {}
+        self.keys = dict(of.keys) if of else {}
+        # What names mean to a definition, where that is not what is in force.
+        self.kept = {one: dict(names) for one, names in of.kept.items()} if of else {}
+        # By type, trait (or `None`) and the method's name (`None` for a trait): the impl.
+        self.impls = dict(of.impls) if of else {}
+        self.next = of.next if of else 1
+
+    def __deepcopy__(self, _):
+        return self
+
+    def meaning(self, of, name):
+        kept = self.kept.get(of, {})
+        return kept[name] if name in kept else self.in_force.get(name)
+
+    def says(self, of):
+        """What a definition says, with what the macros in it make it say."""
+        found, open_ = set(), set(self.definitions[of].own_says())
+        while open_:
+            name = open_.pop()
+            found.add(name)
+            meant = self.meaning(of, name) if name.endswith("!") else None
+            if meant is not None:
+                open_ |= self.definitions[meant].own_says() - found
+        return found
+
+    def add(self, definition):
+        found, self.next = self.next, self.next + 1
+        self.definitions[found] = definition
+        return found
+
+    # A cell.
+
+    def after(self, definitions, key):
+        """The world after a cell with these items. Raises when the cell does not compile."""
+        after, change = World(self), Change()
+        new = after.take_in(self, definitions, key, change)
+        after.renew(self, new)
+        after.find_impls()
+        after.refuse_circles()
+        one, other = World(after), World(after)
+        pinned = one.pin_broken(self, new, all_at_once=True)
+        other.pin_broken(self, new, all_at_once=False)
+        first = {found: after.fault(found) for found in new}
+        last = {found: one.fault(found) for found in new}
+        if any(first.values()) and any(last.values()):
+            raise DoesNotCompile(next(filter(None, last.values())))
+        if any(first.values()) or any(last.values()) or one.kept != other.kept or one.impls != other.impls:
+            raise Unsure("it depends on what is tried first")
+        one.refuse_circles()
+        change.broken = {one.definitions[found].name for found in pinned}
+        return one, change
+
+    def take_in(self, before, definitions, key, change):
+        """Puts the cell's items into force in place of what they replace; gives those that are new."""
+        names = {definition.name for definition in definitions}
+        again = {name for name, found in self.in_force.items() if key and self.keys.get(found) == key}
+        gone = again - names
+        for of, kept in self.kept.items():
+            if of in self.in_force.values():
+                for name in names & set(kept):
+                    del kept[name]
+        new = set()
+        for definition in definitions:
+            old = self.in_force.get(definition.name)
+            if old is not None and self.definitions[old].text == definition.text:
+                # Written again, it means by each name what that means now.
+                self.keys[old] = key
+                self.kept.pop(old, None)
+                new.add(old)
+                continue
+            self.refuse_rebirth(definition)
+            found = self.add(definition)
+            self.in_force[definition.name] = found
+            self.keys[found] = key
+            new.add(found)
+        for name in gone:
+            del self.in_force[name]
+        for found in set(self.in_force.values()) - new:
+            for name in before.says(found) & gone:
+                if self.meaning(found, name) is None:
+                    if self.definitions[found].kind == "macro":
+                        raise Unsure("a macro says what is gone")
+                    self.kept.setdefault(found, {})[name] = before.meaning(found, name)
+                    change.orphans.add(self.definitions[found].name)
+        return new
+
+    def refuse_rebirth(self, definition):
+        """Whether a static that is written as one of the past was is that one is not promised."""
+        texts = (each.text for each in self.definitions.values() if each.kind == "static")
+        if definition.kind == "static" and definition.text in texts:
+            raise Unsure("a static as there was one before")
+
+    def renew(self, before, new):
+        """What decides types is another thing when a name in it means another thing."""
+        decides = lambda found: self.definitions[found].kind in DECIDES
+        while True:
+            stale = [
+                (name, found)
+                for name, found in self.in_force.items()
+                if found in before.definitions and decides(found) and self.means_another(before, found, decides)
+            ]
+            if not stale:
+                break
+            for name, found in stale:
+                self.succeed(name, found, new)
+        for name, found in list(self.in_force.items()):
+            definition = self.definitions[found]
+            if definition.kind != "impl" or found not in before.definitions:
+                continue
+            if any(before.meaning(found, each) != self.meaning(found, each) for each in self.subjects(found)):
+                self.succeed(name, found, new)
+        for found in set(before.definitions) - set(self.in_force.values()):
+            if found in before.in_force.values():
+                self.kept[found] = {name: before.meaning(found, name) for name in before.says(found)}
+
+    def subjects(self, found):
+        definition = self.definitions[found]
+        return [name for name in (definition.subject, definition.of_trait) if name]
+
+    def means_another(self, before, found, decides):
+        if found not in before.in_force.values():
+            return False
+        for name in before.says(found):
+            one, other = before.meaning(found, name), self.meaning(found, name)
+            if one != other and any(each is not None and decides(each) for each in (one, other)):
+                return True
+        return False
+
+    def succeed(self, name, found, new):
+        """The same text, another thing."""
+        successor = self.add(self.definitions[found])
+        if found in new:
+            new.remove(found)
+            new.add(successor)
+        self.in_force[name] = successor
+        self.keys[successor] = self.keys.get(found, "")
+        if found in self.kept:
+            self.kept[successor] = dict(self.kept[found])
+
+    def find_impls(self):
+        """Which type has which methods: what is in force counts, for old types what they had."""
+        current = set(self.in_force.values())
+        self.impls = {place: found for place, found in self.impls.items() if place[0] not in current}
+        for found in current:
+            definition = self.definitions[found]
+            if definition.kind != "impl":
+                continue
+            try:
+                type_ = resolved(definition.subject, self, found)
+            except DoesNotCompile:
+                continue
+            of_trait = self.meaning(found, definition.of_trait) if definition.of_trait else None
+            self.impls[type_[1], of_trait, None if of_trait else next(iter(definition.bodies))] = found
+
+    def refuse_circles(self):
+        """Recursion never ends, and a type within itself has no size: neither is played."""
+        done = set()
+
+        def visit(found, path):
+            if found in path:
+                raise Unsure("a circle")
+            if found not in done:
+                for each in self.leads_to(found):
+                    visit(each, path | {found})
+                done.add(found)
+
+        for found in self.in_force.values():
+            visit(found, frozenset())
+
+    def leads_to(self, found):
+        """What a definition may use: by name, and every method of a name that it calls."""
+        says = self.says(found)
+        methods = {name[1:] for name in says if name.startswith(".")}
+        bodies = [*self.impls.values(), *self.in_force.values()]
+        called = {each for each in bodies if methods & set(self.definitions[each].bodies)}
+        return called.union(meant for name in says if (meant := self.meaning(found, name)) is not None) - (
+            {found} if self.definitions[found].kind == "trait" else set()
+        )
+
+    # What does not compile.
+
+    def pin_broken(self, before, new, all_at_once):
+        """Earlier items that do not compile go on with what they knew; gives them."""
+        pinned = {}
+        while True:
+            earlier = [found for found in self.in_force.values() if found not in new]
+            broken = [found for found in sorted(earlier) if self.fault(found)]
+            if not broken:
+                return pinned
+            if not all_at_once:
+                names = {self.definitions[found].name for found in broken}
+                lowest = [found for found in broken if not self.says(found) & names]
+                broken = lowest[:1] or broken[:1]
+            for found in broken:
+                definition = self.definitions[found]
+                if found in pinned or definition.kind not in ("fn", "impl"):
+                    raise Unsure("it may be left out")
+                old = before.in_force[definition.name]
+                passed = {name: before.meaning(old, name) for name in before.says(old)}
+                passed = {name: meant for name, meant in passed.items() if self.in_force.get(name) != meant}
+                self.kept.setdefault(found, {}).update(passed)
+                pinned[found] = passed
+            self.find_impls()
+
+    def fault(self, found):
+        """Why a definition does not compile, if so."""
+        try:
+            self.check(found)
+        except DoesNotCompile as why:
+            return str(why) or "it does not compile"
+        return None
+
+    def check(self, found):
+        definition = self.definitions[found]
+        inside = Scope(self, found)
+        kind = definition.kind
+        if kind == "fn":
+            inside.local = {name: resolved(type_, self, found) for name, type_ in definition.parameters}
+            require(definition.body.type(inside) == resolved(definition.result, self, found), "another result")
+        elif kind == "const":
+            require(definition.body.type(inside) == I64, "no number")
+        elif kind == "struct":
+            for _, type_ in definition.fields:
+                resolved(type_, self, found)
+        elif kind == "alias":
+            resolved(definition.target, self, found)
+        elif kind == "trait":
+            for body in definition.bodies.values():
+                require(body.type(inside) == I64, "no number")
+        elif kind == "impl":
+            self.check_impl(found, definition)
+
+    def check_impl(self, found, definition):
+        of_type = resolved(definition.subject, self, found)
+        require(isinstance(of_type, tuple) and of_type[0] == "named", "not a type of the session")
+        if definition.of_trait:
+            meant = self.meaning(found, definition.of_trait)
+            require(meant is not None, "there is no such trait")
+            of_trait = self.definitions[meant]
+            require(set(of_trait.required) <= set(definition.bodies), "a method is missing")
+            require(set(definition.bodies) <= set(of_trait.methods()), "the trait has no such method")
+        for body in definition.bodies.values():
+            require(body.type(Scope(self, found, {"self": of_type})) == I64, "no number")
