@@ -9,7 +9,7 @@ use super::{
 use crate::cell::item::Role;
 use crate::cell::items::{Item, ItemId, Items, NewCell, Part, Sheet, SheetId, Unit};
 use crate::cell::map::{Edit, Source};
-use crate::cell::namespace::{CrateSet, Import, Kind, Namespace};
+use crate::cell::namespace::{CrateSet, Import, Namespace};
 use crate::cell::split::Split;
 
 /// A unit's crate, and the user's texts in it.
@@ -229,10 +229,7 @@ fn write(
             apart.push_str(&uses(items, unit, name, &meant, units));
         }
     }
-    // A macro's names mean what they mean where it is used; and it is exported from the root,
-    // wherever it stands.
-    let is_macro = item.piece.provides.iter().any(|provided| provided.kind == Kind::Macro);
-    let movable = !item.piece.has_identity() && !is_macro;
+    let movable = !item.piece.has_identity();
     if apart.is_empty() || !movable {
         write_text(items, id, source);
         return;
