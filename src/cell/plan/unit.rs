@@ -229,10 +229,7 @@ fn write(
             apart.push_str(&uses(items, unit, name, &meant, units));
         }
     }
-    // A macro's names mean what they mean where it is used; and it is exported from the root,
-    // wherever it stands.
-    let is_macro = item.piece.provides.iter().any(|provided| provided.kind == Kind::Macro);
-    let movable = !item.piece.has_identity() && !is_macro;
+    let movable = !item.piece.has_identity();
     if apart.is_empty() || !movable {
         write_text(items, id, source);
         return;
@@ -240,7 +237,10 @@ fn write(
     source.ours(&format!("pub mod __prust_{id} {{\nuse super::*;\n{apart}"));
     write_text(items, id, source);
     source.ours("}\n");
-    for name in item.names() {
+    // An exported macro stands at the root by itself, and nowhere else.
+    let is_macro =
+        |name: &str| item.piece.provides.iter().any(|it| it.name == name && it.kind == Kind::Macro);
+    for name in item.names().filter(|name| !is_macro(name)) {
         source.ours(&format!("pub use __prust_{id}::{name};\n"));
     }
 }
