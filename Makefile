@@ -20,7 +20,7 @@ help:
 	  'make test     everything: Rust tests, real clients, JupyterLab in Chromium (PROFILE=release for the release build)' \
 	  'make check    formatting, lints, house rules' \
 	  'make soak     1,000 random sessions held to a model (SEQUENCES=n for another number, SEED=n for one again)' \
-  'make fuzz     arbitrary cells and bytes, led by coverage, FUZZ_SECONDS=600 for each target' \
+	  'make fuzz     arbitrary cells and bytes, led by coverage, FUZZ_SECONDS=600 for each target' \
   'make bench    prust and its peers side by side' \
 	  'make install  cargo install, then the kernelspec for this user' \
 	  'make clean    remove what the other verbs made'
@@ -39,6 +39,7 @@ check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --locked --test it tidy
+	cargo metadata --locked --quiet --format-version 1 --manifest-path tests/fuzz/Cargo.toml > /dev/null
 
 soak: $(PRUST) $(VENV)/ready
 	@PRUST_BIN=$(abspath $(PRUST)) $(VENV)/bin/python tests/soak/run.py --sequences $(SEQUENCES) $(if $(SEED),--seed $(SEED))
