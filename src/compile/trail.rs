@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use addr2line::Loader;
+use addr2line::gimli::{Dwarf, EndianSlice, NativeEndian, SectionId};
+use object::{Object, ObjectSection};
 use prust_runtime::trail::CALLED_AT;
 
 use super::books::Place;
@@ -101,11 +102,23 @@ impl Call {
     }
 }
 
-/// Function, file, line and column of an address in a library: the innermost first, where functions
-/// were inlined. `None` when the library or its line table cannot be read.
-fn lines_at(library: &Path, offset: u64) -> Option<Vec<(String, String, u32, u32)>> {
-    let loader = Loader::new(library).ok()?;
-    let mut frames = loader.find_frames(offset).ok()?;
+/// A function, and file, line and column in it.
+type At = (String, String, u32, u32);
+
+/// What stands at an address of a library: the innermost function first, where some were inlined.
+/// `None` when the library or its line table cannot be read.
+fn lines_at(library: &Path, offset: u64) -> Option<Vec<At>> {
+    let bytes = std::fs::read(library).ok()?;
+    let file = object::File::parse(&*bytes).ok()?;
+    let section = |id: SectionId| {
+        let section = file.section_by_name(id.name());
+        // What a library lacks is empty.
+        let data = section.and_then(|section| section.data().ok()).unwrap_or_default();
+        Ok::<_, addr2line::gimli::Error>(EndianSlice::new(data, NativeEndian))
+    };
+    let dwarf = Dwarf::load(section).ok()?;
+    let context = addr2line::Context::from_dwarf(dwarf).ok()?;
+    let mut frames = context.find_frames(offset).skip_all_loads().ok()?;
     let mut found = Vec::new();
     while let Ok(Some(frame)) = frames.next() {
         let name = frame.function.as_ref().and_then(|name| name.raw_name().ok());
