@@ -44,12 +44,11 @@ pub fn expand(items: &Items, text: &str, split: &mut Split) -> Expanded {
     let mut padded = " ".repeat(full.len());
     let (mut made, mut wrapped) = (Vec::new(), Vec::new());
     for range in split.statements.iter().chain(&split.value) {
-        let call = text.get(range.clone()).unwrap_or_default().trim_end().trim_end_matches(';');
-        if call.len() > CALL_BYTES_MAX {
+        let said = text.get(range.clone()).unwrap_or_default().trim_end().trim_end_matches(';');
+        if said.len() > CALL_BYTES_MAX {
             continue;
         }
-        let call = format!("{}{call}", " ".repeat(range.start));
-        let Ok(call) = syn::parse_str::<syn::Macro>(&call) else { continue };
+        let Ok(call) = syn::parse_str::<syn::Macro>(said) else { continue };
         match macros.items_of(&call, 0) {
             Some(texts) if !texts.is_empty() => {
                 for line in texts {
@@ -62,7 +61,13 @@ pub fn expand(items: &Items, text: &str, split: &mut Split) -> Expanded {
                 mixed.push((range.clone(), call.path.to_token_stream().to_string()));
             }
             _ if macros.knows(&call) => (),
-            _ => wrapped.extend(wrapping(&call, range.clone())),
+            _ if wrapping(&call, range.clone()).is_none() => (),
+            _ => {
+                // Its places are counted from the beginning of the cell, too.
+                let padded = format!("{}{said}", " ".repeat(range.start));
+                let call = syn::parse_str(&padded).expect("it was parsed above");
+                wrapped.extend(wrapping(&call, range.clone()));
+            }
         }
     }
     made.extend(wrapped.iter().map(|piece| piece.range.clone()));

@@ -150,10 +150,10 @@ mod tests {
     #[test]
     fn what_an_extern_block_declares_becomes_public() {
         check(
-            "unsafe extern \"C\" { fn abs(x: i32) -> i32; /// Said.\n safe fn cos(x: f64) -> f64; \
+            "unsafe extern \"C\" { fn abs(x: i32) -> i32; /// Said.\n safe fn sin(x: f64); \
              pub(crate) static mut environ: *const u8; pub fn f(); }",
-            "unsafe extern \"C\" { pub fn abs(x: i32) -> i32; /// Said.\n pub safe fn cos(x: f64) -> \
-             f64; pub static mut environ: *const u8; pub fn f(); }",
+            "unsafe extern \"C\" { pub fn abs(x: i32) -> i32; /// Said.\n pub safe fn sin(x: f64); \
+             pub static mut environ: *const u8; pub fn f(); }",
         );
     }
 

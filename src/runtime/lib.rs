@@ -3,10 +3,9 @@
 //! it never opens a network socket and never parses a Jupyter message.
 //!
 //! Reading order: [`frame`] (what host and worker say to each other), [`worker`] (the loop),
-//! [`slots`] (variables), [`cell`] (what a generated leaf calls), [`future`]
-//! (cells that await), [`show`] (how a final expression
-//! is displayed), [`door`] (asking the host), [`call`] (functions by address), [`panics`], [`trail`],
-//! [`last_words`], [`snapshot`], [`os`].
+//! [`slots`] (variables), [`cell`] (what a generated leaf calls), [`future`] (cells that await),
+//! [`show`] (how a final expression is displayed), [`door`] (asking the host), [`call`] (functions
+//! by address), [`panics`], [`trail`], [`last_words`], [`snapshot`], [`os`].
 
 pub mod call;
 pub mod cell;

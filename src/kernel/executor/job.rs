@@ -396,7 +396,8 @@ impl Executor {
     pub(super) fn interrupt(&mut self) {
         let Some(job) = &mut self.job else { return };
         job.interrupted = true;
-        tracing::debug!(run = ?job.run.run, px = matches!(job.stage, Stage::Px { .. }), "interrupt");
+        let in_parallel = matches!(job.stage, Stage::Px { .. });
+        tracing::debug!(run = ?job.run.run, in_parallel, "interrupt");
         match &job.stage {
             Stage::Compiling(task) | Stage::Shell(task) => {
                 task.abort();
