@@ -5,7 +5,7 @@ import os
 import pytest
 
 from harness.deadline import eventually
-from harness.processes import marked
+from harness.processes import commands, marked
 
 LIBRARY = "pub fn answer() -> i32 { 42 }\npub struct S(pub u8);\n"
 
@@ -65,7 +65,7 @@ def pids(kernel):
 
 
 def is_running(kernel, program):
-    return any(program in " ".join(process.cmdline()) for process in marked(kernel.mark))
+    return any(program in " ".join(command) for command in commands(kernel.mark))
 
 
 def test_front_matter_and_several_lines_are_one_wish(fresh, tmp_path):

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from harness.deadline import eventually
-from harness.processes import marked
+from harness.processes import commands, marked
 
 GO = 'println!("go");'
 
@@ -191,7 +191,7 @@ def test_an_interrupt_ends_a_compilation_and_its_rustc(notebook):
     running = notebook.send(slow)
 
     def compilers():
-        return [process for process in marked(notebook.mark) if process.name() == "rustc"]
+        return [command for command in commands(notebook.mark) if Path(command[0]).name == "rustc"]
 
     eventually(compilers, 30, "a compiler runs")
     interrupted(notebook, running)
@@ -205,7 +205,7 @@ def test_a_program_that_an_interrupted_cell_ran_ends_with_it(notebook):
     running.until_text("go")
 
     def programs():
-        return [process.cmdline()[1] for process in marked(notebook.mark) if process.name() == "sleep"]
+        return [command[1] for command in commands(notebook.mark) if command[0] == "sleep"]
 
     eventually(lambda: "602" in programs(), 10, "the program runs")
     interrupted(notebook, running)

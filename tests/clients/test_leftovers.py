@@ -2,17 +2,18 @@
 
 import os
 import signal
+from pathlib import Path
 
 import psutil
 
 from harness.deadline import eventually
 from harness.home import remove, short_folder
 from harness.kernel import Kernel
-from harness.processes import marked, none_left
+from harness.processes import commands, marked, none_left
 
 
 def names(kernel):
-    return [process.name() for process in marked(kernel.mark)]
+    return [Path(command[0]).name for command in commands(kernel.mark)]
 
 
 def kill(kernel):

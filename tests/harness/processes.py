@@ -30,6 +30,17 @@ def marked(mark):
     return found
 
 
+def commands(mark):
+    """The command lines of the processes that carry `mark`, without those that end while they are asked."""
+    found = []
+    for process in marked(mark):
+        try:
+            found.append(process.cmdline())
+        except psutil.Error:
+            continue
+    return [command for command in found if command]
+
+
 def none_left(mark, seconds):
     """Waits until nothing carries `mark`; says what is left otherwise."""
 
@@ -39,8 +50,8 @@ def none_left(mark, seconds):
     try:
         eventually(gone, seconds, "processes ended")
     except AssertionError:
-        left = [f"{process.pid}: {' '.join(process.cmdline())}" for process in marked(mark)]
-        raise AssertionError(f"still alive after {seconds} s:\n" + "\n".join(left)) from None
+        left = "\n".join(" ".join(command) for command in commands(mark))
+        raise AssertionError(f"still alive after {seconds} s:\n{left}") from None
 
 
 def resident_bytes(process):
