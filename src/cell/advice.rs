@@ -28,6 +28,22 @@ pub(super) fn helps(message: &Message) -> Vec<String> {
     }
 }
 
+/// The `use` lines that rustc proposes, which it would write above ours; the standard library's by
+/// their usual names. `None` where it proposes none.
+pub(super) fn imports(child: &Message) -> Option<Vec<String>> {
+    let proposed = child.spans.iter().filter_map(|span| span.suggested_replacement.as_deref());
+    let lines: Vec<&str> = proposed.map(str::trim).collect();
+    if lines.is_empty() || !lines.iter().all(|line| line.starts_with("use ")) {
+        return None;
+    }
+    let ours = ["unit_", "leaf_", "prust", "use core::", "use alloc::"];
+    let theirs = lines.into_iter().filter(|line| !ours.iter().any(|word| line.contains(word)));
+    Some(theirs.map(str::to_owned).take(IMPORTS_SHOWN).collect())
+}
+
+/// More of them help nobody.
+const IMPORTS_SHOWN: usize = 4;
+
 /// How to keep something else than a reference that ends with its cell.
 pub(super) fn for_reference(closure: bool) -> Vec<&'static str> {
     let mut helps = vec![

@@ -9,6 +9,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Rendere
 
 use super::advice;
 use super::everyday::everyday;
+use super::generated::{clean, speaks_of_us};
 use super::map::{Map, Origin, line_column};
 use super::rustc_json::{Message, Span};
 
@@ -150,7 +151,7 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     if primary.is_none() && code.is_none() && severity == Severity::Error {
         return syntax_error(message, books);
     }
-    let at = primary.map(|placed| {
+    let at = primary.filter(|_| !is_about_ours(message, books)).map(|placed| {
         let (line, column) = line_column(placed.book.text, placed.range.start);
         (placed.book.label.to_owned(), line, column)
     });
@@ -163,7 +164,7 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
         if ours || advice::misleads(&child.message) {
             continue;
         }
-        notes.push(child_group(child, text, books));
+        notes.extend(child_group(child, text, books));
     }
     groups.extend(notes);
     groups.extend(
@@ -172,6 +173,17 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
             .map(|help| Group::with_level(Level::HELP).element(Level::HELP.message(help))),
     );
     draw(severity, code, title, at, &groups)
+}
+
+/// A warning that the text of ours around the user's last value is never reached.
+fn is_about_ours(message: &Message, books: &[Book<'_>]) -> bool {
+    let is_unreachable = message.code.as_ref().is_some_and(|code| code.code == "unreachable_code");
+    let primary = message.spans.iter().find(|span| span.is_primary);
+    let origin = primary.and_then(|span| {
+        let book = books.iter().find(|book| book.file == span.file_name)?;
+        Some(book.map.origin(span.byte_start))
+    });
+    is_unreachable && matches!(origin, Some(Origin::Ours))
 }
 
 /// What is shown of a linker's own words.
@@ -193,42 +205,6 @@ fn syntax_error(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     });
     let title = message.message.replace("found `}`", "found the end of the cell");
     own(Severity::Error, "syntax", clean(&title), "", at)
-}
-
-/// Notes about generated names help nobody.
-fn speaks_of_us(text: &str) -> bool {
-    [
-        "__prust",
-        "prust_runtime",
-        "prust_cell",
-        "#[warn(",
-        "on by default",
-        "CellError",
-        "the full name for the type",
-        "consider using `--verbose`",
-    ]
-    .iter()
-    .any(|word| text.contains(word))
-}
-
-/// Shortens the paths of generated crates: `unit_0a1b::S` reads `S`.
-fn clean(text: &str) -> String {
-    let mut cleaned = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("unit_") {
-        let digits = rest[at + 5..].find(|letter: char| !letter.is_ascii_hexdigit());
-        let end = digits.map_or(rest.len(), |length| at + 5 + length);
-        cleaned.push_str(&rest[..at]);
-        match rest[end..].strip_prefix("::") {
-            Some(after) if end - at > 20 => rest = after,
-            _ => {
-                cleaned.push_str(&rest[at..end]);
-                rest = &rest[end..];
-            }
-        }
-    }
-    cleaned.push_str(rest);
-    cleaned
 }
 
 fn level(name: &str) -> Level<'static> {
@@ -287,7 +263,13 @@ fn snippets<'a>(spans: &'a [Span], books: &[Book<'a>]) -> Vec<Snippet<'a, Annota
     files.into_iter().map(snippet).collect()
 }
 
-fn child_group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) -> Group<'a> {
+fn child_group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) -> Option<Group<'a>> {
+    if let Some(imports) = advice::imports(child) {
+        let lines: Vec<String> = imports.iter().map(|line| format!("`{line}`")).collect();
+        let text = format!("{text}: {}", lines.join(" or "));
+        let help = || Group::with_level(Level::HELP).element(Level::HELP.message(text));
+        return (!lines.is_empty()).then(help);
+    }
     let replacements: Vec<(Placed<'a>, &str)> = child
         .spans
         .iter()
@@ -297,17 +279,18 @@ fn child_group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) -> Grou
     let Some((first, _)) = replacements.first() else {
         let snippets = snippets(&child.spans, books);
         if snippets.is_empty() {
-            return Group::with_level(level(&child.level))
-                .element(level(&child.level).message(text));
+            let level = level(&child.level);
+            return Some(Group::with_level(level.clone()).element(level.message(text)));
         }
-        return Group::with_title(title).elements(snippets);
+        return Some(Group::with_title(title).elements(snippets));
     };
     let book = first.book;
     let patches = replacements
         .iter()
         .filter(|(at, _)| same(&at.book, &book))
         .map(|(at, new)| Patch::new(at.range.clone(), clean(new)));
-    Group::with_title(title).element(Snippet::source(book.text).path(book.label).patches(patches))
+    let snippet = Snippet::source(book.text).path(book.label).patches(patches);
+    Some(Group::with_title(title).element(snippet))
 }
 
 /// A closure for the engines that borrows a variable: rustc's own advice (`move`) would not help.
@@ -481,11 +464,5 @@ mod tests {
             "code": {"code": "E0382"}, "spans": [span(4, 5, None)]});
         let book = Book { file: "leaf.rs", label: "In[1]", text: "", map: &source.map };
         assert_eq!(slot_of(&message(json), &[book]), Some(("x".into(), None)));
-    }
-
-    #[test]
-    fn unit_paths_are_shortened() {
-        assert_eq!(clean("expected `unit_0123456789abcdef01234567::S`"), "expected `S`");
-        assert_eq!(clean("unit_test stays"), "unit_test stays");
     }
 }

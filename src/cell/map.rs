@@ -82,8 +82,19 @@ impl Map {
         )
     }
 
-    /// The user's byte range for a generated one; `None` where it starts in text of ours.
+    /// The user's byte range for a generated one; `None` where it starts in text of ours, but for the
+    /// few bytes that we put before a value or an item.
     pub fn to_user(&self, range: Range<usize>) -> Option<Range<usize>> {
+        let lead = match self.origin(range.start) {
+            Origin::User { .. } => 0,
+            _ => self.lead(&range)?,
+        };
+        if range.is_empty() && !matches!(self.origin(range.start), Origin::User { .. }) {
+            // Right behind the user's words.
+            let at = self.user_end_before(range.start)?;
+            return Some(at..at);
+        }
+        let range = range.start + lead..range.end;
         let piece = self.piece(range.start)?;
         let Origin::User { at } = piece.origin else { return None };
         let start = at + (range.start - piece.start);
@@ -95,7 +106,29 @@ impl Map {
         };
         Some(start..end.max(start))
     }
+
+    /// How many bytes of ours stand before the user's in a range that is otherwise the user's: the
+    /// `pub ` of an item, the bracket around a value. For an empty range: 0 right behind the user's
+    /// text.
+    fn lead(&self, range: &Range<usize>) -> Option<usize> {
+        let is_user = |piece: &&Piece| matches!(piece.origin, Origin::User { .. });
+        if range.is_empty() {
+            let mut pieces = self.pieces.iter().filter(is_user);
+            return pieces.any(|piece| piece.start + piece.length == range.start).then_some(0);
+        }
+        let near = range.start..range.end.min(range.start + LEAD_BYTES + 1);
+        let first = self.pieces.iter().filter(is_user).find(|piece| near.contains(&piece.start))?;
+        let ends = |at: usize| self.piece(at).as_ref().is_some_and(is_user);
+        (ends(range.end - 1) || ends(range.end.saturating_sub(CLOSE.len() + 1)))
+            .then(|| first.start - range.start)
+    }
 }
+
+/// The longest text of ours that belongs to the place of the user's words behind it.
+const LEAD_BYTES: usize = "match &(\n".len();
+
+/// What closes it.
+const CLOSE: &str = "\n)";
 
 /// A generated source, written piece by piece.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,6 +242,24 @@ mod tests {
         let mut source = Source::default();
         source.user(cell, 0..1).ours("--").user(cell, 1..2);
         assert_eq!(source.map.to_user(0..4), Some(0..2));
+    }
+
+    #[test]
+    fn a_place_that_begins_with_a_few_bytes_of_ours_is_the_users() {
+        let cell = "a: u16, v.x";
+        let mut source = Source::default();
+        source.ours("fn ours() {\npub ").user(cell, 0..6).ours("match &(\n").user(cell, 8..11);
+        source.ours("\n) { ours }");
+        let place = |text: &str| {
+            let at = source.text.find(text).expect("it is there");
+            source.map.to_user(at..at + text.len())
+        };
+        assert_eq!(place("pub a: u16"), Some(0..6));
+        assert_eq!(place("&(\nv.x\n)"), Some(8..11));
+        assert_eq!(place("match &(\nv.x\n) { ours }"), None);
+        assert_eq!(place("fn ours() {\npub a"), None);
+        let end = source.text.find("\n) {").expect("it is there");
+        assert_eq!(source.map.to_user(end..end), Some(11..11));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod depth;
 pub mod diagnostic;
 mod everyday;
 pub mod expand;
+mod generated;
 pub mod item;
 pub mod items;
 pub mod jumps;

@@ -58,8 +58,15 @@ impl Compiler {
                     continue;
                 }
             }
-            let mut warnings =
-                self.verdict(namespace, cell, &call, &plan, &messages, ended.success)?;
+            let mut warnings = self.verdict(
+                namespace,
+                cell,
+                &call,
+                &plan,
+                &messages,
+                ended.success,
+                split.unparsed,
+            )?;
             warnings.retain(|each| !leaf::is_premature(each, cell.text, split, &slots));
             let (delta, unkept) =
                 leaf::delta(cell.label, split, &slots, &shape, &types.puts, cell.text);

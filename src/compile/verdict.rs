@@ -4,11 +4,27 @@ use super::cell::{Cell, Compiler, Failed};
 use super::rustc::Call;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::plan::CratePlan;
-use crate::cell::plan::leaf::Unkept;
+use crate::cell::plan::leaf::{NO_VALUE, Unkept};
 use crate::cell::rustc_json::Message;
 use crate::cell::{Items, Namespace};
 
+/// Of a cell that is no sequence of statements: rustc may mend it and go on, but the cell's
+/// variables are not there then, and it would miss them and what we write around values.
+fn of_syntax(errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    // What has a number of another kind is about names and types; what strings and comments lack
+    // has one from 748 to 768.
+    let is_syntax = |error: &Diagnostic| {
+        let number = error.code.as_deref().and_then(|code| code.strip_prefix('E')?.parse().ok());
+        number.is_none_or(|number: u16| (748..=768).contains(&number) || number == 585)
+    };
+    if errors.iter().any(is_syntax) {
+        return errors.into_iter().filter(is_syntax).collect();
+    }
+    errors
+}
+
 impl Compiler {
+    #[expect(clippy::too_many_arguments, reason = "what rustc said, and of what")]
     /// rustc's messages in the user's terms: errors as [`Failed`], else the warnings.
     pub(super) fn verdict(
         &self,
@@ -18,6 +34,7 @@ impl Compiler {
         plan: &CratePlan,
         messages: &[Message],
         success: bool,
+        unparsed: bool,
     ) -> Result<Vec<Diagnostic>, Failed> {
         let file = call.source.display().to_string();
         let own = Book { file: &file, label: cell.label, text: cell.text, map: &plan.source.map };
@@ -30,6 +47,7 @@ impl Compiler {
         if success {
             return Ok(warnings.into_iter().filter(|warning| warning.place.is_some()).collect());
         }
+        let errors = if unparsed { of_syntax(errors) } else { errors };
         if errors.is_empty() {
             let message = "the compiler failed without an error of its own".to_owned();
             let text: String = messages.iter().filter_map(|each| each.rendered.clone()).collect();
@@ -104,10 +122,19 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
             error.plain.push_str(&note);
             error.styled.push_str(&note);
         }
-        if let Some(cell) =
-            namespace.moved.get(name).filter(|_| error.code.as_deref() == Some("E0425"))
-        {
-            let note = format!("\nnote: `{name}` was moved away by {cell}");
+        let missing = error.code.as_deref() == Some("E0425");
+        let moved = namespace.moved.get(name).filter(|_| missing);
+        let note = moved.map(|cell| format!("\nnote: `{name}` was moved away by {cell}"));
+        // Statements see it: the place is in an item.
+        let variable = namespace.variables.get(name).filter(|_| missing);
+        let note = note.or(variable.map(|variable| {
+            format!(
+                "\nnote: `{name}` is a variable, of {}, and items see no variables: hand it over as \
+                 an argument, or make it a `const` or a `static`",
+                variable.cell
+            )
+        }));
+        if let Some(note) = note {
             error.plain.push_str(&note);
             error.styled.push_str(&note);
         }
@@ -127,10 +154,13 @@ pub(super) fn unkept_warning(
 ) -> Diagnostic {
     let Unkept { name, why, by_hand } = unkept;
     let message = match *why {
-        why if why.contains("private") => format!("`{name}` is not kept: it is {why}"),
+        why if why.contains("private") || why == NO_VALUE => {
+            format!("`{name}` is not kept: it is {why}")
+        }
         why => format!("`{name}` is not kept: it is {why}, whose type no later cell can write"),
     };
     let help = match by_hand {
+        None if *why == NO_VALUE => format!("give it one: `let {name} = ..;`"),
         Some(type_text) => format!("write `let {name}: {} = ..;`", diagnostic::short(type_text)),
         None if why.contains("inside a block") => {
             "declare the type at the top level of a cell, and the variable can stay".to_owned()

@@ -228,6 +228,11 @@ pub fn delta(
     };
     let mut unkept = Vec::new();
     for (number, (name, mutable)) in slots.puts.iter().enumerate() {
+        if shape.is_unset(number) {
+            delta.moved.retain(|moved| moved != name);
+            delta.unkept.push(name.clone());
+            unkept.push(Unkept { name: name.clone(), why: NO_VALUE, by_hand: None });
+        }
         let Some(type_text) = types.get(&number).filter(|_| shape.put(number, name).is_some())
         else {
             continue;
@@ -247,6 +252,9 @@ pub fn delta(
     }
     (delta, unkept)
 }
+
+/// Why a variable is not kept that was declared and not given a value on every way to the end.
+pub const NO_VALUE: &str = "without a value at the cell's end";
 
 /// A variable that ends with its cell.
 #[derive(Clone, Debug, PartialEq, Eq)]

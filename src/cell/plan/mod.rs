@@ -34,7 +34,7 @@ pub const PRELUDE: [&str; 15] = [
 
 /// Lints that would speak of names used only in later cells, or of our own lines.
 const QUIET: &str = "#![allow(unused_imports, dead_code, unused_parens, unused_braces, \
-    private_interfaces, private_bounds, \
+    private_interfaces, private_bounds, async_fn_in_trait, \
     non_local_definitions, unused_macros, redundant_imports, unexpected_cfgs, path_statements, \
     unused_labels, named_asm_labels, improper_ctypes_definitions, ambiguous_glob_imports)]\n";
 

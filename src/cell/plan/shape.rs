@@ -23,6 +23,8 @@ pub struct Shape {
     spent: BTreeSet<String>,
     /// Numbers of the `put`s whose variables the cell itself moves away.
     gone: BTreeSet<usize>,
+    /// Numbers of those `put`s that are gone because the variable has no value.
+    unset: BTreeSet<usize>,
     /// Values that are put in another form, by number.
     kept: BTreeMap<usize, Kept>,
     /// The types as they were before any was put in another form.
@@ -113,6 +115,11 @@ impl Shape {
     /// Whether the cell moves the variable away, or moved the one it declared in its place.
     pub fn is_moved(&self, name: &str) -> bool {
         self.spent.contains(name)
+    }
+
+    /// Whether the cell declares the variable and gives it no value.
+    pub(super) fn is_unset(&self, number: usize) -> bool {
+        self.unset.contains(&number)
     }
 
     /// The user's text is edited so.
@@ -218,6 +225,9 @@ impl Shape {
                     (Some("E0382" | "E0381"), None) => _ = self.spent.insert(name),
                     (Some("E0382" | "E0381"), Some(number)) => {
                         self.gone.insert(number);
+                        if code == Some("E0381") {
+                            self.unset.insert(number);
+                        }
                         // What it had shadowed is out of reach, too.
                         self.spent.insert(name);
                     }

@@ -1,0 +1,94 @@
+//! Names of ours in rustc's words: those of generated crates, files and functions. Nobody who writes
+//! cells has to know them. Text in, text out.
+
+/// Notes about generated names help nobody.
+pub(super) fn speaks_of_us(text: &str) -> bool {
+    [
+        "__prust",
+        "prust_runtime",
+        "prust_cell",
+        "#[warn(",
+        "on by default",
+        "CellError",
+        "the full name for the type",
+        "consider using `--verbose`",
+    ]
+    .iter()
+    .any(|word| text.contains(word))
+}
+
+/// Shortens the paths of generated crates: `unit_0a1b::S` reads `S`. What is said of such a crate
+/// as a whole is said of the cell.
+pub(super) fn clean(text: &str) -> String {
+    let text = without_closure_places(&shortened(&shortened(text, "unit_"), "leaf_"));
+    match text.split_once(" to your crate (`") {
+        Some((before, rest)) => {
+            let rest = rest.split_once("`)").map_or("", |(_, rest)| rest);
+            format!("{before} at the top of the cell{rest}")
+        }
+        None => text,
+    }
+}
+
+/// `{closure@leaf_0a1b.rs:8:20}` reads `{closure}`: the place is one in text of ours.
+fn without_closure_places(text: &str) -> String {
+    let mut cleaned = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('@') {
+        let place = after.split_once('}').filter(|(place, _)| {
+            !place.contains('{') && (place.contains("leaf_") || place.contains("unit_"))
+        });
+        cleaned.push_str(before);
+        if place.is_none() {
+            cleaned.push('@');
+        }
+        rest = place.map_or(after, |(place, _)| &after[place.len()..]);
+    }
+    cleaned + rest
+}
+
+fn shortened(text: &str, prefix: &str) -> String {
+    let mut cleaned = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(prefix) {
+        let name = at + prefix.len();
+        let digits = rest[name..].find(|letter: char| !letter.is_ascii_hexdigit());
+        let end = digits.map_or(rest.len(), |length| name + length);
+        cleaned.push_str(&rest[..at]);
+        match rest[end..].strip_prefix("::") {
+            Some(after) if end - at > 20 => rest = after,
+            _ => {
+                cleaned.push_str(&rest[at..end]);
+                rest = &rest[end..];
+            }
+        }
+    }
+    cleaned.push_str(rest);
+    cleaned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_paths_are_shortened() {
+        assert_eq!(clean("expected `unit_0123456789abcdef01234567::S`"), "expected `S`");
+        assert_eq!(clean("unit_test stays"), "unit_test stays");
+    }
+
+    #[test]
+    fn closures_lose_their_places_and_crates_are_cells() {
+        let label = "within this `{closure@leaf_78fd9bb4bd4f3e6a2519e019.rs:8:20: 8:27}`";
+        assert_eq!(clean(label), "within this `{closure}`");
+        assert_eq!(
+            clean("a@b.c }, `{closure@src/main.rs:1:1}`"),
+            "a@b.c }, `{closure@src/main.rs:1:1}`"
+        );
+        let help = "adding a `#![recursion_limit = \"256\"]` attribute to your crate (`leaf_dbdd`)";
+        assert_eq!(
+            clean(help),
+            "adding a `#![recursion_limit = \"256\"]` attribute at the top of the cell"
+        );
+    }
+}
