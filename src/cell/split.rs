@@ -2,6 +2,7 @@
 //! ranges of the text. Text that does not parse is handed on whole: rustc says best what is wrong
 //! with it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use proc_macro2::{TokenStream, TokenTree};
@@ -12,7 +13,7 @@ use syn::{Attribute, Block, Expr, Item, Pat, Stmt, UseTree};
 use super::depth;
 use super::item::{self, ItemPiece};
 use super::map::Edit;
-use super::namespace::Import;
+use super::namespace::{Import, Kind, Variable};
 use super::wrapped::Around;
 
 /// A cell, cut up.
@@ -122,6 +123,15 @@ impl Split {
         split.hot = all.clone().any(|range| is_hot(&text[range.clone()]));
         split.awaits = all.clone().any(|range| text[range.clone()].parse().is_ok_and(awaits));
         split
+    }
+
+    /// Variables of earlier cells whose names the cell gives to functions, constants or statics: the
+    /// newer one counts, as with `let`. A constant would be taken for a pattern, too.
+    pub fn hidden_by_items(&self, variables: &BTreeMap<String, Variable>) -> Vec<String> {
+        let is_value = |kind| matches!(kind, Kind::Function | Kind::Constant | Kind::Static);
+        let given = self.items.iter().flat_map(|item| &item.provides);
+        let names = given.filter(|given| is_value(given.kind)).map(|given| given.name.clone());
+        names.filter(|name| variables.contains_key(name)).collect()
     }
 
     /// Whether anything is to be run.

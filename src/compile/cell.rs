@@ -253,13 +253,15 @@ impl Compiler {
         self.refuse_features(cell, &split)?;
         let mut scope = namespace.clone();
         let mut warnings = mixed(cell, &made);
-        let mut items = None;
+        let (mut items, mut hidden) = (None, Vec::new());
         // What an earlier run of this cell defined goes, also where this one defines nothing.
         if !split.items.is_empty() || namespace.items.is_of(cell.key) {
             let with_made = Cell { text: &made.text, ..cell };
             let built = self.units(namespace, with_made, &split).await?;
             warnings.extend(built.warnings);
             scope.items = built.items.clone();
+            hidden = split.hidden_by_items(&namespace.variables);
+            scope.variables.retain(|name, _| !hidden.contains(name));
             items = Some(Box::new(built.items));
         }
         let no_items = items.is_none();
@@ -278,6 +280,7 @@ impl Compiler {
             plan::leaf::delta(cell.label, &split, &slots, &shape, &nothing, cell.text).0
         });
         delta.items = items;
+        delta.unkept.extend(hidden);
         Ok(Compiled { library, needs, delta, warnings })
     }
 
