@@ -144,13 +144,24 @@ pub type Never = <fn() -> ! as Returns>::Value;
 pub fn put_back<T: 'static>(name: &str, value: T) {
     // If the body stored a new variable of the same name, the newer one stays and the taken one
     // ends here.
-    if is_taken(name) {
-        insert(name, Box::new(value), type_name::<T>(), size_of::<T>());
+    let (type_name, bytes) = (type_name::<T>(), size_of::<T>());
+    store_again(name, Box::new(value), type_name, bytes);
+}
+
+fn store_again(name: &str, value: Box<dyn Any>, type_name: &'static str, bytes: usize) {
+    if with_slots(|slots| slots.taken.contains(name)) {
+        insert(name, value, type_name, bytes);
+    } else {
+        let_go(value);
     }
 }
 
-fn is_taken(name: &str) -> bool {
-    with_slots(|slots| slots.taken.contains(name))
+/// Ends a value that nobody can reach any more. A destructor that panics then has said so on
+/// stderr, as in a thread of its own; it must not take a cell that has ended with it, or the worker.
+fn let_go<T>(value: T) {
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(value)));
+    // The payload's own destructor may panic, too.
+    ended.unwrap_or_else(std::mem::forget);
 }
 
 /// [`put`] for names known only at run time (`push`).
@@ -165,7 +176,7 @@ fn insert(name: &str, value: Box<dyn Any>, type_name: &'static str, bytes: usize
         slots.live.insert(name.into(), slot)
     });
     // Dropped outside the lock: a destructor may use slots.
-    drop(old);
+    let_go(old);
 }
 
 /// Lends a variable.
@@ -221,9 +232,8 @@ pub(crate) fn sizes() -> Vec<u8> {
 
 /// Drops all variables.
 pub fn clear() {
-    let gone = with_slots(|slots| std::mem::take(&mut slots.live));
     // Dropped outside the lock: a destructor may use slots.
-    drop(gone);
+    with_slots(|slots| std::mem::take(&mut slots.live)).into_values().for_each(let_go);
 }
 
 /// Starts a leaf: nothing is taken yet.
@@ -246,6 +256,30 @@ mod tests {
         assert!(take::<String>("refused").is_err());
         assert_eq!(take::<i32>("refused").ok(), Some(5));
         assert!(take::<i32>("refused").is_err());
+    }
+
+    struct Bad(&'static std::sync::atomic::AtomicU32);
+
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            panic!("in drop");
+        }
+    }
+
+    #[test]
+    fn destructors_that_panic_end_their_values_and_nothing_else() {
+        static ENDED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        for name in ["bad", "worse", "worst"] {
+            put::<0, _>(name, Bad(&ENDED));
+        }
+        put::<0, _>("bad", 1_u8);
+        clear(&["worse".into(), "worst".into()]);
+        assert_eq!(ENDED.load(std::sync::atomic::Ordering::Relaxed), 3);
+        assert_eq!(take::<u8>("bad").ok(), Some(1));
+        begin();
+        put_back("not taken", Bad(&ENDED));
+        assert_eq!(ENDED.load(std::sync::atomic::Ordering::Relaxed), 4);
     }
 
     #[test]
