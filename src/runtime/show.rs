@@ -113,9 +113,14 @@ impl<T: ?Sized> ShowNothing for Shown<'_, T> {
 fn show_nothing(type_name: &str, to: To<'_>) {
     let name = crate::cell::short_type_name(type_name);
     // Two lines: frontends break longer ones anywhere.
-    let mut text = format!(
-        "<{name}> has no way to be shown:\nadd #[derive(Debug)] to it, or implement prust::Display"
-    );
+    let mut text = match type_name.ends_with("{{closure}}") {
+        // The compiler calls what `async` makes a closure, too.
+        true => "a closure or a future has no way to be shown:\ncall it or `.await` it".to_owned(),
+        false => format!(
+            "<{name}> has no way to be shown:\n\
+             add #[derive(Debug)] to it, or implement prust::Display"
+        ),
+    };
     if to.kind == DisplayKind::Result {
         text.push_str(", or end the line with a semicolon");
     }
