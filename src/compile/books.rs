@@ -124,7 +124,53 @@ impl Books {
         let place = self.place(&text[..file_end], line, column)?;
         Some((format!("{}:{}:{}", place.label, place.line, place.column), end))
     }
+
+    /// Replaces what else of ours a program can print (`file!()`, `module_path!()`, the names of
+    /// types): a crate is the cell that it was made from, and the paths of its names begin behind it.
+    pub(super) fn rename(&self, folder: &str, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((at, length)) = crate_name(rest) {
+            let (before, name, after) = (&rest[..at], &rest[at..at + length], &rest[at + length..]);
+            let label = self.label(&format!("{folder}{name}.rs"));
+            let of_file = after.strip_prefix(".rs").zip(before.strip_suffix(folder));
+            (rest, _) = match (after.strip_prefix("::"), label, of_file) {
+                (Some(path), _, _) => {
+                    out.push_str(before);
+                    (path.strip_prefix("prust_cell::{{closure}}::").unwrap_or(path), ())
+                }
+                (None, Some(label), Some((after, before))) => (after, out.extend([before, &label])),
+                (None, Some(label), None) => (after, out.extend([before, &label])),
+                // The name of some file, not of a crate.
+                (None, None, _) if after.starts_with('.') => (after, out.extend([before, name])),
+                (None, None, _) => (after, out.extend([before, "crate"])),
+            };
+        }
+        out.push_str(rest);
+        out
+    }
+
+    /// The cell that a generated file was made from; the first of several.
+    fn label(&self, file: &str) -> Option<String> {
+        let shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(shelf.entries.get(file)?.pages.first()?.label.clone())
+    }
 }
+
+/// Where the next name of a generated crate stands, and its length.
+fn crate_name(text: &str) -> Option<(usize, usize)> {
+    let starts = text.match_indices(['u', 'l']).map(|(at, _)| at);
+    let named = starts.filter_map(|at| {
+        let digits = CRATES.iter().find_map(|prefix| text[at..].strip_prefix(prefix))?;
+        let count = digits.bytes().take_while(u8::is_ascii_hexdigit).count();
+        (count == CRATE_DIGITS).then_some((at, text[at..].len() - digits.len() + count))
+    });
+    named.into_iter().next()
+}
+
+/// What names of generated crates begin with, and how many digits follow.
+const CRATES: [&str; 2] = ["unit_", "leaf_"];
+const CRATE_DIGITS: usize = 24;
 
 impl Compiler {
     /// The cell and line behind a place in generated source.
@@ -135,10 +181,13 @@ impl Compiler {
     /// Replaces places in generated sources by the user's cell, line and column.
     pub fn in_user_terms(&self, text: &str) -> String {
         let folder = format!("{}/", self.shared.store.src().display());
-        if text.contains(&folder) {
-            self.with_trail(&self.shared.books.rewrite(&folder, text))
+        let rewritten = text.contains(&folder).then(|| self.shared.books.rewrite(&folder, text));
+        // The trail after the places: it leaves out what the line above it says.
+        let text = self.with_trail(rewritten.as_deref().unwrap_or(text));
+        if CRATES.iter().any(|prefix| text.contains(prefix)) {
+            self.shared.books.rename(&folder, &text)
         } else {
-            self.with_trail(text)
+            text
         }
     }
 
@@ -192,5 +241,24 @@ mod tests {
         let text = "at /store/src/leaf_1.rs:3:1, then /store/src/other.rs:1:1";
         let expected = "at In[3]:2:1, then /store/src/other.rs:1:1";
         assert_eq!(books.rewrite("/store/src/", text), expected);
+    }
+
+    #[test]
+    fn names_of_generated_crates_are_no_names_for_the_user() {
+        let books = Books::default();
+        let page = Page { label: "In[3]".into(), text: "1".into(), map: Source::default().map };
+        let entry = Entry { pages: vec![page], generated: "1".into() };
+        let (leaf, unit) = ("leaf_0123456789abcdef01234567", "unit_0123456789abcdef01234567");
+        books.add(&format!("/store/src/{leaf}.rs"), entry);
+        let shown = |text: &str| books.rename("/store/src/", text);
+        assert_eq!(shown(&format!("Vec<{unit}::S>, {unit}::m::T")), "Vec<S>, m::T");
+        assert_eq!(shown(&format!("{leaf}::prust_cell::{{{{closure}}}}::f")), "f");
+        assert_eq!(
+            shown(&format!("[{leaf}] [{unit}] /store/src/{leaf}.rs")),
+            "[In[3]] [crate] In[3]"
+        );
+        for other in ["lib/libunit_0123456789abcdef01234567.so", "unit_test::S", "leaf_ unit_1"] {
+            assert_eq!(shown(other), other);
+        }
     }
 }
