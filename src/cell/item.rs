@@ -80,14 +80,14 @@ impl ItemPiece {
     }
 }
 
-/// Reads one item.
-pub fn read(item: &Item, range: Range<usize>) -> ItemPiece {
+/// Reads one item of a cell's text.
+pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
     let mut edits = Vec::new();
     publish(item, &mut edits);
     edits.sort_by_key(|edit| edit.at);
     let provides = provided(item)
         .into_iter()
-        .map(|(name, kind)| Provided { name, kind, header: header(item), docs: docs(item) })
+        .map(|(name, kind)| Provided { name, kind, header: header(item, text), docs: docs(item) })
         .collect();
     let plain = match item {
         // What it declares is elsewhere.
@@ -388,20 +388,41 @@ fn provided(item: &Item) -> Vec<(String, Kind)> {
     vec![(name.to_string(), kind)]
 }
 
-/// The item up to its body, on one line.
-fn header(item: &Item) -> String {
-    let tokens = match item {
-        Item::Fn(item) => item.sig.to_token_stream(),
-        item => item.to_token_stream(),
+/// The item as it is written, without attributes; a function up to its body.
+fn header(item: &Item, text: &str) -> String {
+    let range = match item {
+        Item::Fn(item) => item.sig.span().byte_range(),
+        item => {
+            let all = item.span().byte_range();
+            let ends = attributes(item).iter().map(|attribute| attribute.span().byte_range().end);
+            ends.max().unwrap_or(all.start)..all.end
+        }
     };
-    let text = tokens.to_string();
-    let end = if matches!(item, Item::Fn(_)) { text.len() } else { HEADER_CHARACTERS };
-    text.chars().take(end).collect()
+    let end = if matches!(item, Item::Fn(_)) { usize::MAX } else { HEADER_CHARACTERS };
+    text.get(range).unwrap_or_default().trim().chars().take(end).collect()
+}
+
+/// Tokens as people space them: `impl < T > Add < & T >` reads `impl<T> Add<&T>`.
+pub fn spaced(tokens: &str) -> String {
+    let closer = [(" :: ", "::"), (" < ", "<"), ("< ", "<"), (" >", ">"), ("& ", "&"), (" ,", ",")];
+    let text = closer.iter().fold(tokens.to_owned(), |text, (from, to)| text.replace(from, to));
+    text.replace(" : ", ": ").replace(" ; ", "; ")
 }
 
 /// The text of its doc comments.
 fn docs(item: &Item) -> String {
-    let attributes = match item {
+    let line = |attribute: &Attribute| match &attribute.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+            Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    };
+    attributes(item).iter().filter_map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
         Item::Fn(item) => &item.attrs,
@@ -412,14 +433,22 @@ fn docs(item: &Item) -> String {
         Item::Trait(item) => &item.attrs,
         Item::Type(item) => &item.attrs,
         Item::Union(item) => &item.attrs,
-        _ => return String::new(),
-    };
-    let line = |attribute: &Attribute| match &attribute.meta {
-        syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
-            Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
-            _ => None,
-        },
-        _ => None,
-    };
-    attributes.iter().filter_map(line).collect::<Vec<_>>().join("\n")
+        _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spaced;
+
+    #[test]
+    fn headers_are_spaced_as_people_write_them() {
+        let check = |tokens: &str, read: &str| assert_eq!(spaced(tokens), read);
+        check("impl < T : Clone > Add < & T > for [T ; 3]", "impl<T: Clone> Add<&T> for [T; 3]");
+        check("impl PartialEq < i32 > for m :: Node", "impl PartialEq<i32> for m::Node");
+        check(
+            "impl < 'a , F > S < 'a > where F : Fn (& 'a u8) -> u8",
+            "impl<'a, F> S<'a> where F: Fn (&'a u8) -> u8",
+        );
+    }
 }

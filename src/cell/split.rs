@@ -102,7 +102,7 @@ impl Split {
                     flatten(&item.tree, lead, &mut imports);
                     split.imports.push((range, imports));
                 }
-                Stmt::Item(item) => split.items.push(item::read(item, range)),
+                Stmt::Item(item) => split.items.push(item::read(item, range, text)),
                 Stmt::Local(local) => {
                     declared(&local.pat, &mut split.declares);
                     split.statements.push(range);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::item::{ItemPiece, Role};
+use super::item::{ItemPiece, Role, spaced};
 use super::map::Map;
 use super::namespace::{CrateSet, Import, Provided};
 use super::plan::PRELUDE;
@@ -159,7 +159,7 @@ impl Item {
     pub fn title(&self) -> String {
         match (self.piece.provides.first(), &self.piece.role) {
             (Some(provided), _) => provided.name.clone(),
-            (None, Role::Impl(role)) => role.header.trim_end_matches(['{', '}', ' ']).to_owned(),
+            (None, Role::Impl(role)) => spaced(role.header.trim_end_matches(['{', '}', ' '])),
             (None, _) => "an item".to_owned(),
         }
     }
