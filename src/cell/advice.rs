@@ -58,11 +58,15 @@ pub(super) fn for_reference(closure: bool) -> Vec<&'static str> {
     helps
 }
 
-/// rustc's own remedies that do not help in a notebook.
-pub(super) fn misleads(text: &str) -> bool {
-    ["you might be missing a crate named", "cargo add", "to the crate root"]
-        .iter()
-        .any(|words| text.contains(words))
+/// rustc's own remedies that do not help in a notebook. Of a crate that is missing it proposes
+/// whatever else has the last name of the path.
+pub(super) fn misleads(message: &Message, text: &str) -> bool {
+    let never = ["you might be missing a crate named", "cargo add", "to the crate root"];
+    let of_crate = ["consider importing", "if you import"];
+    let labels = message.spans.iter().filter_map(|span| span.label.as_deref());
+    let lacks_crate = || labels.into_iter().any(|label| missing_crate(label).is_some());
+    never.iter().any(|words| text.contains(words))
+        || (of_crate.iter().any(|words| text.starts_with(words)) && lacks_crate())
 }
 
 /// `use of unresolved module or unlinked crate `tokio``

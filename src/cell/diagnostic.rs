@@ -161,7 +161,7 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     for child in &message.children {
         let text = everyday(&clean(&child.message));
         let ours = speaks_of_us(&text) || speaks_of_us(&child.message);
-        if ours || advice::misleads(&child.message) {
+        if ours || advice::misleads(message, &child.message) {
             continue;
         }
         notes.extend(child_group(child, text, books));
