@@ -109,6 +109,12 @@ fn slot_at(span: &Span, books: &[Book<'_>]) -> Option<(String, Option<usize>)> {
     }
 }
 
+/// Whether what the error is about stands in text of ours.
+pub fn is_in_ours(message: &Message, book: Book<'_>) -> bool {
+    let primary = message.spans.iter().find(|span| span.is_primary);
+    primary.is_some_and(|span| span.file_name == book.file && place(span, &[book]).is_none())
+}
+
 /// Where a `?` at the top level of the cell meets an `Option`.
 pub fn question_on_none(message: &Message, book: Book<'_>) -> Option<usize> {
     let on_option = "the `?` operator can only be used on `Result`s, not `Option`s";

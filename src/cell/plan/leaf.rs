@@ -165,6 +165,7 @@ fn body(
     let edits = shape.edits(split);
     let (open, close, show) = match &split.around {
         Some(around) => (around.open.as_str(), around.close.as_str(), BLACK_BOX),
+        None if shape.silent => ("", "", ("", ";\n")),
         None => ("", "", ("match &(\n", SHOW)),
     };
     source.ours(open);

@@ -17,6 +17,8 @@ use crate::cell::split::Split;
 pub struct Shape {
     /// The statements stand in a future.
     pub asynchronous: bool,
+    /// The final expression gives no value (`{ panic!() }`): nothing of it can be shown.
+    pub(super) silent: bool,
     /// The runtime that the main thread is to be in.
     pub(super) runtime: Option<Runtime>,
     /// Taken and not put back.
@@ -210,6 +212,8 @@ impl Shape {
             let code = message.code.as_ref().map(|code| code.code.as_str());
             if code == Some("E0728") {
                 self.asynchronous = true;
+            } else if code == Some("E0282") && diagnostic::is_in_ours(message, book) {
+                self.silent = true;
             } else if let Some(at) = diagnostic::question_on_none(message, book) {
                 let insert = ".ok_or(::prust_runtime::cell::NoneError)".to_owned();
                 let edit = Edit { at, remove: 0, insert };
