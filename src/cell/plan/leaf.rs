@@ -88,7 +88,7 @@ pub fn leaf(
     scope.units.dedup();
     let mut source = Source::default();
     head(namespace, cell, split, &mut source);
-    source.ours("extern crate alloc;\nextern crate core;\n").ours(&scope.text);
+    source.ours(&roots(namespace)).ours(&scope.text);
     for (range, _) in &split.imports {
         source.user(cell, range.clone()).ours("\n");
     }
@@ -105,6 +105,14 @@ pub fn leaf(
         body(namespace, cell, split, slots, shape, &mut source);
     }
     CratePlan { source, units: scope.units, api: scope.api, set: scope.set }
+}
+
+/// The crates that types of the standard library are written by, beside `std`; a module of the
+/// user's comes before a crate of its name.
+fn roots(namespace: &Namespace) -> String {
+    let users = namespace.items.names();
+    let roots = ["alloc", "core"].into_iter().filter(|name| !users.contains(name));
+    roots.map(|name| format!("extern crate {name};\n")).collect()
 }
 
 /// Names the libraries of statics that the leaf uses, for the worker that loads it.
@@ -126,7 +134,7 @@ pub fn naming(namespace: &Namespace, slots: &LeafSlots, types: &[(usize, &str)])
     let named_units: Vec<String> = named_units.collect();
     let scope = scope(namespace, &[], names);
     let mut source = Source::default();
-    source.ours(QUIET).ours("extern crate alloc;\nextern crate core;\n").ours(&scope.text);
+    source.ours(QUIET).ours(&roots(namespace)).ours(&scope.text);
     for (number, type_text) in types {
         let Some((name, _)) = slots.puts.get(*number) else { continue };
         let line = format!("type Named{number} = {};\n", mir::writable(type_text));
