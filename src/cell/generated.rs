@@ -1,5 +1,5 @@
-//! Names of ours in rustc's words: those of generated crates, files and functions. Nobody who writes
-//! cells has to know them. Text in, text out.
+//! Names of ours in rustc's words: those of generated crates, files and functions. Nobody who
+//! writes cells has to know them. Text in, text out.
 
 /// Notes about generated names help nobody.
 pub(super) fn speaks_of_us(text: &str) -> bool {

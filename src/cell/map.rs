@@ -82,8 +82,8 @@ impl Map {
         )
     }
 
-    /// The user's byte range for a generated one; `None` where it starts in text of ours, but for the
-    /// few bytes that we put before a value or an item.
+    /// The user's byte range for a generated one; `None` where it starts in text of ours, but for
+    /// the few bytes that we put before a value or an item.
     pub fn to_user(&self, range: Range<usize>) -> Option<Range<usize>> {
         let lead = match self.origin(range.start) {
             Origin::User { .. } => 0,

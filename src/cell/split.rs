@@ -125,8 +125,8 @@ impl Split {
         split
     }
 
-    /// Variables of earlier cells whose names the cell gives to functions, constants or statics: the
-    /// newer one counts, as with `let`. A constant would be taken for a pattern, too.
+    /// Variables of earlier cells whose names the cell gives to functions, constants or statics:
+    /// the newer one counts, as with `let`. A constant would be taken for a pattern, too.
     pub fn hidden_by_items(&self, variables: &BTreeMap<String, Variable>) -> Vec<String> {
         let is_value = |kind| matches!(kind, Kind::Function | Kind::Constant | Kind::Static);
         let given = self.items.iter().flat_map(|item| &item.provides);

@@ -129,8 +129,8 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
         let variable = namespace.variables.get(name).filter(|_| missing);
         let note = note.or(variable.map(|variable| {
             format!(
-                "\nnote: `{name}` is a variable, of {}, and items see no variables: hand it over as \
-                 an argument, or make it a `const` or a `static`",
+                "\nnote: `{name}` is a variable, of {}, and items see no variables: hand it over \
+                 as an argument, or make it a `const` or a `static`",
                 variable.cell
             )
         }));

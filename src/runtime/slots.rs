@@ -157,7 +157,8 @@ fn store_again(name: &str, value: Box<dyn Any>, type_name: &'static str, bytes: 
 }
 
 /// Ends a value that nobody can reach any more. A destructor that panics then has said so on
-/// stderr, as in a thread of its own; it must not take a cell that has ended with it, or the worker.
+/// stderr, as in a thread of its own; it must not take a cell that has ended with it, or the
+/// worker.
 fn let_go<T>(value: T) {
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(value)));
     // The payload's own destructor may panic, too.
