@@ -116,7 +116,6 @@ impl Call {
         arguments.push(format!("--crate-name={}", self.crate_name));
         arguments.push(format!("-Cmetadata={}", self.metadata));
         arguments.push("--error-format=json".into());
-        arguments.push("--cap-lints=warn".into());
         for (name, path) in &self.externs {
             arguments.push(format!("--extern={name}={}", path.display()));
         }

@@ -406,8 +406,9 @@ async fn warnings_speak_of_what_no_later_cell_can_use() {
         .iter()
         .map(|warning| warning.message.split('`').nth(1).unwrap_or(&warning.message).to_owned())
         .collect();
-    let mut expected =
-        ["x", "inside", "i", "variable does not need to be mutable"].map(str::to_owned).to_vec();
+    let mut expected = ["c", "x", "inside", "i", "variable does not need to be mutable"]
+        .map(str::to_owned)
+        .to_vec();
     let mut sorted = of.clone();
     expected.sort();
     sorted.sort();
