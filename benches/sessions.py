@@ -6,6 +6,7 @@ import time
 from cells import ITEMS, start, took
 
 UNITS = 100
+SAMPLES = 10
 DEPENDENTS = 10
 HOT_ROUNDS = 60_000_000
 
@@ -13,10 +14,21 @@ HOT_ROUNDS = 60_000_000
 HOT = "let mut x = {seed}u64; for i in 0..{rounds}u64 {{ x = x.wrapping_mul(6364136223846793005).wrapping_add(i ^ (x >> 33)); }} x"
 
 
-def item_cells(kernel):
-    """Medians of the first and of the last ten of `UNITS` cells, each with a type, an impl and a function."""
-    seconds = [took(kernel, ITEMS.format(n=1000 + n), True) for n in range(UNITS)]
-    return statistics.median(seconds[:10]), statistics.median(seconds[-10:])
+def item_cells(kernel, folder):
+    """Medians of the first ten cells of a new session and of the last ten of `UNITS` in this one, each with a type, an
+    impl and a function. The two sessions take turns, so that both meet the same machine."""
+    for n in range(UNITS - SAMPLES):
+        took(kernel, ITEMS.format(n=1000 + n), True)
+    new, _ = start("prust", folder)
+    first, last = [], []
+    try:
+        took(new, "0 + 0", True)
+        for n in range(SAMPLES):
+            first.append(took(new, ITEMS.format(n=2000 + n), True))
+            last.append(took(kernel, ITEMS.format(n=3000 + n), True))
+    finally:
+        new.close()
+    return statistics.median(first), statistics.median(last)
 
 
 def redefinitions(kernel, name):
@@ -46,7 +58,7 @@ def sessions(folder):
         took(kernel, "0 + 0", True)
         for row, seconds in zip(("redefine: 10 callers", "redefine: chain of 10", "impl: 10 users"), redefinitions(kernel, "early")):
             rows[row] = seconds
-        rows["item cell, first ten"], rows["item cell, 90th to 100th"] = item_cells(kernel)
+        rows["item cell, first ten"], rows["item cell, 90th to 100th"] = item_cells(kernel, folder)
         for row, seconds in zip(("... at unit 100", "... chain at unit 100", "... impl at unit 100"), redefinitions(kernel, "late")):
             rows[row] = seconds
     finally:
