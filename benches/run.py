@@ -46,7 +46,8 @@ def main():
     os.environ["PRUST_BIN"] = os.environ.get("PRUST_BIN", str(ROOT / "target" / "release" / "prust"))
     folder = short_folder()
     try:
-        home = Home.make(folder)
+        # A cache of its own: what an earlier run has compiled would be found, and not measured.
+        home = Home.make(folder, cache=Path(folder) / "cache")
         home.adopt()
         home.install()
         fine = first_start(folder)
