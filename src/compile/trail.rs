@@ -32,12 +32,10 @@ impl Compiler {
                 continue;
             };
             for call in calls {
-                let is_known =
-                    is_first && place.as_ref().is_none_or(|known| known.is_on_line_of(&call.place));
-                if is_first && place.is_none() {
-                    *place = Some(call.place);
-                } else if !is_known {
-                    told.push(format!("{CALLED_AT}{}", call.words()));
+                match place {
+                    None if is_first => *place = Some(call.place),
+                    Some(known) if is_first && known.is_on_line_of(&call.place) => (),
+                    Some(_) | None => told.push(format!("{CALLED_AT}{}", call.words())),
                 }
                 is_first = false;
             }
