@@ -60,6 +60,7 @@ pub(super) async fn serve(
         status.send_if_modified(|status| std::mem::replace(status, new) != new);
     }
     sockets.close();
+    server.reader.log_dropped();
     status.send_replace(server.status(true));
 }
 

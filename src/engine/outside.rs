@@ -381,6 +381,7 @@ impl Outside {
             sockets.close();
         }
         self.registrar.close();
+        self.reader.log_dropped();
         if let Some(nanny) = self.nanny {
             nanny.dismiss();
         }

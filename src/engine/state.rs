@@ -192,7 +192,10 @@ impl Engine {
             }
         };
         let (true, Some(id)) = (reply.status == "ok", reply.id) else {
-            let cause = format!("the controller refused the registration: {}", reply.evalue);
+            let mut cause = format!("the controller refused the registration: {}", reply.evalue);
+            if reply.evalue.contains("in use") {
+                cause += "; an engine of this name is at work: stop it, or give another --uuid";
+            }
             return self.end(1, cause);
         };
         let period_ms = reply.hb_period.map_or(PING_PERIOD_DEFAULT_MS, |period| period as u64);

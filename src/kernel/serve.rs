@@ -16,8 +16,7 @@ use super::requests;
 use super::seam::{Outcome, Report, Work};
 use crate::wire::connection::{Channel, FileError, KernelFile};
 use crate::wire::{
-    Batch, Context, Draft, DroppedCounts, Frames, Kind, Opened, Reader, SocketError, Spec, Writer,
-    socket,
+    Batch, Context, Draft, Frames, Kind, Opened, Reader, SocketError, Spec, Writer, socket,
 };
 
 /// How long the first broadcasts wait for a subscriber.
@@ -261,10 +260,7 @@ impl Kernel {
         if timeout(FAREWELL, ended).await.is_err() {
             tracing::warn!("the executor did not end in time");
         }
-        let dropped = self.reader.dropped();
-        if dropped != DroppedCounts::default() {
-            tracing::warn!(?dropped, "messages were dropped");
-        }
+        self.reader.log_dropped();
         self.sockets.close();
     }
 }

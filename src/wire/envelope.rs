@@ -256,6 +256,13 @@ impl Reader {
         self.dropped
     }
 
+    /// Says in the log how many messages were dropped, if any.
+    pub fn log_dropped(&self) {
+        if self.dropped != DroppedCounts::default() {
+            tracing::warn!(dropped = ?self.dropped, "messages were dropped");
+        }
+    }
+
     fn check(&mut self, mut frames: Frames) -> Result<Message, Dropped> {
         let delimiter =
             frames.iter().position(|frame| frame == DELIMITER).ok_or(Dropped::Truncated)?;

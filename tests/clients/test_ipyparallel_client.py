@@ -9,7 +9,6 @@ import pytest
 from harness.cluster import Cluster
 from harness.deadline import eventually
 from harness.home import short_folder, remove
-from harness.raw import Raw, bad_messages
 
 N = 3
 WAIT = 60
@@ -122,18 +121,6 @@ def test_a_cell_that_kills_its_worker_is_an_error_and_the_engine_stays(client):
     assert client.ids == list(range(N))
 
 
-def test_bad_messages_leave_the_controller_alive(client, cluster):
-    import json
-
-    info = json.loads(cluster.file("client").read_text())
-    raw = Raw(info)
-    for port in ("registration", "control", "mux", "task", "broadcast"):
-        for frames in bad_messages(info["key"]).values():
-            raw.dealer(port, f"{info['interface']}:{info[port]}").send_multipart(frames)
-    assert done(client[:].execute("5", silent=False)).get()[0].execute_result["data"]["text/plain"] == "5"
-    raw.close()
-
-
 def test_an_engine_that_is_killed_fails_its_work_at_once(home):
     folder = short_folder()
     with Cluster(folder / "profile", home.environ, 2) as cluster:
@@ -157,6 +144,22 @@ def test_a_second_controller_on_one_profile_says_so(home, cluster):
     done = home.prust("controller", f"--profile-dir={cluster.folder}", "--ip=127.0.0.1", seconds=30)
     assert done.returncode != 0
     assert "alive" in done.stderr and "panicked" not in done.stderr
+
+
+def test_a_second_engine_of_one_name_says_so_and_ends(home, cluster, client):
+    """An engine file is for any number of engines, so what cannot start twice on it is one engine: its name."""
+    command = ["engine", f"--file={cluster.file('engine')}", "--uuid=the-only-one"]
+    first = cluster.start("the-only-one", [*cluster.engine_command, *command[1:]])
+    client.wait_for_engines(N + 1, timeout=WAIT, interactive=False)
+    second = home.prust(*command, seconds=30)
+    assert second.returncode == 1 and "panicked" not in second.stderr
+    for words in ('"the-only-one"', "in use", "--uuid"):
+        assert words in second.stderr, second.stderr
+    newest = client[max(client.ids)]
+    assert done(newest.execute("6 * 7", silent=False)).get().execute_result["data"]["text/plain"] == "42"
+    first.terminate()
+    assert first.wait(10) == 0
+    eventually(lambda: client.ids == list(range(N)), WAIT, "the first one gone")
 
 
 def test_connection_files_are_for_the_owner_only(cluster):

@@ -14,7 +14,7 @@ from harness.deadline import eventually
 from harness.home import binary
 from harness.kernel import Kernel
 from harness.processes import marked, new_mark, none_left
-from harness.raw import Raw, bad_messages, request
+from harness.raw import Raw, request
 
 CHANNELS = ("shell_port", "control_port", "stdin_port")
 SPIN = 'println!("started"); loop { std::hint::spin_loop(); }'
@@ -230,32 +230,6 @@ def test_comms_to_nowhere_are_closed_at_once(kernel):
             break
     assert answer["content"]["comm_id"] == "c1"
     kernel.client.comm_info()
-
-
-# Bad input -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("channel", CHANNELS)
-def test_bad_messages_are_dropped_and_the_kernel_lives(kernel, channel):
-    raw = raw_of(kernel)
-    for frames in bad_messages(raw.info["key"]).values():
-        raw.dealer(channel).send_multipart(frames)
-    if channel != "stdin_port":
-        answer = raw.ask(channel, request(raw.info["key"], "kernel_info_request"))
-        assert answer is not None and b"kernel_info_reply" in b"".join(answer)
-        assert raw.receive(channel, seconds=0.2) is None, "one answer to one good message"
-    assert kernel.ok("1 + 1").text == "2"
-    raw.close()
-
-
-@pytest.mark.parametrize("channel", ["shell_port", "control_port"])
-def test_a_replayed_message_is_dropped(kernel, channel):
-    raw = raw_of(kernel)
-    frames = request(raw.info["key"], "kernel_info_request")
-    assert raw.ask(channel, frames) is not None
-    assert raw.ask(channel, frames, seconds=0.5) is None
-    assert raw.ask(channel, request(raw.info["key"], "kernel_info_request")) is not None
-    raw.close()
 
 
 def test_the_heartbeat_returns_what_it_got(kernel):
