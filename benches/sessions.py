@@ -9,6 +9,7 @@ UNITS = 100
 SAMPLES = 10
 DEPENDENTS = 10
 HOT_ROUNDS = 60_000_000
+GIGABYTE_SAMPLES = 9
 
 # A loop that no optimiser can fold: the same text as a cell and as a function.
 HOT = "let mut x = {seed}u64; for i in 0..{rounds}u64 {{ x = x.wrapping_mul(6364136223846793005).wrapping_add(i ^ (x >> 33)); }} x"
@@ -98,6 +99,32 @@ def first_start(folder):
         return time.perf_counter() - begin
     finally:
         kernel.close()
+
+
+def snapshots(folder):
+    """Row -> seconds: what the snapshot before a cell adds to one that reads a gigabyte, and to one that writes it. The
+    same cell with and without takes turns; the compiler has seen both before."""
+    rows = {}
+    kernel, _ = start("prust", folder)
+    try:
+        took(kernel, "let mut large = vec![1u8; 1 << 30];", True)
+        cells = {
+            "read": "large.iter().step_by(4096).map(|b| *b as u64).sum::<u64>()",
+            "written": "large.iter_mut().step_by(4096).for_each(|b| *b = b.wrapping_add(1));",
+        }
+        for row, cell in cells.items():
+            took(kernel, cell, True)
+            without, more = [], []
+            for _ in range(GIGABYTE_SAMPLES):
+                took(kernel, "%snapshot off", True)
+                without.append(took(kernel, cell, True))
+                took(kernel, "%snapshot on", True)
+                more.append(took(kernel, cell, True) - without[-1])
+            rows[f"1 GiB {row}"] = statistics.median(without)
+            rows[f"... by the snapshot, {row}"] = statistics.median(more)
+    finally:
+        kernel.close()
+    return rows
 
 
 def built_set(folder):
