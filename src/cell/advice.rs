@@ -24,9 +24,17 @@ pub(super) fn helps(message: &Message) -> Vec<String> {
                 super::diagnostic::short(name)
             )]
         }
+        _ if message.children.iter().any(|child| child.message.contains(TWO_OF_A_NAME)) => vec![
+            "one of the two was defined anew since: run the cell again that made the value, or \
+             that of the function which did not follow"
+                .into(),
+        ],
         _ => Vec::new(),
     }
 }
+
+/// What rustc says of a type and an older definition of it.
+const TWO_OF_A_NAME: &str = "have similar names, but are actually distinct types";
 
 /// The `use` lines that rustc proposes, which it would write above ours; the standard library's by
 /// their usual names. `None` where it proposes none.
@@ -65,7 +73,11 @@ pub(super) fn misleads(message: &Message, text: &str) -> bool {
     let of_crate = ["consider importing", "if you import"];
     let labels = message.spans.iter().filter_map(|span| span.label.as_deref());
     let lacks_crate = || labels.into_iter().any(|label| missing_crate(label).is_some());
+    let of_trait = text.starts_with("items from traits can only be used");
+    let is_ours = |child: &Message| imports(child).is_some_and(|theirs| theirs.is_empty());
+    let ours = message.children.iter().any(is_ours);
     never.iter().any(|words| text.contains(words))
+        || (of_trait && ours)
         || (of_crate.iter().any(|words| text.starts_with(words)) && lacks_crate())
 }
 

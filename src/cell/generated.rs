@@ -20,7 +20,8 @@ pub(super) fn speaks_of_us(text: &str) -> bool {
 /// Shortens the paths of generated crates: `unit_0a1b::S` reads `S`. What is said of such a crate
 /// as a whole is said of the cell.
 pub(super) fn clean(text: &str) -> String {
-    let text = without_closure_places(&shortened(&shortened(text, "unit_"), "leaf_"));
+    let text =
+        without_crates(&without_closure_places(&shortened(&shortened(text, "unit_"), "leaf_")));
     match text.split_once(" to your crate (`") {
         Some((before, rest)) => {
             let rest = rest.split_once("`)").map_or("", |(_, rest)| rest);
@@ -45,6 +46,18 @@ fn without_closure_places(text: &str) -> String {
         rest = place.map_or(after, |(place, _)| &after[place.len()..]);
     }
     cleaned + rest
+}
+
+/// What is defined in crate `unit_0a1b` is defined here: a cell is shown with it.
+fn without_crates(text: &str) -> String {
+    const IN_CRATE: &str = "is defined in crate `unit_";
+    match text.split_once(IN_CRATE).and_then(|(before, rest)| Some((before, rest.split_once('`')?)))
+    {
+        Some((before, (name, rest))) if name.chars().all(|letter| letter.is_ascii_hexdigit()) => {
+            format!("{before}is defined here{rest}")
+        }
+        _ => text.replace("is defined in the current crate", "is defined here"),
+    }
 }
 
 fn shortened(text: &str, prefix: &str) -> String {
@@ -85,6 +98,9 @@ mod tests {
             clean("a@b.c }, `{closure@src/main.rs:1:1}`"),
             "a@b.c }, `{closure@src/main.rs:1:1}`"
         );
+        assert_eq!(clean("`A` is defined in crate `unit_a091289c8f5c`"), "`A` is defined here");
+        let other = "`A` is defined in crate `unit_test`";
+        assert_eq!(clean(other), other);
         let help = "adding a `#![recursion_limit = \"256\"]` attribute to your crate (`leaf_dbdd`)";
         assert_eq!(
             clean(help),

@@ -73,6 +73,12 @@ pub struct Extension {
     pub edits: Vec<Edit>,
 }
 
+impl ImplRole {
+    pub fn has(&self, member: &str) -> bool {
+        self.members.iter().any(|(name, _)| name == member)
+    }
+}
+
 impl ItemPiece {
     /// Whether its crate is part of what it is.
     pub fn has_identity(&self) -> bool {

@@ -85,16 +85,18 @@ impl Compiler {
                 return Ok(Units { items: next.items, warnings });
             }
             let errors = own_errors(namespace, &next, &verdicts, &files);
+            let is_blamed = errors.is_empty() && blame(old, &next, &verdicts, &files, &mut breaks);
+            if is_blamed || give_members_up(&mut breaks) {
+                continue;
+            }
             if !errors.is_empty() {
                 return Err(Failed::Errors(errors));
             }
-            if !blame(old, &next, &verdicts, &files, &mut breaks) {
-                let failed = verdicts.iter().filter(|verdict| !verdict.success);
-                let books = unit_books(&next.items, &files);
-                let messages = failed.flat_map(|verdict| &verdict.messages);
-                let all = messages.map(|message| diagnostic::translate(message, &books)).collect();
-                return Err(Failed::Errors(distinct(all, namespace)));
-            }
+            let failed = verdicts.iter().filter(|verdict| !verdict.success);
+            let books = unit_books(&next.items, &files);
+            let messages = failed.flat_map(|verdict| &verdict.messages);
+            let all = messages.map(|message| diagnostic::translate(message, &books)).collect();
+            return Err(Failed::Errors(distinct(all, namespace)));
         }
         let message = "too many earlier items do not compile with these".to_owned();
         let error = diagnostic::own(Severity::Error, "items", message, "", None);
@@ -277,21 +279,25 @@ fn blame(
                 let text = &next.items.sheets[&item.sheet].text;
                 item.piece.range.contains(&at) && book.text == text
             });
-            for (_, item) in found {
+            for (id, item) in found {
                 let same = |old: &Item| {
                     old.sheet == item.sheet && old.piece.range == item.piece.range && !old.retired
                 };
-                let known = old.all.iter().find(|(_, old)| same(old));
+                let known = old.all.get_key_value(id).filter(|(_, old)| old.retired);
+                let known = known.or_else(|| old.all.iter().find(|(_, old)| same(old)));
                 if let Some((id, _)) = known {
                     guilty.entry(*id).or_insert_with(|| message.message.clone());
                 }
             }
         }
         for (id, why) in guilty {
-            let next = match breaks.get(&id) {
-                None => Broken::Pinned,
-                Some((Broken::Pinned, _)) => Broken::Withheld,
-                Some((Broken::Withheld, _)) => continue,
+            // What is kept for its values, or for others, knows its names already, and stays.
+            let (is_past, has_members) = (old.all[&id].retired, next.members.contains(&id));
+            let next = match breaks.get(&id).map(|(broken, _)| *broken) {
+                None if !is_past => Broken::Pinned,
+                None | Some(Broken::Pinned) if has_members => Broken::Members,
+                Some(Broken::Pinned | Broken::Members) if !is_past => Broken::Withheld,
+                None | Some(_) => continue,
             };
             changed = true;
             let why = breaks.get(&id).map_or(why, |(_, first)| first.clone());
@@ -301,14 +307,22 @@ fn blame(
     changed
 }
 
+/// Old members cannot be kept where the new ones do not compile as a trait's; false when none are.
+fn give_members_up(breaks: &mut Breaks) -> bool {
+    let mut found = false;
+    for (broken, _) in breaks.values_mut().filter(|(broken, _)| *broken == Broken::Members) {
+        (*broken, found) = (Broken::Withheld, true);
+    }
+    found
+}
+
 /// What an earlier item goes on with.
 fn names(next: &Advance, item: &Item) -> String {
     let same = |each: &&Item| {
         each.sheet == item.sheet && each.piece.range == item.piece.range && !each.pins.is_empty()
     };
     let pinned = next.items.all.values().find(same);
-    let names: Vec<String> =
-        pinned.iter().flat_map(|item| item.pins.keys()).map(|name| format!("`{name}`")).collect();
+    let names: Vec<String> = pinned.iter().flat_map(|item| next.items.kept(item)).collect();
     if names.is_empty() { "definitions".to_owned() } else { names.join(", ") }
 }
 
@@ -319,11 +333,11 @@ fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> 
         diagnostic::own(Severity::Warning, code, message, help, None)
     };
     let mut told = Vec::new();
-    for (id, (broken, why)) in breaks {
+    for (id, (broken, why)) in breaks.iter().filter(|(id, _)| !old.all[id].retired) {
         let item = &old.all[id];
         let (title, cell) = (item.title(), &old.sheets[&item.sheet].label);
         told.push(match broken {
-            Broken::Pinned => warn(
+            Broken::Pinned | Broken::Members => warn(
                 "kept_old",
                 format!(
                     "`{title}` ({cell}) does not compile with this: {why}. It goes on with the old \

@@ -24,6 +24,7 @@ from language import (
     OwnMethod,
     Scope,
     Sum,
+    Text,
     Unsure,
     Variable,
 )
@@ -80,7 +81,7 @@ class ItemWriter:
         return Writer(self.dice, self.world, **options)
 
     def item(self):
-        forms = [self.function] * 8 + [self.struct] * 3 + [self.inherent] * 3 + [self.implementation] * 3
+        forms = [self.function] * 8 + [self.struct] * 3 + [self.inherent] * 5 + [self.implementation] * 3
         forms += [self.constant] * 2 + [self.macro] * 2 + [self.trait] * 2
         forms += [self.length, self.enum, self.alias, self.static]
         return self.dice.choice(forms)()
@@ -105,7 +106,7 @@ class ItemWriter:
     def function(self):
         kinds = [[], [], [("p", I64)], [("p", I64)]]
         structs = self.writer().names("struct")
-        kinds += [[("v", f"&{name}")] for name in structs]
+        kinds += [[("v", f"&{name}")] for name in structs] * 2
         parameters = self.dice.choice(kinds)
         result = self.dice.choice([I64] * 7 + [STRING] + structs)
         local = [name for name, type_ in parameters if type_ == I64]
@@ -161,7 +162,32 @@ class ItemWriter:
     def inherent(self):
         subject, writer = self.of_self()
         name = self.dice.choice(["total", "extra"])
-        return Definition("impl", f"impl {subject}::{name}", subject=subject, bodies={name: writer.number(2)})
+        result = self.dice.choice([I64] * 3 + [STRING])
+        body = writer.of_text(result, 2)
+        return Definition("impl", f"impl {subject}::{name}", subject=subject, result=result, bodies={name: body})
+
+    def method_of(self, subject, name, result):
+        """One of another result."""
+        writer = self.writer(structs={"self": self.world.in_force[subject]})
+        other = STRING if result == I64 else I64
+        bodies = {name: writer.of_text(other, 1)}
+        return Definition("impl", f"impl {subject}::{name}", subject=subject, result=other, bodies=bodies)
+
+    def called_methods(self):
+        """The types' own methods that functions call: of what, which, with which result."""
+        said = set().union(*(self.world.says(self.world.in_force[name]) for name in self.writer().names("fn")))
+        impls = [self.world.definitions[self.world.in_force[name]] for name in self.writer().names("impl")]
+        own = [(each.subject, name, each.result) for each in impls if not each.of_trait for name in each.bodies]
+        return [each for each in own if f".{each[1]}" in said and each[0] in self.world.in_force]
+
+    def caller(self):
+        subject = self.writer().pick(self.writer().names("struct"))
+        of = self.world.in_force[subject]
+        writer = self.writer(structs={"v": of})
+        call = writer.pick(writer.methods_of(of, Local("v")))
+        result = call.type(Scope(self.world, None, {"v": ("named", of)}))
+        body = Sum(call, writer.number(1)) if result == I64 else Text("said", [call])
+        return Definition("fn", f"f{self.dice.randrange(4)}", [("v", f"&{subject}")], result, body)
 
     def implementation(self):
         subject, writer = self.of_self()
@@ -219,8 +245,9 @@ class Author:
                 (None, self.undo),
                 (None, self.again),
                 ("ok", self.edit),
+                ("ok", self.method),
             ],
-            [32, 26, 6, 12, 6, 5, 9, 6],
+            [32, 26, 6, 12, 6, 5, 9, 6, 20],
         )[0]
         return self.first_of(wanted, form) or self.next()
 
@@ -300,6 +327,14 @@ class Author:
         cell = self.items()
         cell.key = self.dice.choice(keys)
         return cell
+
+    def method(self):
+        """A function that calls a method; or, where there is one, the method with another result."""
+        writer = ItemWriter(self.dice, self.session.world)
+        called = writer.called_methods()
+        if called and self.dice.randrange(3):
+            return Cell([writer.method_of(*self.dice.choice(called))], [], self.key())
+        return Cell([writer.caller()], [], self.key())
 
     # Statements.
 

@@ -334,8 +334,10 @@ class Method(Expression):
 
     def found(self, scope, type_):
         of_trait = scope.definition(self.of_trait)[0] if self.of_trait else None
-        member = None if of_trait else self.name
-        found = scope.world.impls.get((type_, of_trait, member))
+        if of_trait:
+            found = scope.world.impls.get((type_, of_trait, None))
+        else:
+            found = scope.world.method_of(scope.of, type_, self.name)
         require(found is not None, f"there is no method {self.name}")
         if of_trait:
             require(self.name in scope.world.definitions[of_trait].methods(), f"the trait has no {self.name}")
@@ -344,8 +346,8 @@ class Method(Expression):
     def type(self, scope):
         of = self.parts[0].type(scope)
         require(isinstance(of, tuple) and of[0] == "named", "only types of the session have methods")
-        self.found(scope, of[1])
-        return I64
+        found, _ = self.found(scope, of[1])
+        return scope.world.definitions[found].result
 
     def value(self, scope):
         of = self.parts[0].value(scope)

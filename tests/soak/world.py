@@ -71,7 +71,7 @@ class Definition:
         return f"impl {of_trait}{self.subject} {{ {' '.join(self.members())} }}"
 
     def members(self):
-        return [f"fn {name}(&self) -> i64 {{ {body.text} }}" for name, body in self.bodies.items()]
+        return [f"fn {name}(&self) -> {self.result} {{ {body.text} }}" for name, body in self.bodies.items()]
 
     def own_says(self):
         """The names that it says itself."""
@@ -81,6 +81,10 @@ class Definition:
         says = words - {"", *PLAIN} | ({self.of_trait} if self.of_trait else set())
         bodies = [self.body] if self.body else []
         return says.union(*(body.all_says() for body in [*bodies, *self.bodies.values()]))
+
+
+def is_inherent(definition):
+    return definition.kind == "impl" and not definition.of_trait
 
 
 @dataclass
@@ -146,6 +150,7 @@ class World:
         if any(first.values()) or any(last.values()) or one.kept != other.kept or one.impls != other.impls:
             raise Unsure("it depends on what is tried first")
         one.refuse_circles()
+        one.refuse_broken_past()
         change.broken = {one.definitions[found].name for found in pinned}
         return one, change
 
@@ -154,9 +159,13 @@ class World:
         names = {definition.name for definition in definitions}
         again = {name for name, found in self.in_force.items() if key and self.keys.get(found) == key}
         gone = again - names
+        # A method that is written again as it was brings nothing that could be tried.
+        same = lambda each: each.name in self.in_force and self.definitions[self.in_force[each.name]].text == each.text
+        tried = {each.name for each in definitions if not (is_inherent(each) and same(each))}
         for of, kept in self.kept.items():
-            if of in self.in_force.values():
-                for name in names & set(kept):
+            if of in self.in_force.values() and tried & set(kept):
+                # What was made anew with another type comes with it.
+                for name in [name for name in kept if name in tried or self.has_successor(kept[name])]:
                     del kept[name]
         new = set()
         for definition in definitions:
@@ -182,6 +191,12 @@ class World:
                     self.kept.setdefault(found, {})[name] = before.meaning(found, name)
                     change.orphans.add(self.definitions[found].name)
         return new
+
+    def has_successor(self, found):
+        """Whether what is in force by a definition's name has its text."""
+        definition = self.definitions[found]
+        now = self.in_force.get(definition.name)
+        return now not in (None, found) and self.definitions[now].text == definition.text
 
     def refuse_rebirth(self, definition):
         """Whether a static that is written as one of the past was is that one is not promised."""
@@ -266,6 +281,18 @@ class World:
         for found in self.in_force.values():
             visit(found, frozenset())
 
+    def refuse_broken_past(self):
+        """An old definition that others go on with may itself call a method that has another result now."""
+        open_, done = list(self.in_force.values()), set()
+        while open_:
+            found = open_.pop()
+            if found in done:
+                continue
+            done.add(found)
+            open_ += [kept for kept in self.kept.get(found, {}).values() if kept is not None]
+            if self.fault(found) and found not in self.in_force.values():
+                raise Unsure("an old definition does not fit")
+
     def leads_to(self, found):
         """What a definition may use: by name, and every method of a name that it calls."""
         says = self.says(found)
@@ -275,6 +302,22 @@ class World:
         return called.union(meant for name in says if (meant := self.meaning(found, name)) is not None) - (
             {found} if self.definitions[found].kind == "trait" else set()
         )
+
+    def method_of(self, of, type_, name):
+        """The type's own method of this name, as a definition means it."""
+        for kept in self.kept.get(of, {}).values():
+            definition = self.definitions.get(kept)
+            if definition and is_inherent(definition) and name in definition.bodies:
+                if resolved(definition.subject, self, kept) == ("named", type_):
+                    return kept
+        return self.impls.get((type_, None, name))
+
+    def methods_said(self, of):
+        """The impls in force that have a method of a name that a definition calls, and those that it keeps."""
+        called = {name[1:] for name in self.says(of) if name.startswith(".")}
+        known = {**self.in_force, **self.kept.get(of, {})}
+        has = lambda each: is_inherent(each) and called & set(each.bodies)
+        return {name for name, found in known.items() if found is not None and has(self.definitions[found])}
 
     # What does not compile.
 
@@ -292,13 +335,17 @@ class World:
                 broken = lowest[:1] or broken[:1]
             for found in broken:
                 definition = self.definitions[found]
-                if found in pinned or definition.kind not in ("fn", "impl"):
+                if definition.kind not in ("fn", "impl"):
                     raise Unsure("it may be left out")
+                # First what it names, then what its types can do.
                 old = before.in_force[definition.name]
-                passed = {name: before.meaning(old, name) for name in before.says(old)}
+                says = before.methods_said(old) if found in pinned else before.says(old)
+                passed = {name: before.meaning(old, name) for name in says}
                 passed = {name: meant for name, meant in passed.items() if self.in_force.get(name) != meant}
+                if pinned.get(found) == "methods" or found in pinned and not passed:
+                    raise Unsure("it may be left out")
                 self.kept.setdefault(found, {}).update(passed)
-                pinned[found] = passed
+                pinned[found] = "methods" if found in pinned else "names"
             self.find_impls()
 
     def fault(self, found):
@@ -339,4 +386,4 @@ class World:
             require(set(of_trait.required) <= set(definition.bodies), "a method is missing")
             require(set(definition.bodies) <= set(of_trait.methods()), "the trait has no such method")
         for body in definition.bodies.values():
-            require(body.type(Scope(self, found, {"self": of_type})) == I64, "no number")
+            require(body.type(Scope(self, found, {"self": of_type})) == definition.result, "another result")

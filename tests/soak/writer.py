@@ -75,7 +75,7 @@ class Writer:
     def one_number(self, depth):
         forms = [self.literal, self.constant, self.a_local, self.variable, self.length]
         if depth > 0:
-            forms += [self.call] * 5 + [self.macro, self.bump, self.from_value, self.kept, self.kept]
+            forms += [self.call] * 5 + [self.from_value] * 3 + [self.macro, self.bump, self.kept, self.kept]
         for _ in range(6):
             try:
                 form = self.dice.choice(forms)
@@ -139,13 +139,13 @@ class Writer:
             numbers = [name for name, types in definition.variants if types == [I64]]
             return Inside(value, definition.name, self.pick(numbers), self.dice.randrange(9))
         forms = [Field(value, name) for name, type_ in definition.fields if resolved(type_, self.world, of) == I64]
-        return self.pick(forms + self.methods_of(of, value))
+        return self.pick(forms + self.methods_of(of, value, I64) * 3)
 
-    def methods_of(self, of, value):
-        """Calls of all that a value of this type can do."""
+    def methods_of(self, of, value, result=None):
+        """Calls of all that a value of this type can do, or of what gives a `result`."""
         calls = []
-        for type_, of_trait, member in self.world.impls:
-            if type_ != of:
+        for (type_, of_trait, member), found in self.world.impls.items():
+            if type_ != of or result not in (None, self.world.definitions[found].result):
                 continue
             if of_trait is None:
                 calls.append(Method(value, member))
@@ -205,6 +205,12 @@ class Writer:
         if depth and self.dice.randrange(3) == 0:
             try:
                 return self.call(depth, STRING)
+            except NothingFits:
+                pass
+        if depth and self.dice.randrange(3) == 0:
+            try:
+                of, value = self.some_value(depth)
+                return self.pick(self.methods_of(of, value, STRING))
             except NothingFits:
                 pass
         parts = [self.number(depth - 1) for _ in range(self.dice.randrange(3))] if depth else []

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::group::{self, Placing};
 use super::replace::{replaced, unchanged};
-use super::{EXTENSION, Item, ItemId, Items, Sheet, circle, name, reach};
+use super::{EXTENSION, Item, ItemId, Items, Sheet, circle, members, name, reach};
 use crate::cell::item::{ItemPiece, Role};
 use crate::cell::namespace::{Kind, Provided};
 
@@ -21,6 +21,8 @@ pub struct NewCell {
 pub enum Broken {
     /// It goes on with the definitions that it knew.
     Pinned,
+    /// Also with the members of types that it knew.
+    Members,
     /// That does not help: it is left out until it compiles again.
     Withheld,
 }
@@ -37,6 +39,8 @@ pub struct Advance {
     pub reset: Vec<String>,
     /// Earlier items that say a name which no cell defines any more, and go on with what had it.
     pub orphans: Vec<(ItemId, String)>,
+    /// Earlier items that may go on with members that their types have lost or got anew.
+    pub members: BTreeSet<ItemId>,
 }
 
 /// Takes a cell's items in. `held` are the types that variables have, as unit and name; `broken`
@@ -108,7 +112,12 @@ fn attempt(
             verbatim.insert(*old, *new);
         }
     }
+    members::carry(&mut items, &verbatim);
     let again = renew(&mut items, old, &renewed, &verbatim, forced);
+    let lost = members::Lost::find(&items, old, &new, &replaced, &verbatim);
+    let keepers = broken.iter().filter(|(_, what)| **what == Broken::Members);
+    let keepers: BTreeSet<ItemId> = keepers.map(|(id, _)| *id).collect();
+    members::keep(&mut items, old, &lost, &keepers, &replaced.gone);
     retire(&mut items, old, &replaced.gone, &renewed);
     succeed(&mut items, &verbatim);
     reach::forget_unneeded(&mut items, held);
@@ -121,7 +130,7 @@ fn attempt(
     if !circle::is_sound(&items) {
         return Err(Forced::new());
     }
-    Ok(finish(old, items, sheet, orphans))
+    Ok(Advance { members: lost.said_by(old), ..finish(old, items, sheet, orphans) })
 }
 
 /// A name that is defined anew is tried again by those who kept an older definition.
@@ -149,6 +158,7 @@ fn release_pins(items: &mut Items, cell: &NewCell) {
     for (id, name) in released {
         items.all.get_mut(&id).expect("it was found there").pins.remove(&name);
     }
+    members::release(items, cell);
     for item in items.all.values_mut().filter(|item| !item.retired) {
         let again = |name: &String| new.contains(&**name) || touched.contains(&**name);
         if item.refs.iter().any(again) {
@@ -285,8 +295,11 @@ fn pin(
     gone: &BTreeSet<ItemId>,
     renewed: &BTreeSet<ItemId>,
 ) {
+    // Old members, once let go, are kept again only where names do not help.
+    let is_past = |id: &ItemId| old.all.get(id).is_some_and(Item::is_past_trait);
     for id in broken.keys() {
-        let pins = pins(old, &old.all[id], gone, renewed);
+        let mut pins = pins(old, &old.all[id], gone, renewed);
+        pins.retain(|(_, ids)| !ids.iter().any(is_past));
         let item = items.all.get_mut(id).expect("it is an earlier item");
         // An old macro goes on saying what it said.
         item.refs.extend(old.all[id].refs.iter().cloned());
@@ -294,7 +307,7 @@ fn pin(
     }
 }
 
-fn pins(
+pub(super) fn pins(
     old: &Items,
     item: &Item,
     gone: &BTreeSet<ItemId>,
@@ -442,7 +455,7 @@ fn finish(old: &Items, mut items: Items, sheet: u64, orphans: Vec<(ItemId, Strin
         }
     }
     let reset = reset(old, &items, &touched);
-    Advance { items, touched, sheet, reset, orphans }
+    Advance { items, touched, sheet, reset, orphans, members: BTreeSet::new() }
 }
 
 /// Statics of earlier cells in units that may be built anew.

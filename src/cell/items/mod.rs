@@ -22,6 +22,7 @@ use super::plan::PRELUDE;
 pub mod advance;
 mod circle;
 mod group;
+mod members;
 mod name;
 mod reach;
 mod replace;
@@ -155,6 +156,11 @@ impl Item {
         !self.retired && !self.withheld
     }
 
+    /// An old definition of a type's members, in scope only where somebody goes on with it.
+    pub fn is_past_trait(&self) -> bool {
+        self.retired && self.extension.is_some()
+    }
+
     /// How messages call it: its name, or an impl's header.
     pub fn title(&self) -> String {
         match (self.piece.provides.first(), &self.piece.role) {
@@ -189,13 +195,19 @@ impl Items {
         });
     }
 
+    /// Writes an inherent impl as the impl of a trait, and gives the trait's name.
+    fn write_as_trait(&mut self, id: ItemId) -> String {
+        let name = extension_name(id);
+        self.by_name.entry(name.clone()).or_default().insert(id);
+        self.all.get_mut(&id).expect("it is there").extension = Some(name.clone());
+        name
+    }
+
     /// Writes an inherent impl as a trait's from now on: who says one of its methods needs the
     /// trait in scope.
     fn extend(&mut self, id: ItemId) {
-        let name = extension_name(id);
-        self.by_name.entry(name.clone()).or_default().insert(id);
-        let item = self.all.get_mut(&id).expect("it is there");
-        item.extension = Some(name.clone());
+        let name = self.write_as_trait(id);
+        let item = &self.all[&id];
         let is_past = item.retired;
         let methods: BTreeSet<String> = item.methods().into_iter().map(str::to_owned).collect();
         for (_, user) in self.all.iter_mut().filter(|(each, _)| **each != id) {

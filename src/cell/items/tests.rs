@@ -6,6 +6,8 @@ use super::{Advance, Broken, Item, ItemId, Items, advance};
 use crate::cell::plan::unit::{new_cell, unit};
 use crate::cell::{Delta, Namespace, Split};
 
+mod members;
+
 /// A session without a compiler: cells that rustc would take.
 #[derive(Default)]
 struct Session {

@@ -135,14 +135,19 @@ fn texts(items: &Items, unit: &Unit) -> BTreeMap<SheetId, Range<usize>> {
 /// What names mean at the root: what the crate defines itself, else what most of its items mean.
 fn root(items: &Items, unit: &Unit) -> Root {
     let mut root = Root::new();
-    let own: BTreeSet<&str> = unit.items.iter().flat_map(|id| items.all[id].names()).collect();
+    let own = unit.items.iter().map(|id| &items.all[id]).filter(|item| !item.is_past_trait());
+    let own: BTreeSet<&str> = own.flat_map(Item::names).collect();
+    let is_past = |ids: &BTreeSet<ItemId>| {
+        ids.iter().filter_map(|id| items.all.get(id)).any(Item::is_past_trait)
+    };
     // A type cannot stand elsewhere: its meaning of a name comes before that of a function.
     let (first, then): (Vec<&Item>, Vec<&Item>) =
         unit.items.iter().map(|id| &items.all[id]).partition(|item| item.piece.has_identity());
     for item in first.into_iter().chain(then) {
         for name in item.refs.iter().filter(|name| !own.contains(name.as_str())) {
             let meant: BTreeSet<ItemId> = items.resolve(item, name).into_iter().collect();
-            if !meant.is_empty() {
+            // Old members are for those who go on with them; a trait or type cannot stand apart.
+            if !meant.is_empty() && (item.piece.has_identity() || !is_past(&meant)) {
                 root.entry(name.clone()).or_insert(meant);
             }
         }
@@ -159,9 +164,16 @@ fn uses(
 ) -> String {
     let mut text = String::new();
     let mut written: BTreeSet<&str> = BTreeSet::new();
-    for target in targets.iter().filter_map(|id| items.all.get(id)) {
-        if target.unit != unit.name && !target.withheld && written.insert(&target.unit) {
-            text.push_str(&format!("use ::{}::{name};\n", target.unit));
+    for (id, target) in targets.iter().filter_map(|id| Some((id, items.all.get(id)?))) {
+        let is_here = target.unit == unit.name;
+        if target.withheld || (is_here && !target.is_past_trait()) || !written.insert(&target.unit)
+        {
+            continue;
+        }
+        let home = if is_here { "crate".to_owned() } else { format!("::{}", target.unit) };
+        let within = if target.is_past_trait() { format!("__prust_{id}::") } else { String::new() };
+        text.push_str(&format!("use {home}::{within}{name};\n"));
+        if !is_here {
             units.insert(target.unit.clone());
         }
     }
@@ -221,16 +233,17 @@ fn write(
     let mut apart = String::new();
     for name in &item.refs {
         let meant: BTreeSet<ItemId> = items.resolve(item, name).into_iter().collect();
-        let elsewhere = meant
-            .iter()
-            .filter_map(|id| items.all.get(id))
-            .any(|target| target.unit != unit.name && root.get(name) != Some(&meant));
+        let elsewhere = meant.iter().filter_map(|id| items.all.get(id)).any(|target| {
+            let is_at_root = target.unit == unit.name && !target.is_past_trait();
+            !is_at_root && root.get(name) != Some(&meant)
+        });
         if elsewhere {
             apart.push_str(&uses(items, unit, name, &meant, units));
         }
     }
+    apart.push_str(&without_rivals(items, unit, id, root));
     let movable = !item.piece.has_identity();
-    if apart.is_empty() || !movable {
+    if (apart.is_empty() && !item.is_past_trait()) || !movable {
         write_text(items, id, source);
         return;
     }
@@ -240,9 +253,29 @@ fn write(
     // An exported macro stands at the root by itself, and nowhere else.
     let is_macro =
         |name: &str| item.piece.provides.iter().any(|it| it.name == name && it.kind == Kind::Macro);
-    for name in item.names().filter(|name| !is_macro(name)) {
+    for name in item.names().filter(|name| !is_macro(name) && !item.is_past_trait()) {
         source.ours(&format!("pub use __prust_{id}::{name};\n"));
     }
+}
+
+/// Who has old members in scope must not see the traits of those that took their place: at the
+/// root, all can.
+fn without_rivals(items: &Items, unit: &Unit, id: ItemId, root: &Root) -> String {
+    let item = &items.all[&id];
+    let pinned = || item.pins.values().flatten().filter_map(|id| items.all.get(id));
+    if !item.is_past_trait() && !pinned().any(Item::is_past_trait) {
+        return String::new();
+    }
+    let here = unit.items.iter().map(|id| &items.all[id]).filter(|item| !item.is_past_trait());
+    let here = here.filter_map(|item| item.extension.as_deref());
+    let is_trait = |ids: &BTreeSet<ItemId>| {
+        ids.iter().filter_map(|id| items.all.get(id)).any(|item| item.extension.is_some())
+    };
+    let is_own = |name: &str| item.extension.as_deref() == Some(name);
+    let imported = root.iter().filter(|(_, ids)| is_trait(ids)).map(|(name, _)| name.as_str());
+    let hidden: BTreeSet<&str> =
+        here.chain(imported).filter(|name| !item.refs.contains(*name) && !is_own(name)).collect();
+    hidden.iter().map(|name| format!("use ::core::marker::Sized as {name};\n")).collect()
 }
 
 fn write_text(items: &Items, id: ItemId, source: &mut Source) {

@@ -1,0 +1,264 @@
+//! Methods that are defined anew, and callers that do not fit them. A type has one inherent method
+//! of a name; so both are written as traits' methods, and each caller has in scope the one it goes
+//! on with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::advance::{NewCell, pins, subjects};
+use super::replace::Replaced;
+use super::{EXTENSION, Item, ItemId, Items};
+use crate::cell::item::{ImplRole, ItemPiece, Role};
+
+/// What a cell takes from the types of earlier ones, or gives them anew.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    /// The members that each inherent impl loses.
+    members: BTreeMap<ItemId, BTreeSet<String>>,
+    /// The new impls that have members of these names for the same type.
+    rivals: BTreeMap<ItemId, Vec<ItemId>>,
+}
+
+impl Lost {
+    /// `verbatim` are items that were written again word for word, and as what.
+    pub(super) fn find(
+        items: &Items,
+        old: &Items,
+        new: &[ItemId],
+        replaced: &Replaced,
+        verbatim: &BTreeMap<ItemId, ItemId>,
+    ) -> Self {
+        let mut found = Self::default();
+        for (id, before) in old.all.iter().filter(|(id, _)| !verbatim.contains_key(id)) {
+            let Some(role) = inherent(&before.piece.role).filter(|role| role.extension.is_some())
+            else {
+                continue;
+            };
+            let own = members(before, role);
+            let lost: BTreeSet<String> = match replaced.dropped.get(id) {
+                _ if before.retired => continue,
+                Some(dropped) => own.filter(|name| dropped.contains(*name)).cloned().collect(),
+                None if replaced.gone.contains(id) => own.cloned().collect(),
+                None => continue,
+            };
+            let of = subjects(old, before).into_iter();
+            let of: Vec<ItemId> = of.map(|id| verbatim.get(&id).copied().unwrap_or(id)).collect();
+            // What is implemented for a type that is an old one now stays with that.
+            if of.is_empty() || !of.iter().all(|id| items.all[id].is_current()) {
+                continue;
+            }
+            let is_rival = |id: &&ItemId| {
+                let item = &items.all[id];
+                inherent(&item.piece.role).is_some_and(|role| {
+                    members(item, role).any(|name| lost.contains(name))
+                        && subjects(items, item) == of
+                })
+            };
+            let rivals: Vec<ItemId> = new.iter().filter(is_rival).copied().collect();
+            let may_be_a_trait = |id: &ItemId| {
+                inherent(&items.all[id].piece.role).is_some_and(|role| role.extension.is_some())
+            };
+            if rivals.iter().all(may_be_a_trait) {
+                found.rivals.insert(*id, rivals);
+                found.members.insert(*id, lost);
+            }
+        }
+        found
+    }
+
+    /// Earlier items that say one of the names.
+    pub(super) fn said_by(&self, old: &Items) -> BTreeSet<ItemId> {
+        let names: BTreeSet<&String> = self.members.values().flatten().collect();
+        let says = |item: &Item| names.iter().any(|name| item.piece.words.contains(*name));
+        old.all.iter().filter(|(_, item)| says(item)).map(|(id, _)| *id).collect()
+    }
+}
+
+fn inherent(role: &Role) -> Option<&ImplRole> {
+    match role {
+        Role::Impl(role) if role.of_trait.is_none() => Some(role),
+        _ => None,
+    }
+}
+
+fn members<'a>(item: &'a Item, role: &'a ImplRole) -> impl Iterator<Item = &'a String> {
+    role.members.iter().map(|(name, _)| name).filter(|name| !item.dropped.contains(*name))
+}
+
+/// What is written again word for word stays a trait's where an old definition still is one.
+pub(super) fn carry(items: &mut Items, verbatim: &BTreeMap<ItemId, ItemId>) {
+    for (old, new) in verbatim {
+        let before = &items.all[old];
+        let Some(name) = before.extension.clone() else { continue };
+        let is_rival = |past: &Item| {
+            past.is_past_trait()
+                && !past.methods().is_disjoint(&before.methods())
+                && subjects(items, past) == subjects(items, before)
+        };
+        if items.all.iter().any(|(id, past)| id != old && is_rival(past)) {
+            items.by_name.entry(name.clone()).or_default().insert(*new);
+            items.all.get_mut(new).expect("it joined").extension = Some(name);
+        }
+    }
+}
+
+/// Lets each of `keepers` go on with the members that it knew.
+pub(super) fn keep(
+    items: &mut Items,
+    old: &Items,
+    lost: &Lost,
+    keepers: &BTreeSet<ItemId>,
+    passed: &BTreeSet<ItemId>,
+) {
+    for (id, names) in &lost.members {
+        let says = |keeper: &&ItemId| !items.all[keeper].piece.words.is_disjoint(names);
+        let keepers: Vec<ItemId> = keepers.iter().filter(says).copied().collect();
+        if keepers.is_empty() {
+            continue;
+        }
+        for keeper in &keepers {
+            let before = old.all[keeper].pins.clone().into_iter();
+            let past = before.filter(|(_, ids)| {
+                ids.iter().filter_map(|id| old.all.get(id)).any(Item::is_past_trait)
+            });
+            let keeper = items.all.get_mut(keeper).expect("it is an earlier item");
+            past.for_each(|(name, ids)| {
+                keeper.refs.insert(name.clone());
+                keeper.pins.insert(name, ids);
+            });
+        }
+        let has_none = |keeper: &&ItemId| {
+            let known = past_members(items, &items.all[keeper]);
+            !items.all[keeper].piece.words.intersection(names).all(|name| known.contains(name))
+        };
+        let wanting: Vec<ItemId> = keepers.iter().filter(has_none).copied().collect();
+        if !wanting.is_empty() {
+            let past = past(items, old, *id, names, passed);
+            let name = items.write_as_trait(past);
+            for keeper in wanting {
+                let keeper = items.all.get_mut(&keeper).expect("it is an earlier item");
+                keeper.refs.insert(name.clone());
+                keeper.pins.insert(name.clone(), vec![past]);
+            }
+        }
+        for rival in &lost.rivals[id] {
+            if items.all[rival].extension.is_none() {
+                items.extend(*rival);
+            }
+        }
+    }
+    part_rivals(items);
+}
+
+/// The old definition of an impl's members: the impl, where nothing of it is in force any more,
+/// else a copy of it that has these alone.
+fn past(
+    items: &mut Items,
+    old: &Items,
+    id: ItemId,
+    names: &BTreeSet<String>,
+    passed: &BTreeSet<ItemId>,
+) -> ItemId {
+    if items.all[&id].retired {
+        return id;
+    }
+    let before = &old.all[&id];
+    let mut past = before.clone();
+    if let Some(role) = inherent(&before.piece.role) {
+        let others = role.members.iter().map(|(name, _)| name);
+        past.dropped.extend(others.filter(|name| !names.contains(*name)).cloned());
+    }
+    past.retired = true;
+    past.extension = None;
+    past.pins.extend(pins(old, before, passed, &BTreeSet::new()));
+    items.insert(past)
+}
+
+/// The members that an item has from old definitions written as traits.
+fn past_members<'a>(items: &'a Items, item: &Item) -> BTreeSet<&'a String> {
+    let pinned = item.pins.values().flatten().filter_map(|id| items.all.get(id));
+    let traits = pinned.filter(|past| past.is_past_trait());
+    traits.filter_map(|past| Some(members(past, inherent(&past.piece.role)?))).flatten().collect()
+}
+
+impl Items {
+    /// What an item goes on with that is not in force any more, as messages call it.
+    pub fn kept(&self, item: &Item) -> Vec<String> {
+        let mut kept = Vec::new();
+        for (name, ids) in &item.pins {
+            let mut past = ids.iter().filter_map(|id| self.all.get(id));
+            let past = past.find(|past| past.is_past_trait());
+            let Some((past, role)) =
+                past.and_then(|past| Some((past, inherent(&past.piece.role)?)))
+            else {
+                kept.push(format!("`{name}`"));
+                continue;
+            };
+            let of = role.subjects.first().map_or("", String::as_str);
+            let said = members(past, role).filter(|name| item.piece.words.contains(*name));
+            kept.extend(said.map(|name| format!("`{of}::{name}`")));
+        }
+        kept
+    }
+}
+
+/// Who goes on with an old member has the new one's trait not in scope.
+fn part_rivals(items: &mut Items) {
+    let mut parted: Vec<(ItemId, String)> = Vec::new();
+    for (id, item) in &items.all {
+        let pinned = item.pins.values().flatten().filter_map(|id| items.all.get(id));
+        let past: Vec<&Item> = pinned.filter(|past| past.is_past_trait()).collect();
+        let is_rival = |other: &Item| {
+            let names = other.methods();
+            past.iter().any(|past| {
+                past.methods()
+                    .iter()
+                    .any(|name| names.contains(name) && item.piece.words.contains(*name))
+                    && subjects(items, past) == subjects(items, other)
+            })
+        };
+        let said = item.refs.iter().filter(|name| name.starts_with(EXTENSION));
+        let rivals = said.filter(|name| {
+            let current = items.current(name);
+            !item.pins.contains_key(*name) && current.iter().any(|id| is_rival(&items.all[id]))
+        });
+        parted.extend(rivals.map(|name| (*id, name.clone())));
+    }
+    for (id, name) in parted {
+        items.all.get_mut(&id).expect("it was found there").refs.remove(&name);
+    }
+}
+
+/// Those who kept a member that a cell defines anew try that.
+pub(super) fn release(items: &mut Items, cell: &NewCell) {
+    let is_known = |piece: &&ItemPiece| {
+        let text = cell.sheet.text.get(piece.range.clone());
+        items.all.values().any(|item| item.is_current() && text == Some(items.text(item)))
+    };
+    let new = cell.items.iter().filter(|piece| !is_known(piece));
+    let new: Vec<&ImplRole> = new.filter_map(|piece| inherent(&piece.role)).collect();
+    let is_touched = |past: &Item| {
+        let Some(role) = inherent(&past.piece.role).filter(|_| past.is_past_trait()) else {
+            return false;
+        };
+        let has = |other: &ImplRole| members(past, role).any(|name| other.has(name));
+        new.iter().any(|other| other.subjects.first() == role.subjects.first() && has(other))
+    };
+    let kept = |item: &Item| -> Vec<String> {
+        let is_kept = |(_, ids): &(&String, &Vec<ItemId>)| {
+            ids.iter().filter_map(|id| items.all.get(id)).any(is_touched)
+        };
+        item.pins.iter().filter(is_kept).map(|(name, _)| name.clone()).collect()
+    };
+    let current = items.all.iter().filter(|(_, item)| !item.retired);
+    let released: Vec<(ItemId, Vec<String>)> =
+        current.map(|(id, item)| (*id, kept(item))).filter(|(_, kept)| !kept.is_empty()).collect();
+    for (id, kept) in released {
+        let traits = items.traits_with(&items.all[&id].piece.words);
+        let item = items.all.get_mut(&id).expect("it was found there");
+        for name in kept {
+            item.pins.remove(&name);
+            item.refs.remove(&name);
+        }
+        item.refs.extend(traits.into_iter().filter(|name| name.starts_with(EXTENSION)));
+    }
+}

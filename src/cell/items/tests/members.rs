@@ -1,0 +1,82 @@
+//! Methods that are defined anew, and callers that go on with the old ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Session;
+use crate::cell::items::{Broken, Item, ItemId};
+
+/// The name of the trait that the newest impl in force is written as.
+fn newest_trait(session: &Session) -> (ItemId, String) {
+    let mut newest = session.items().all.iter().rev().filter(|(_, item)| item.is_current());
+    let found = newest.find_map(|(id, item)| Some((*id, item.extension.clone()?)));
+    found.expect("there is one")
+}
+
+#[test]
+fn a_caller_that_does_not_fit_a_method_goes_on_with_the_old_one() {
+    let mut session = Session::after(&[
+        "struct S(u8);\nimpl S { fn total(&self) -> u8 { 1 } fn other(&self) {} }",
+        "fn kept(s: &S) -> u8 { s.total() + 1 }
+         fn free(s: &S) -> String { s.total().to_string() }",
+    ]);
+    let broken = BTreeMap::from([(session.id("kept"), Broken::Members)]);
+    let new = "impl S { fn total(&self) -> String { String::new() } }";
+    let next = session.run_as("", new, &BTreeSet::new(), &broken);
+    assert!(next.members.contains(&session.id("free")), "it says the name, too");
+    assert_eq!(session.items().kept(session.item("kept")), ["`S::total`"]);
+    assert_eq!(session.items().kept(session.item("free")), [""; 0]);
+    let source = session.source("S");
+    assert!(source.contains("fn total(&self) -> u8 { 1 }"), "{source}");
+    assert_eq!(source.matches("fn other(").count(), 1, "the others stay as they are: {source}");
+    let (_, name) = newest_trait(&session);
+    let (of_kept, of_free) = (session.source("kept"), session.item("free").refs.contains(&name));
+    assert!(
+        of_free && of_kept.contains(&format!("use ::core::marker::Sized as {name};")),
+        "{of_kept}"
+    );
+    // What fits all is for all again, and nothing old stays.
+    session.run("impl S { fn total(&self) -> u8 { 2 } }");
+    assert!(!session.items().all.values().any(Item::is_past_trait));
+    assert!(session.items().kept(session.item("kept")).is_empty());
+}
+
+#[test]
+fn a_method_may_itself_go_on_with_another_one() {
+    let none = BTreeSet::new();
+    let mut session = Session::after(&[
+        "struct S(u8);\nimpl S { fn total(&self) -> String { String::new() } }",
+        "impl S { fn extra(&self) -> i64 { 1 } }\nfn last(v: &S) -> i64 { v.extra() + 1 }",
+    ]);
+    let keeps = |id: ItemId| BTreeMap::from([(id, Broken::Members)]);
+    let last = session.id("last");
+    session.run_as("", "impl S { fn extra(&self) -> u8 { 2 } }", &none, &keeps(last));
+    session.run("impl S { fn total(&self) -> i64 { 5 } }");
+    session.run("fn first(v: &S) -> u8 { v.extra() }");
+    let first = session.id("first");
+    session.run_as("", "impl S { fn extra(&self) -> i64 { self.total() } }", &none, &keeps(first));
+    let (extra, name) = newest_trait(&session);
+    let again = "struct S(u8);\nimpl S { fn total(&self) -> String { String::new() } }";
+    session.run_as("", again, &none, &keeps(extra));
+    let source = session.source("S");
+    let (_, own) =
+        source.split_once(&format!("pub mod __prust_{extra} {{")).expect("it stands apart");
+    assert!(own.contains(&format!("pub trait {name}")), "{source}");
+    assert!(!own.contains(&format!("Sized as {name};")), "it does not hide itself: {source}");
+    let kept = session.items().kept(&session.items().all[&extra]);
+    assert_eq!(kept, ["`S::total`"]);
+}
+
+#[test]
+fn a_method_written_again_as_it_was_leaves_all_as_it_is() {
+    let mut session = Session::after(&[
+        "struct S(u8);\nimpl S { fn total(&self) -> u8 { 1 } }",
+        "fn kept(s: &S) -> u8 { s.total() + 1 }",
+    ]);
+    let broken = BTreeMap::from([(session.id("kept"), Broken::Members)]);
+    let new = "impl S { fn total(&self) -> String { String::new() } }";
+    session.run_as("", new, &BTreeSet::new(), &broken);
+    let before = session.source("S");
+    session.run(new);
+    assert_eq!(session.source("S").replace("\n", ""), before.replace("\n", ""));
+    assert_eq!(session.items().kept(session.item("kept")), ["`S::total`"]);
+}
