@@ -166,7 +166,8 @@ class World:
             if of in self.in_force.values() and tried & set(kept):
                 # What was made anew with another type comes with it.
                 for name in [name for name in kept if name in tried or self.has_successor(kept[name])]:
-                    del kept[name]
+                    if not self.is_of_the_past(kept[name]):
+                        del kept[name]
         new = set()
         for definition in definitions:
             old = self.in_force.get(definition.name)
@@ -197,6 +198,16 @@ class World:
         definition = self.definitions[found]
         now = self.in_force.get(definition.name)
         return now not in (None, found) and self.definitions[now].text == definition.text
+
+    def is_of_the_past(self, found):
+        """Whether it is a method of a type that is not in force any more: such a type gets no new ones."""
+        definition = self.definitions.get(found)
+        if not definition or not is_inherent(definition):
+            return False
+        try:
+            return resolved(definition.subject, self, found)[1] not in self.in_force.values()
+        except DoesNotCompile:
+            return True
 
     def refuse_rebirth(self, definition):
         """Whether a static that is written as one of the past was is that one is not promised."""

@@ -240,6 +240,10 @@ pub(super) fn release(items: &mut Items, cell: &NewCell) {
         let Some(role) = inherent(&past.piece.role).filter(|_| past.is_past_trait()) else {
             return false;
         };
+        // An old type gets no new members.
+        if !subjects(items, past).iter().all(|id| items.all[id].is_current()) {
+            return false;
+        }
         let has = |other: &ImplRole| members(past, role).any(|name| other.has(name));
         new.iter().any(|other| other.subjects.first() == role.subjects.first() && has(other))
     };
