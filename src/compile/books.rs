@@ -59,6 +59,20 @@ impl Place {
     }
 }
 
+impl Entry {
+    /// The user's place for a byte of the source, or for one at most `near` bytes behind it.
+    fn place(&self, at: usize, near: usize) -> Option<Place> {
+        let exact = |page: &Page| page.map.to_user(at..at).map(|range| range.start);
+        let near = |page: &Page| page.map.user_start_after(at, near);
+        let found = |find: &dyn Fn(&Page) -> Option<usize>| {
+            self.pages.iter().find_map(|page| Some((page, find(page)?)))
+        };
+        let (page, user) = found(&exact).or_else(|| found(&near))?;
+        let (line, column) = line_column(&page.text, user);
+        Some(Place { label: page.label.clone(), line, column, text: page.text.clone() })
+    }
+}
+
 impl Books {
     pub(super) fn add(&self, file: &str, entry: Entry) {
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,62 +85,68 @@ impl Books {
         }
     }
 
-    /// The user's place for a line and column of a generated file.
-    pub(super) fn place(&self, file: &str, line: u32, column: u32) -> Option<Place> {
+    fn entry(&self, file: &str) -> Option<Arc<Entry>> {
         let shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = shelf.entries.get(file)?.clone();
-        drop(shelf);
-        let at = byte_at(&entry.generated, line, column);
-        let exact = |page: &Page| page.map.to_user(at..at).map(|range| range.start);
-        let near = |page: &Page| page.map.user_start_after(at, NEARBY_BYTES);
-        let found = |find: &dyn Fn(&Page) -> Option<usize>| {
-            entry.pages.iter().find_map(|page| Some((page, find(page)?)))
-        };
-        let (page, user) = found(&exact).or_else(|| found(&near))?;
-        let (line, column) = line_column(&page.text, user);
-        Some(Place { label: page.label.clone(), line, column, text: page.text.clone() })
+        shelf.entries.get(file).cloned()
     }
 
-    /// Replaces every `FOLDER/name.rs:LINE:COLUMN` of a known source by the user's
-    /// `In[3]:LINE:COLUMN`.
+    /// The user's place for a line and column of a generated file.
+    pub(super) fn place(&self, file: &str, line: u32, column: u32) -> Option<Place> {
+        let entry = self.entry(file)?;
+        let at = byte_at(&entry.generated, line, column);
+        entry.place(at, NEARBY_BYTES)
+    }
+
+    /// The place of the first of the user's words on a line of a generated file.
+    fn place_of_line(&self, file: &str, line: u32) -> Option<Place> {
+        let entry = self.entry(file)?;
+        let at = byte_at(&entry.generated, line, 1);
+        let length = entry.generated.get(at..)?.lines().next().map_or(0, str::len);
+        entry.place(at, length)
+    }
+
+    /// Replaces what names a known source (`FOLDER/name.rs`, with a line, with a column, too) by
+    /// the user's cell, line and column: `In[3]:LINE:COLUMN`.
     pub(super) fn rewrite(&self, folder: &str, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find(folder) {
             out.push_str(&rest[..at]);
             let named = &rest[at..];
-            match self.user_place(named) {
-                Some((place, length)) => {
-                    out.push_str(&place);
-                    rest = &named[length..];
-                }
-                None => {
-                    out.push_str(folder);
-                    rest = &named[folder.len()..];
-                }
-            }
+            let (told, length) = self.told(named).unwrap_or((folder.to_owned(), folder.len()));
+            out.push_str(&told);
+            rest = &named[length..];
         }
         out.push_str(rest);
         out
     }
 
-    /// Reads a place at the start of `text`; gives the user's words for it and the bytes they
-    /// replace.
-    fn user_place(&self, text: &str) -> Option<(String, usize)> {
-        let file_end = text.find(".rs:")? + ".rs".len();
+    /// Reads a file, or a place in it, at the start of `text`; gives the user's words for it and
+    /// the bytes they replace.
+    fn told(&self, text: &str) -> Option<(String, usize)> {
+        let file_end = text.find(".rs")? + ".rs".len();
+        let file = &text[..file_end];
         let number = |from: usize| -> Option<(u32, usize)> {
-            let digits = text.get(from..)?.bytes().take_while(u8::is_ascii_digit).count();
-            Some((text[from..from + digits].parse().ok()?, from + digits))
+            let digits = text.get(from..)?.strip_prefix(':')?;
+            let count = digits.bytes().take_while(u8::is_ascii_digit).count();
+            Some((digits[..count].parse().ok()?, from + 1 + count))
         };
-        let (line, line_end) = number(file_end + 1)?;
-        let column_start = text[line_end..].starts_with(':').then_some(line_end + 1)?;
-        let (column, end) = number(column_start)?;
-        let place = self.place(&text[..file_end], line, column)?;
-        Some((format!("{}:{}:{}", place.label, place.line, place.column), end))
+        let line = number(file_end);
+        let column = line.and_then(|(_, line_end)| number(line_end));
+        match (line, column) {
+            (Some((line, _)), Some((column, end))) => {
+                let place = self.place(file, line, column)?;
+                Some((format!("{}:{}:{}", place.label, place.line, place.column), end))
+            }
+            (Some((line, end)), None) => {
+                let place = self.place_of_line(file, line)?;
+                Some((format!("{}:{}", place.label, place.line), end))
+            }
+            _ => Some((self.label(file)?, file_end)),
+        }
     }
 
-    /// Replaces what else of ours a program can print (`file!()`, `module_path!()`, the names of
-    /// types): a crate is the cell that it was made from, and the paths of its names begin behind
+    /// Replaces what else of ours a program can print (`module_path!()`, the names of types): a crate is the cell that it was made from, and the paths of its names begin behind
     /// it.
     pub(super) fn rename(&self, folder: &str, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
@@ -134,27 +154,25 @@ impl Books {
         while let Some((at, length)) = crate_name(rest) {
             let (before, name, after) = (&rest[..at], &rest[at..at + length], &rest[at + length..]);
             let label = self.label(&format!("{folder}{name}.rs"));
-            let of_file = after.strip_prefix(".rs").zip(before.strip_suffix(folder));
-            (rest, _) = match (after.strip_prefix("::"), label, of_file) {
-                (Some(path), _, _) => {
-                    out.push_str(before);
-                    (path.strip_prefix("prust_cell::{{closure}}::").unwrap_or(path), ())
+            out.push_str(before);
+            rest = after;
+            match (after.strip_prefix("::"), label) {
+                (Some(path), _) => {
+                    rest = path.strip_prefix("prust_cell::{{closure}}::").unwrap_or(path);
                 }
-                (None, Some(label), Some((after, before))) => (after, out.extend([before, &label])),
-                (None, Some(label), None) => (after, out.extend([before, &label])),
                 // The name of some file, not of a crate.
-                (None, None, _) if after.starts_with('.') => (after, out.extend([before, name])),
-                (None, None, _) => (after, out.extend([before, "crate"])),
-            };
+                (None, _) if after.starts_with('.') => out.push_str(name),
+                (None, Some(label)) => out.push_str(&label),
+                (None, None) => out.push_str("crate"),
+            }
         }
         out.push_str(rest);
         out
     }
 
-    /// The cell that a generated file was made from; the first of several.
+    /// The cell that a generated file was made from; the last of several.
     fn label(&self, file: &str) -> Option<String> {
-        let shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(shelf.entries.get(file)?.pages.first()?.label.clone())
+        Some(self.entry(file)?.pages.last()?.label.clone())
     }
 }
 
@@ -239,8 +257,9 @@ mod tests {
         let page = Page { label: "In[3]".into(), text: cell.into(), map: source.map.clone() };
         let entry = Entry { pages: vec![page], generated: source.text.clone() };
         books.add("/store/src/leaf_1.rs", entry);
-        let text = "at /store/src/leaf_1.rs:3:1, then /store/src/other.rs:1:1";
-        let expected = "at In[3]:2:1, then /store/src/other.rs:1:1";
+        let text = "at /store/src/leaf_1.rs:3:1, then /store/src/other.rs:1:1, \
+                    /store/src/leaf_1.rs:3 in /store/src/leaf_1.rs: 7";
+        let expected = "at In[3]:2:1, then /store/src/other.rs:1:1, In[3]:2 in In[3]: 7";
         assert_eq!(books.rewrite("/store/src/", text), expected);
     }
 
@@ -254,10 +273,7 @@ mod tests {
         let shown = |text: &str| books.rename("/store/src/", text);
         assert_eq!(shown(&format!("Vec<{unit}::S>, {unit}::m::T")), "Vec<S>, m::T");
         assert_eq!(shown(&format!("{leaf}::prust_cell::{{{{closure}}}}::f")), "f");
-        assert_eq!(
-            shown(&format!("[{leaf}] [{unit}] /store/src/{leaf}.rs")),
-            "[In[3]] [crate] In[3]"
-        );
+        assert_eq!(shown(&format!("[{leaf}] [{unit}]")), "[In[3]] [crate]");
         for other in ["lib/libunit_0123456789abcdef01234567.so", "unit_test::S", "leaf_ unit_1"] {
             assert_eq!(shown(other), other);
         }

@@ -244,7 +244,9 @@ impl Engine {
             WorkerEvent::InterruptCosts => self.interrupt_costs(),
             WorkerEvent::Stuck { threads_lost } => self.stuck(&threads_lost),
             // Answers to what an engine does not ask.
-            WorkerEvent::NoSnapshot | WorkerEvent::Measured { .. } => (),
+            WorkerEvent::NoSnapshot
+            | WorkerEvent::Measured { .. }
+            | WorkerEvent::Surroundings(_) => (),
         }
     }
 

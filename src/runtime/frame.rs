@@ -75,6 +75,8 @@ pub enum ToWorker {
     Wake,
     /// Say what a snapshot of the state as it is costs.
     Measure,
+    /// Say where processes that a cell starts begin.
+    Surroundings,
     Exit,
 }
 
@@ -104,6 +106,12 @@ pub enum FromWorker {
     /// The process is about to end by this failure (a panic that cannot unwind).
     LastWords {
         failure: Failure,
+    },
+    /// The answer to [`ToWorker::Surroundings`]: the working folder, and the environment as
+    /// `NAME=VALUE`, in the system's bytes.
+    Surroundings {
+        folder: Vec<u8>,
+        variables: Vec<Vec<u8>>,
     },
     /// The answer to [`ToWorker::Measure`].
     Measured {
@@ -266,6 +274,7 @@ impl ToWorker {
             Self::Wake => Body::new(5).finish(),
             Self::Exit => Body::new(6).finish(),
             Self::Measure => Body::new(7).finish(),
+            Self::Surroundings => Body::new(8).finish(),
         }
     }
 
@@ -296,6 +305,7 @@ impl ToWorker {
             5 => Self::Wake,
             6 => Self::Exit,
             7 => Self::Measure,
+            8 => Self::Surroundings,
             _ => return Err(bad("tag")),
         })
     }
@@ -321,6 +331,10 @@ impl FromWorker {
                 Body::new(4).u64(*request).text(topic).bytes(head).bytes(body).finish()
             }
             Self::LastWords { failure } => failure.write(Body::new(5)).finish(),
+            Self::Surroundings { folder, variables } => {
+                let body = Body::new(7).bytes(folder).u32(variables.len() as u32);
+                variables.iter().fold(body, |body, each| body.bytes(each)).finish()
+            }
             Self::Measured { fork_micros, write_micros_per_gibibyte } => {
                 Body::new(6).u64(*fork_micros).u64(*write_micros_per_gibibyte).finish()
             }
@@ -359,6 +373,10 @@ impl FromWorker {
                 body: fields.bytes()?,
             },
             5 => Self::LastWords { failure: Failure::read(&mut fields)? },
+            7 => Self::Surroundings {
+                folder: fields.bytes()?,
+                variables: (0..fields.u32()?).map(|_| fields.bytes()).collect::<io::Result<_>>()?,
+            },
             6 => Self::Measured {
                 fork_micros: fields.u64()?,
                 write_micros_per_gibibyte: fields.u64()?,
@@ -399,6 +417,7 @@ mod tests {
         let frames = [
             FromWorker::LastWords { failure: failure.clone() },
             FromWorker::Measured { fork_micros: 1, write_micros_per_gibibyte: 2 },
+            FromWorker::Surroundings { folder: b"/".into(), variables: vec![b"A=\xff".into()] },
             FromWorker::Hello { pid: 7, snapshot: 9, threads: vec!["a".into()] },
             FromWorker::Done {
                 run: 1,

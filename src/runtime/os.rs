@@ -43,6 +43,14 @@ struct DlInfo {
     symbol_address: *mut c_void,
 }
 
+/// Takes a variable of the environment, which nobody after us sees. Only before there are threads.
+pub(crate) fn take_variable(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok();
+    // SAFETY: the caller has started no thread yet, so that nobody reads the environment meanwhile.
+    unsafe { std::env::remove_var(name) };
+    value
+}
+
 /// A loaded library. Never unloaded: values, vtables and threads may point into it.
 #[derive(Clone, Copy)]
 pub struct Library(*mut c_void);

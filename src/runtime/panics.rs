@@ -5,7 +5,8 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::door::{self, Interrupted};
 use crate::frame::{Failure, FromWorker};
@@ -33,21 +34,61 @@ thread_local! {
 /// thread that waits, without its place.
 static ELSEWHERE: Mutex<Option<Seen>> = Mutex::new(None);
 
-/// Takes over the process's panic hook. Called once, by the worker's main.
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+/// Rust's own hook, and where ours is.
+static DEFAULT: OnceLock<Hook> = OnceLock::new();
+static OURS: AtomicUsize = AtomicUsize::new(0);
+
+/// Takes over the process's panic hook. Called before each run: a cell may have set a hook of its
+/// own, which is then called by ours.
 pub(crate) fn install() {
-    panic::set_hook(Box::new(|info| {
-        if !can_unwind(info) {
-            let last_words = last_words(Seen::of(info));
-            door::tell(&FromWorker::LastWords { failure: last_words.bounded() });
-        } else if CATCHING.get() > 0 {
-            remember(Seen::of(info));
-        } else {
-            print_as_rust_does(info);
-            let seen = Seen::of(info);
-            remember(seen.clone());
-            *ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+    let found = panic::take_hook();
+    if address(&found) == OURS.load(Ordering::Relaxed) {
+        panic::set_hook(found);
+        return;
+    }
+    let is_default = DEFAULT.get().is_none_or(|default| is_same(default, &found));
+    let theirs = if is_default {
+        let _ = DEFAULT.set(found);
+        None
+    } else {
+        Some(found)
+    };
+    let ours: Hook = Box::new(move |info| on_panic(info, theirs.as_ref()));
+    OURS.store(address(&ours), Ordering::Relaxed);
+    panic::set_hook(ours);
+}
+
+/// Ours holds a value, so that nothing else has its address.
+fn address(hook: &Hook) -> usize {
+    std::ptr::from_ref(&**hook).cast::<()>().addr()
+}
+
+/// Hooks without a value have one address; their code tells them apart.
+fn is_same(one: &Hook, other: &Hook) -> bool {
+    std::ptr::eq(std::ptr::from_ref(&**one), std::ptr::from_ref(&**other))
+}
+
+/// `theirs` is the hook that a cell has set.
+fn on_panic(info: &PanicHookInfo<'_>, theirs: Option<&Hook>) {
+    if !can_unwind(info) {
+        let last_words = last_words(Seen::of(info));
+        door::tell(&FromWorker::LastWords { failure: last_words.bounded() });
+    } else {
+        let seen = Seen::of(info);
+        if CATCHING.get() == 0 {
+            if theirs.is_none() {
+                print_as_rust_does(info);
+            }
+            let mut elsewhere = ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner);
+            *elsewhere = Some(seen.clone());
         }
-    }));
+        remember(seen);
+    }
+    if let Some(theirs) = theirs {
+        theirs(info);
+    }
 }
 
 /// Whether the panic unwinds. std tells hooks only in this form; should it stop, such a panic is
@@ -57,6 +98,11 @@ fn can_unwind(info: &PanicHookInfo<'_>) -> bool {
 }
 
 impl Seen {
+    fn is_at(&self, other: &Self) -> bool {
+        let place = |seen: &Self| (seen.line, seen.column);
+        place(self) == place(other) && self.file == other.file && self.message == other.message
+    }
+
     fn of(info: &PanicHookInfo<'_>) -> Self {
         let message = message(info.payload());
         let Some(place) = info.location() else { return Self { message, ..Self::default() } };
@@ -78,6 +124,10 @@ impl Seen {
 
 fn remember(seen: Seen) {
     SEEN.with_borrow_mut(|both| {
+        // A cell's hook may call one of ours that it has taken.
+        if both[1].as_ref().is_some_and(|latest| latest.is_at(&seen)) {
+            return;
+        }
         both[0] = both[1].take();
         both[1] = Some(seen);
     });

@@ -1,6 +1,8 @@
 //! The worker's main: connect to the host, then run what it sends, one thing at a time, on the main
 //! thread. Opens no network socket and reads no Jupyter message.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::mpsc::Receiver;
 
 use crate::frame::{Failure, FromWorker, ToWorker};
@@ -39,7 +41,7 @@ fn large_allocations_are_huge() -> bool {
 /// Runs until the host says so or is gone.
 pub fn main() -> ! {
     start_with_huge_pages();
-    let Some(socket) = std::env::var(SOCKET_VARIABLE).ok() else {
+    let Some(socket) = os::take_variable(SOCKET_VARIABLE) else {
         os::exit_now(2);
     };
     panics::install();
@@ -71,6 +73,7 @@ fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
                 return Some(woken);
             }
             slots::begin();
+            panics::install();
             last_words::running(true);
             finish(run, leaf(&library, &entry).map(|()| slots::sizes()));
         }
@@ -79,6 +82,7 @@ fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
                 return Some(woken);
             }
             slots::begin();
+            panics::install();
             last_words::running(true);
             finish(run, call::call(&library, offset, &payload));
         }
@@ -91,9 +95,17 @@ fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
             let (fork_micros, write_micros_per_gibibyte) = snapshot::measure().unwrap_or_default();
             door::tell(&FromWorker::Measured { fork_micros, write_micros_per_gibibyte });
         }
+        ToWorker::Surroundings => door::tell(&surroundings()),
         ToWorker::Reply { .. } | ToWorker::Wake | ToWorker::Exit => (),
     }
     None
+}
+
+fn surroundings() -> FromWorker {
+    let folder = std::env::current_dir().unwrap_or_default().into_os_string().into_vec();
+    let variable =
+        |(name, value): (OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
+    FromWorker::Surroundings { folder, variables: std::env::vars_os().map(variable).collect() }
 }
 
 fn take_snapshot(socket: &str, run: u64, wanted: bool) -> Option<Receiver<ToWorker>> {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::death::Scene;
 use super::life::{self, Incoming, Meeting};
 use super::output::Stream;
+use super::question::{Question, Surroundings};
 use super::watch::Watch;
 use super::{Command, Config, Costs, Failure, Outcome, Snapshots, Std, WorkerEvent};
 use crate::process::{self, Signal};
@@ -73,8 +74,8 @@ pub(super) struct Actor {
     active: Option<Link>,
     sleeping: Option<Link>,
     queue: VecDeque<Running>,
-    /// The host waits for what snapshots cost; a worker that starts meanwhile is asked again.
-    measuring: bool,
+    /// The host waits for an answer; a worker that starts meanwhile is asked again.
+    question: Option<Question>,
     /// Requests of the active link that topic "client" holds: an interrupt is delivered there.
     waiting: Vec<u64>,
     ending: Option<Ending>,
@@ -123,7 +124,7 @@ impl Actor {
             queue: VecDeque::new(),
             waiting: Vec::new(),
             ending: None,
-            measuring: false,
+            question: None,
             kept: None,
             kill_at: None,
             snapshots: Snapshots::default(),
@@ -232,9 +233,9 @@ impl Actor {
                 self.send(&ToWorker::Load { library: library.display().to_string() }).await;
             }
             Command::Snapshots { when } => self.snapshots = when,
-            Command::Measure => {
-                self.measuring = true;
-                self.send(&ToWorker::Measure).await;
+            Command::Ask(question) => {
+                self.question = Some(question);
+                self.send(&question.frame()).await;
             }
             Command::ReadOn => self.read_on().await,
             Command::Interrupt => self.interrupt().await,
@@ -395,8 +396,12 @@ impl Actor {
                 self.tell(WorkerEvent::Request { request, topic, head, body });
             }
             FromWorker::LastWords { failure } => self.scene.last_words = Some(failure),
+            FromWorker::Surroundings { folder, variables } => {
+                self.question = None;
+                self.tell(WorkerEvent::Surroundings(Surroundings::read(folder, variables)));
+            }
             FromWorker::Measured { fork_micros, write_micros_per_gibibyte } => {
-                self.measuring = false;
+                self.question = None;
                 let resident_bytes = self.resident_bytes();
                 let bytes_max = self.config.snapshot_bytes_max;
                 self.tell(WorkerEvent::Measured {

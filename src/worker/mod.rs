@@ -14,10 +14,14 @@ mod death;
 mod forms;
 mod life;
 mod output;
+mod question;
 mod utf8;
 mod watch;
 
+use question::Question;
+
 pub use death::{names, size};
+pub use question::Surroundings;
 pub use utf8::Utf8;
 
 pub use prust_runtime::frame::{DisplayKind, Failure, Status};
@@ -120,6 +124,8 @@ pub enum WorkerEvent {
     Stuck {
         threads_lost: Vec<String>,
     },
+    /// The answer to [`Worker::surroundings`].
+    Surroundings(Surroundings),
     /// The answer to [`Worker::measure`].
     Measured {
         costs: Costs,
@@ -160,7 +166,7 @@ enum Command {
     Reply { request: u64, status: Status, head: Vec<u8>, body: Vec<u8> },
     Load { library: PathBuf },
     Snapshots { when: Snapshots },
-    Measure,
+    Ask(Question),
     ReadOn,
     Interrupt,
     Undo,
@@ -249,7 +255,13 @@ impl Worker {
 
     /// Measures what a snapshot costs now; [`WorkerEvent::Measured`] follows when nothing runs.
     pub fn measure(&self) {
-        self.command(Command::Measure);
+        self.command(Command::Ask(Question::Costs));
+    }
+
+    /// Asks for the working folder and the environment of the cells;
+    /// [`WorkerEvent::Surroundings`] follows when nothing runs.
+    pub fn surroundings(&self) {
+        self.command(Command::Ask(Question::Surroundings));
     }
 
     /// Ends the worker and its snapshot.

@@ -135,8 +135,9 @@ impl Executor {
                 return Ok(());
             }
             Env::Show { name } => format!(
-                "::std::println!(\"{{}}\", ::std::env::var_os({name:?}).unwrap_or_default()\
-                 .display());"
+                "match ::std::env::var_os({name:?}) {{ \
+                 ::std::option::Option::Some(value) => ::std::println!(\"{{}}\", value.display()), \
+                 ::std::option::Option::None => ::std::println!(\"{{}} is not set\", {name:?}) }};"
             ),
             Env::All => "for (__name, __value) in ::std::env::vars_os() { \
                          ::std::println!(\"{}={}\", __name.display(), __value.display()); }"

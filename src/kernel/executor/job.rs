@@ -15,6 +15,7 @@ use crate::compile::{Cell, Compiled, Failed};
 use crate::kernel::magics::{CellMagic, Magic, Part, PxOptions, TimeitOptions};
 use crate::kernel::seam::{Outcome, Report, Run};
 use crate::wire::jupyter::Object;
+use crate::worker::Surroundings;
 
 /// What doing a magic came to.
 pub(super) type Performed = Result<(), Fault>;
@@ -88,6 +89,8 @@ pub(super) enum Stage {
     Worker,
     /// The worker measures what a snapshot costs.
     Measuring,
+    /// The worker says where its processes begin; then the step is done again.
+    Surroundings,
     /// All is done but for a panel whose first counters have not come.
     Panel,
 }
@@ -113,6 +116,8 @@ pub(super) struct Job {
     pub(super) submissions_before: u64,
     /// The build of dependencies that is shown.
     pub(super) building: Option<Building>,
+    /// Where the next command of the shell begins.
+    pub(super) surroundings: Option<Surroundings>,
     /// Edited packages of this disk have been built for this run.
     pub(super) refreshed: bool,
 }
@@ -231,6 +236,7 @@ impl Executor {
             payload: Vec::new(),
             submissions_before,
             building: None,
+            surroundings: None,
             refreshed: false,
         });
         self.advance();
@@ -271,7 +277,7 @@ impl Executor {
             Step::Local(code) => self.compile_local(&code, None),
             Step::Timeit { options, code } => self.compile_local(&code, Some(options)),
             Step::Px { options, code } => self.start_px(options, code),
-            Step::WriteFile { path, append, body } => self.write_file(&path, append, &body),
+            Step::WriteFile { path, append, body } => self.write_file(path, append, body),
             Step::Shell(command) => self.start_shell(command),
             Step::Expression { name, code } => {
                 if let Some(job) = &mut self.job {
@@ -420,7 +426,7 @@ impl Executor {
             }
             Stage::Cluster => self.fail(interrupted("the cluster goes on starting")),
             Stage::Ready | Stage::Worker => self.fail(interrupted("nothing was run")),
-            Stage::Measuring => self.fail(interrupted("nothing was changed")),
+            Stage::Measuring | Stage::Surroundings => self.fail(interrupted("nothing was changed")),
             Stage::Panel => self.panel_late(),
         }
     }

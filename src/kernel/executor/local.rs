@@ -93,6 +93,7 @@ impl Executor {
             WorkerEvent::NoSnapshot => self.no_snapshot(),
             WorkerEvent::Stuck { .. } => self.stuck(),
             WorkerEvent::Measured { costs } => self.measured(costs),
+            WorkerEvent::Surroundings(surroundings) => self.surrounded(surroundings),
         }
     }
 

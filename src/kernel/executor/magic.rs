@@ -17,7 +17,7 @@ use super::{Event, Executor};
 use crate::cell::Namespace;
 use crate::kernel::magics::{self, Cluster, Magic};
 use crate::process;
-use crate::worker::{Costs, Snapshots, Utf8, size};
+use crate::worker::{Costs, Snapshots, Surroundings, Utf8, size};
 
 impl Executor {
     pub(super) fn perform(&mut self, magic: Magic) -> Performed {
@@ -174,8 +174,36 @@ impl Executor {
         Ok(())
     }
 
-    pub(super) fn write_file(&self, path: &str, append: bool, body: &str) -> Performed {
-        let path = self.settings.compile.cwd.join(path);
+    /// Where the cells' processes begin: a cell may have gone to another folder, or set variables.
+    /// `None` when the worker has to be asked first: then `again` is done once it has said.
+    fn surroundings(&mut self, again: impl FnOnce() -> Step) -> Option<Surroundings> {
+        let job = self.job.as_mut()?;
+        if let Some(known) = job.surroundings.take() {
+            return Some(known);
+        }
+        let Some(worker) = &self.worker else {
+            let folder = self.settings.compile.cwd.clone();
+            return Some(Surroundings { folder, variables: std::env::vars_os().collect() });
+        };
+        worker.surroundings();
+        job.steps.push_front(again());
+        self.set_stage(Stage::Surroundings);
+        None
+    }
+
+    pub(super) fn surrounded(&mut self, surroundings: Surroundings) {
+        if let Some(job) = &mut self.job
+            && matches!(job.stage, Stage::Surroundings)
+        {
+            job.surroundings = Some(surroundings);
+            self.go_on();
+        }
+    }
+
+    pub(super) fn write_file(&mut self, path: String, append: bool, body: String) -> Performed {
+        let again = || Step::WriteFile { path: path.clone(), append, body: body.clone() };
+        let Some(around) = self.surroundings(again) else { return Ok(()) };
+        let path = around.folder.join(path);
         let mut options = std::fs::OpenOptions::new();
         options.create(true).write(true).append(append).truncate(!append);
         let written = options.open(&path).and_then(|mut file| file.write_all(body.as_bytes()));
@@ -188,12 +216,15 @@ impl Executor {
 
     pub(super) fn start_shell(&mut self, command: String) -> Performed {
         let Some(id) = self.job.as_ref().map(|job| job.id) else { return Ok(()) };
-        let cwd = self.settings.compile.cwd.clone();
+        let again = || Step::Shell(command.clone());
+        let Some(around) = self.surroundings(again) else { return Ok(()) };
         let (inbox, read_on) = (self.inbox.clone(), self.shell_reads.clone());
         let task = self.later(async move {
             let mut bash = Command::new("bash");
             bash.args(["-c", &command])
-                .current_dir(cwd)
+                .current_dir(around.folder)
+                .env_clear()
+                .envs(around.variables)
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())

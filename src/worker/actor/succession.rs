@@ -102,8 +102,8 @@ impl Actor {
                 let _ = active.write.write_all(&frame).await;
             }
         }
-        if self.measuring {
-            self.send(&ToWorker::Measure).await;
+        if let Some(question) = self.question {
+            self.send(&question.frame()).await;
         }
     }
 
