@@ -146,8 +146,8 @@ impl Books {
         }
     }
 
-    /// Replaces what else of ours a program can print (`module_path!()`, the names of types): a crate is the cell that it was made from, and the paths of its names begin behind
-    /// it.
+    /// Replaces what else of ours a program can print (`module_path!()`, the names of types): a
+    /// crate is the cell that it was made from, and the paths of its names begin behind it.
     pub(super) fn rename(&self, folder: &str, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;

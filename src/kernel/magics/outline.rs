@@ -122,17 +122,24 @@ fn is_blank(line: &str) -> bool {
     line.trim().is_empty()
 }
 
-/// How many lines of front matter (`---` .. `---`) begin the cell; `None` if it never ends.
+/// How many lines of a script's head begin the cell: `#!/usr/bin/env ..`, and front matter (`---`
+/// .. `---`); `None` if that never ends.
 pub(super) fn front_matter(text: &str) -> Option<usize> {
     let is_fence =
         |line: &str| line.trim_end().len() >= 3 && line.trim_end().chars().all(|c| c == '-');
-    let mut lines = text.lines().enumerate().skip_while(|(_, line)| is_blank(line));
-    match lines.next() {
+    let mut lines = text.lines().enumerate().skip_while(|(_, line)| is_blank(line)).peekable();
+    let shebang = lines.next_if(|(_, line)| is_shebang(line)).map_or(0, |(n, _)| n + 1);
+    match lines.find(|(_, line)| !is_blank(line)) {
         Some((_, line)) if line.starts_with("---") => {
             lines.find(|(_, line)| is_fence(line)).map(|(n, _)| n + 1)
         }
-        _ => Some(0),
+        _ => Some(shebang),
     }
+}
+
+/// The first line of a script; `#![..]` is an attribute.
+pub(super) fn is_shebang(line: &str) -> bool {
+    line.strip_prefix("#!").is_some_and(|rest| !rest.trim_start().starts_with('['))
 }
 
 /// The name at the start of a magic's text.

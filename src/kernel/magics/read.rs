@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::super::seam::Outcome;
-use super::outline::{Line, front_matter, has_raw_body, keep, lines, name_of, without_first};
+use super::outline::{
+    Line, front_matter, has_raw_body, is_shebang, keep, lines, name_of, without_first,
+};
 use super::table::{MAGICS, Spec, find};
 use super::words::{self, Words, nearest};
 use super::{Cell, CellMagic, Cluster, Env, GroupBy, Magic, Part, PxOptions, TimeitOptions};
@@ -39,10 +41,13 @@ pub fn read(text: &str, is_name: &dyn Fn(&str) -> bool) -> Result<Cell, Problem>
         message: "the front matter that begins with --- has no closing ---".to_owned(),
     })?;
     if n_front > 0 {
-        let fenced = |line: &&str| !line.starts_with("---") && !line.is_empty();
+        let fenced =
+            |line: &&str| !line.starts_with("---") && !line.is_empty() && !is_shebang(line);
         let table: Vec<&str> = text.lines().take(n_front).filter(fenced).collect();
-        let magic = Magic::Dep { text: table.join("\n"), manifest: true };
-        directives.push(Part::Magic { line: n_wraps + 1, magic });
+        if !table.is_empty() {
+            let magic = Magic::Dep { text: table.join("\n"), manifest: true };
+            directives.push(Part::Magic { line: n_wraps + 1, magic });
+        }
         text = without_first(&text, n_front);
     }
     let mut parts = read_lines(&text, is_name, &mut directives)?;

@@ -81,6 +81,14 @@ fn dependencies_are_read_in_all_their_forms() {
     let table = Magic::Dep { text: "[dependencies]\na = \"1\"".to_owned(), manifest: true };
     assert_eq!(magics(front), [table, Magic::Vars { targets: None }]);
     assert_eq!(cell(front).parts[2], Part::Code("\n\n\n\n\n1\n".to_owned()));
+    let script = format!("\n#!/usr/bin/env -S cargo -Zscript\n{front}");
+    assert_eq!(magics(&script), magics(front));
+    assert_eq!(cell("#!/usr/bin/env rust\n1").parts, [Part::Code("\n1\n".to_owned())]);
+    assert_eq!(magics("#!/bin/sh\n---\n---\n1"), []);
+    assert_eq!(
+        cell("#![allow(unused)]\n1").parts,
+        [Part::Code("#![allow(unused)]\n1\n".to_owned())]
+    );
 }
 
 #[test]
