@@ -49,6 +49,10 @@ pub enum Command {
         targets: Targets,
         signal: Signal,
     },
+    /// Answers [`ClientEvent::Paused`].
+    ReadOn {
+        engine: EngineId,
+    },
     /// A query of the controller; answered by [`ClientEvent::Hub`].
     Hub {
         tag: u64,
@@ -151,6 +155,11 @@ pub enum ClientEvent {
         submission: SubmissionId,
         engine: EngineId,
         output: Output,
+    },
+    /// An engine has printed so much in a cell that it waits for [`Command::ReadOn`]: to be given
+    /// when what came before this has been handled.
+    Paused {
+        engine: EngineId,
     },
     /// All tasks of a submission have ended. `failed` holds the first failures, of `n_failed`.
     Finished {

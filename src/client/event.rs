@@ -78,8 +78,13 @@ pub(super) enum Verdict {
 pub(super) enum Published {
     Busy,
     Idle,
+    /// The engine prints no more until it is told to.
+    Paused,
     Output(Output),
-    Data { key: String, text: String },
+    Data {
+        key: String,
+        text: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -191,6 +191,9 @@ fn publication(message: &Message) -> Option<Published> {
             _ => None,
         };
     }
+    if msg_type == "prust_paused" {
+        return Some(Published::Paused);
+    }
     let content: Value = message.content().ok()?;
     let text = |key: &str| content[key].as_str().unwrap_or_default().to_owned();
     let output = match msg_type {

@@ -2,7 +2,7 @@
 //! ends here, exactly once; what comes for an ended task is ignored.
 
 use super::command::{ClientEvent, Output, SubmissionId};
-use super::event::{Now, Number, Published, Reply, Verdict};
+use super::event::{Channel, Now, Number, Published, Reply, Verdict, raw};
 use super::state::{Engine, State};
 use super::submission::Work;
 use super::task::{
@@ -163,6 +163,9 @@ impl State {
         what: Published,
         now: Now,
     ) {
+        if let (Published::Paused, Some(engine)) = (&what, engine) {
+            return self.paused(number, engine);
+        }
         let Some((id, idx)) = self.task_of(number) else { return };
         let Some(submission) = self.submissions.get_mut(&id) else { return };
         let is_cell = submission.method == "execute";
@@ -172,6 +175,7 @@ impl State {
         }
         let engine = engine.or(task.engine);
         match what {
+            Published::Paused => (),
             Published::Busy => {
                 // What a lost engine said of a task that is elsewhere by now means nothing.
                 if let Some(engine) = engine.filter(|engine| self.engines.contains_key(engine)) {
@@ -195,6 +199,23 @@ impl State {
                     self.emit(ClientEvent::Output { submission: id, engine, output });
                 }
             }
+        }
+    }
+
+    /// What a cell prints is shown, which takes its time; what a call prints is on record by now.
+    fn paused(&mut self, number: Number, engine: EngineId) {
+        let submission = self.task_of(number).and_then(|(id, _)| self.submissions.get(&id));
+        if submission.is_some_and(|submission| submission.method == "execute") {
+            self.emit(ClientEvent::Paused { engine });
+        } else {
+            self.read_on(engine);
+        }
+    }
+
+    /// Whether the task has ended meanwhile or not: an engine waits.
+    pub(super) fn read_on(&mut self, engine: EngineId) {
+        if let Some(uuid) = self.engines.get(&engine).map(|engine| engine.uuid.clone()) {
+            self.send_plain(Channel::Control, Some(uuid), "read_on_request", raw(&json!({})));
         }
     }
 

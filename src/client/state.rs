@@ -142,6 +142,7 @@ impl State {
                 self.request(from, &cell, &head, body, now);
             }
             Command::Interrupt => self.interrupt_waits(),
+            Command::ReadOn { engine } => self.read_on(engine),
             Command::Cell(work) => self.cell(work, now),
             Command::CellFailed { submission, ename, evalue, traceback } => {
                 let failure = prust::outcome::Failure { ename, evalue, traceback };

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::event::Effect;
-use super::state::Engine;
+use super::event::{Effect, Now};
+use super::state::{Engine, READ_ON_MAX, READ_ON_PACE};
 use crate::worker::{DisplayKind, Status, Std};
 
 impl Engine {
@@ -40,6 +40,28 @@ impl Engine {
             DisplayKind::Clear => {
                 self.publish_output("displaypub", "clear_output", json!({"wait": false}));
             }
+        }
+    }
+
+    /// So much was printed that nobody may have seen it yet: what is behind stays in the worker's
+    /// pipe until the client that asked for the work says that it follows, as ours do.
+    pub(super) fn paused(&mut self, now: Now) {
+        let is_ours = self.running.as_ref().is_some_and(|running| running.is_ours());
+        if is_ours {
+            self.publish_for(
+                Arc::clone(&self.parent),
+                "status",
+                "prust_paused",
+                json!({}),
+                Vec::new(),
+            );
+        }
+        self.read_on_at = Some(now.instant + if is_ours { READ_ON_MAX } else { READ_ON_PACE });
+    }
+
+    pub(super) fn read_on(&mut self) {
+        if self.read_on_at.take().is_some() {
+            self.effects.push(Effect::ReadOn);
         }
     }
 

@@ -25,6 +25,10 @@ pub const QUEUE_TASKS_MAX: usize = 100_000;
 pub const PINGS_MISSED_MAX: u32 = 50;
 /// Added to each heartbeat period, as in ipyparallel.
 const PING_GRACE: Duration = Duration::from_millis(500);
+/// How long an engine that has printed much waits for the word of a client of ours that it has
+/// been shown, and how long where the client gives no such word.
+pub(super) const READ_ON_MAX: Duration = Duration::from_secs(5);
+pub(super) const READ_ON_PACE: Duration = Duration::from_millis(125);
 /// The controller's period where it does not say.
 const PING_PERIOD_DEFAULT_MS: u64 = 3000;
 
@@ -61,6 +65,9 @@ pub struct Engine {
     /// The user knows that the worker is too large for snapshots.
     pub(super) said_unprotected: bool,
     pub(super) run_last: u64,
+    /// The worker has printed so much that no more is read of it until a client says so, or this
+    /// moment.
+    pub(super) read_on_at: Option<Instant>,
     /// The header of the work that output belongs to: the running one, else the last.
     pub(super) parent: Arc<[u8]>,
     pub(super) effects: Vec<Effect>,
@@ -131,6 +138,7 @@ impl Engine {
             execution_count: 0,
             said_unprotected: false,
             run_last: 0,
+            read_on_at: None,
             parent: Arc::from(&b"{}"[..]),
             effects: Vec::new(),
         }
@@ -160,7 +168,7 @@ impl Engine {
         let busy = self.running.as_ref().and_then(Running::busy_due);
         match self.phase {
             Phase::Ended => None,
-            _ => self.patience().into_iter().chain(busy).min(),
+            _ => self.patience().into_iter().chain(busy).chain(self.read_on_at).min(),
         }
     }
 
@@ -213,6 +221,9 @@ impl Engine {
 
     fn tick(&mut self, now: Now) {
         self.tell_busy(now);
+        if self.read_on_at.is_some_and(|at| at <= now.instant) {
+            self.read_on();
+        }
         if self.patience().is_none_or(|until| now.instant < until) {
             return;
         }
@@ -231,7 +242,7 @@ impl Engine {
             WorkerEvent::Ready { .. } => self.worker_is_ready(now),
             WorkerEvent::Output { stream, text } => self.output(stream, &text),
             WorkerEvent::Display { kind, id, data } => self.display(kind, id, data),
-            WorkerEvent::Paused => self.effects.push(Effect::ReadOn),
+            WorkerEvent::Paused => self.paused(now),
             WorkerEvent::Request { request, topic, head, body } => {
                 self.user_request(request, &topic, &head, body);
             }
@@ -272,6 +283,10 @@ impl Engine {
             "kernel_info_request" => self.reply_plain(route, kernel_info()),
             "abort_request" | "clear_request" | "shutdown_request" | "interrupt_request"
             | "signal_request" => self.control(route, &message, now),
+            "read_on_request" => {
+                self.read_on();
+                self.reply_plain(route, json!({"status": "ok"}));
+            }
             msg_type if msg_type.ends_with("_request") => {
                 let fault = Fault::new("UnsupportedOperation", "an engine does not answer this");
                 self.reply_fault(route, &fault);

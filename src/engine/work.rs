@@ -60,6 +60,11 @@ impl Running {
         }
     }
 
+    /// Whether a client of ours asked for it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.task.metadata.ours
+    }
+
     pub(super) fn msg_id(&self) -> &str {
         &self.task.route.msg_id
     }
@@ -106,6 +111,7 @@ impl Engine {
     fn start(&mut self, mut task: Task, now: Now) {
         self.run_last += 1;
         self.parent = Arc::clone(&task.route.parent);
+        self.read_on();
         let call = match &mut task.work {
             Work::Call { call, delta, .. } => call.take().map(|call| (call, delta.take())),
             Work::Execute(_) | Work::Refused { .. } => None,

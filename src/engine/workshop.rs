@@ -16,6 +16,9 @@ pub(super) struct Workshop {
     cwd: PathBuf,
 }
 
+/// What an engine prints ahead of whoever shows it: many engines have one reader.
+const AHEAD_BYTES_MAX: usize = 1 << 20;
+
 impl Workshop {
     pub(super) async fn open(tools: &Tools) -> Result<Self, String> {
         let Tools { cache, rustc, cargo } = tools.clone();
@@ -34,6 +37,7 @@ impl Workshop {
             cwd: self.cwd.clone(),
             env: Vec::new(),
             snapshot_bytes_max: worker::snapshot_bytes_max(),
+            ahead_bytes_max: AHEAD_BYTES_MAX,
         }
     }
 

@@ -37,7 +37,12 @@ pub struct Config {
     pub env: Vec<(String, String)>,
     /// Above this resident size, in bytes, no snapshot is taken.
     pub snapshot_bytes_max: u64,
+    /// So many bytes are told of what is printed without a [`Worker::read_on`].
+    pub ahead_bytes_max: usize,
 }
+
+/// [`Config::ahead_bytes_max`] of a worker whose owner shows what it prints by itself.
+pub const AHEAD_BYTES_MAX: usize = 4 << 20;
 
 /// Which of the worker's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

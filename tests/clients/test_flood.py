@@ -54,6 +54,29 @@ def test_a_flood_costs_little_and_ends_with_an_interrupt(kernel, flood):
     assert kernel.ok("kept").text == "7"
 
 
+def test_a_flood_of_engines_costs_little_and_ends_with_an_interrupt(kernel):
+    """No engine's output is read faster than it is shown, however many they are."""
+    kernel.ok("%cluster start -n 2")
+    processes = [psutil.Process(kernel.pid), *psutil.Process(kernel.pid).children(recursive=True)]
+    ours = [process for process in processes if process.name() == "prust"]
+    before = sum(process.memory_info().rss for process in ours)
+    running = kernel.send("%%px\n" + FLOODS["stdout"])
+    read, largest = 0, before
+    while read < READ_BYTES:
+        read += n_bytes(running.next())
+        running.messages.clear()
+        largest = max(largest, sum(process.memory_info().rss for process in ours))
+    kernel.interrupt()
+    start = time.monotonic()
+    cell = running.finish()
+    seconds = time.monotonic() - start
+    assert cell.reply["content"]["ename"] == "Interrupted", cell.reply
+    assert seconds < 15, "what was read after the interrupt"
+    assert largest - before < GROWTH_BYTES_MAX, f"grew by {(largest - before) >> 20} MiB"
+    assert kernel.ok("%px 1 + 1").status == "ok"
+    kernel.ok("%cluster stop")
+
+
 def test_a_long_line_and_a_million_short_ones_arrive_whole(kernel):
     assert kernel.ok('print!("{}", "é".repeat(10_000_000));').stdout == "é" * 10_000_000
     cell = kernel.ok("for n in 0..1_000_000 { println!(\"{n}\"); }")

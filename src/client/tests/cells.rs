@@ -36,6 +36,26 @@ fn a_cell_ends_when_its_reply_and_all_its_output_are_here() {
 }
 
 #[test]
+fn an_engine_that_prints_much_prints_on_when_its_output_is_handled() {
+    let mut lab = Lab::new(&[0, 1]);
+    lab.event(cell(&[0], None));
+    lab.told.clear();
+    lab.publish(2, 0, Published::Paused);
+    lab.expect(&["Paused { engine: 0 }"]);
+    lab.event(Event::Command(Command::ReadOn { engine: 0 }));
+    lab.expect(&["Control uuid0 #3 read_on_request"]);
+    // Also when the cell has ended meanwhile: the engine waits all the same.
+    lab.reply(2, 0, Verdict::Ok(Vec::new()));
+    lab.publish(2, 0, Published::Idle);
+    lab.told.clear();
+    lab.publish(2, 0, Published::Paused);
+    lab.expect(&["Paused { engine: 0 }"]);
+    // What nobody shows is on record at once.
+    lab.publish(99, 1, Published::Paused);
+    lab.expect(&["Control uuid1 #4 read_on_request"]);
+}
+
+#[test]
 fn a_cell_asked_for_by_code_is_compiled_by_the_kernel() {
     let mut lab = Lab::new(&[0, 1]);
     let work = Work::Execute { source: "1+1".to_owned() };

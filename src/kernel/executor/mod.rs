@@ -301,6 +301,7 @@ impl Executor {
             Work::ReadOn => {
                 self.worker.iter().for_each(Worker::read_on);
                 self.shell_reads.notify_waiters();
+                self.engines_print_on();
             }
             Work::Comm { comm_id, data, .. } => self.comm_said(&comm_id, data),
             Work::CommClosed { comm_id } => self.panels.closed(&comm_id),
@@ -323,6 +324,7 @@ impl Executor {
                     cwd: self.settings.compile.cwd.clone(),
                     env: Vec::new(),
                     snapshot_bytes_max: self.settings.snapshot_bytes_max,
+                    ahead_bytes_max: worker::AHEAD_BYTES_MAX,
                 };
                 match worker::start(config) {
                     Ok((worker, events)) => {

@@ -1,7 +1,7 @@
 //! A `%%px` cell: targets, one compile per distinct namespace, one run per engine, live output, one
 //! outcome. Also `view.execute(source)` of a cell, which goes the same way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use prust::{EngineId, RemoteError, Targets};
@@ -65,6 +65,8 @@ pub(super) struct Parallel {
     set: Option<CrateSet>,
     cells: BTreeMap<u64, PxCell>,
     latest: Option<u64>,
+    /// Engines that print no more until what they have printed is handled.
+    paused: VecDeque<EngineId>,
 }
 
 impl Parallel {
@@ -293,6 +295,7 @@ impl Executor {
             ClientEvent::Output { submission, engine, output } => {
                 self.engine_output(submission, engine, output);
             }
+            ClientEvent::Paused { engine } => self.engine_paused(engine),
             ClientEvent::Finished { submission, n_failed, failed, .. } => {
                 self.px_finished(submission, n_failed, failed);
             }

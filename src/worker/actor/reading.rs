@@ -11,9 +11,6 @@ use super::Actor;
 use crate::worker::output::LIVE_READS;
 use crate::worker::{WorkerEvent, forms};
 
-/// Told without a word from the owner.
-const AHEAD_BYTES_MAX: usize = 4 << 20;
-
 /// How far the owner is behind.
 #[derive(Default)]
 pub(super) struct Reading {
@@ -53,7 +50,7 @@ impl Actor {
             };
             self.tell(event);
         }
-        if self.reading.ahead_bytes > AHEAD_BYTES_MAX && !self.reading.paused {
+        if self.reading.ahead_bytes > self.config.ahead_bytes_max && !self.reading.paused {
             self.reading.paused = true;
             self.tell(WorkerEvent::Paused);
         }

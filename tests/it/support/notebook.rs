@@ -54,6 +54,7 @@ impl Notebook {
             cwd: std::env::temp_dir(),
             env: Vec::new(),
             snapshot_bytes_max: 1 << 30,
+            ahead_bytes_max: worker::AHEAD_BYTES_MAX,
         };
         let (worker, events) = worker::start(config).expect("a worker can be started");
         Self {

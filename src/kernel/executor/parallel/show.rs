@@ -5,10 +5,13 @@ use prust::EngineId;
 use serde_json::Value;
 
 use super::PxCell;
-use crate::client::{Output, SubmissionId};
+use crate::client::{Command, Output, SubmissionId};
 use crate::kernel::executor::Executor;
 use crate::kernel::magics::GroupBy;
 use crate::kernel::seam::{Report, RunId};
+
+/// Engines that print on at the same moment.
+const PRINTING_ENGINES_MAX: usize = 4;
 
 /// Output of one parallel cell that is remembered for `%pxresult`.
 const OUTPUT_BYTES_MAX: usize = 4 << 20;
@@ -30,6 +33,23 @@ impl Executor {
         let live = cell.streams() && cell.answers.is_none();
         if live && self.waits_for(tag) {
             self.show_live(tag, engine, output);
+        }
+    }
+
+    pub(super) fn engine_paused(&mut self, engine: EngineId) {
+        self.parallel.paused.push_back(engine);
+        self.report(Report::Paused);
+    }
+
+    /// What was printed so far has been handled: some of the engines that wait print on, so that
+    /// many of them together print no faster than one worker.
+    pub(in crate::kernel::executor) fn engines_print_on(&mut self) {
+        for _ in 0..PRINTING_ENGINES_MAX {
+            let Some(engine) = self.parallel.paused.pop_front() else { return };
+            self.command(Command::ReadOn { engine });
+        }
+        if !self.parallel.paused.is_empty() {
+            self.report(Report::Paused);
         }
     }
 
