@@ -97,7 +97,9 @@ fn magic(line: &str) -> Option<(usize, Vec<Found>)> {
         }
     } else if !spec.words.is_empty() {
         all.extend(spec.words.iter().map(|word| found(*word, "value", "")));
-    } else {
+    } else if spec.name == "help" {
+        all.extend(magics::MAGICS.iter().map(|spec| found(spec.name, "magic", spec.summary)));
+    } else if !["dep", "env", "fmt", "writefile", "bash"].contains(&spec.name) {
         // What follows is code.
         return None;
     }

@@ -16,6 +16,8 @@ MARGIN = 8
 SECONDS = 30
 TYPED = {"In", "Stop", "Types", "Tab", "Look", "Enter", "Past", "Kernel"}
 SEEN = {"Out", "stdout", "stderr", "warns", "error", "shows", "asks", "gives", "never", "see", "builds"}
+# Answered by a reply of its own, not by what a cell shows.
+ASKED = {"Tab", "Look", "Enter", "Past"}
 ORDERED = {"Out", "stdout", "shows"}
 # A display that follows a build of crates, updated as it goes.
 BUILD = re.compile(r"^(update of )?\[\S+-dep-\d+\]")
@@ -104,7 +106,12 @@ class Player:
     def play(self):
         for self.step in self.row.steps:
             kind = self.step.kind
-            if kind in ("Out", "stdout", "stderr", "warns", "error", "shows", "never", "builds"):
+            if kind in TYPED:
+                typed = kind
+            if kind == "never" and typed in ASKED:
+                if self.step.text in self.given:
+                    self.fail(f"gives {self.step.text!r}: {self.given}")
+            elif kind in ("Out", "stdout", "stderr", "warns", "error", "shows", "never", "builds"):
                 self.wanted.append(self.step)
             else:
                 getattr(self, "do_" + kind.lower())(self.step.text)
