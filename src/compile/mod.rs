@@ -23,6 +23,7 @@ mod refusal;
 mod rustc;
 mod store;
 mod sweep;
+mod terms;
 mod toolchain;
 mod trail;
 mod units;
