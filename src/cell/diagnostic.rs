@@ -161,7 +161,7 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
         let (line, column) = line_column(placed.book.text, placed.range.start);
         (placed.book.label.to_owned(), line, column)
     });
-    let title = everyday(&clean(&message.message));
+    let title = title(message);
     let mut groups = vec![main_group(severity, code.as_deref(), &title, message, books)];
     let mut notes = Vec::new();
     for child in &message.children {
@@ -179,6 +179,11 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
             .map(|help| Group::with_level(Level::HELP).element(Level::HELP.message(help))),
     );
     draw(severity, code, title, at, &groups)
+}
+
+/// What a message says, in the user's terms.
+pub fn title(message: &Message) -> String {
+    everyday(&clean(&message.message))
 }
 
 /// A warning that the text of ours around the user's last value is never reached.

@@ -116,7 +116,15 @@ fn wrapping(call: &syn::Macro, range: Range<usize>) -> Option<ItemPiece> {
     }
     let text = call.to_token_stream();
     let (words, shape) = (mentions(text.clone()), Some(text.to_string()));
-    Some(ItemPiece { range, edits, provides, role: Role::Identity, words, shape })
+    Some(ItemPiece {
+        range,
+        edits,
+        provides,
+        role: Role::Identity,
+        words,
+        shape,
+        modules: Vec::new(),
+    })
 }
 
 /// The macros that a cell may call.

@@ -8,8 +8,9 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use serde::{Deserialize, Serialize};
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, ImplItem, Item, ItemFn, ItemImpl, ReturnType, StmtMacro, Type};
+use syn::{Attribute, Expr, Item, ItemFn, ReturnType, StmtMacro};
 
+use super::impls::{ImplRole, impl_member, impl_role, is_plain_member};
 use super::map::Edit;
 use super::mentions;
 use super::namespace::{Kind, Provided};
@@ -31,6 +32,8 @@ pub struct ItemPiece {
     /// What decides the identity of types: all of it, or nothing for a plain function. In doubt,
     /// all of it.
     pub shape: Option<String>,
+    /// Where the modules in it begin, behind their brackets.
+    pub modules: Vec<usize>,
 }
 
 /// What an item is to the planner.
@@ -46,37 +49,7 @@ pub enum Role {
     },
     /// May stand in any crate.
     Movable,
-    Impl(ImplRole),
-}
-
-/// What an `impl` is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImplRole {
-    /// Everything up to the brace, normalised.
-    pub header: String,
-    /// The first segment of the trait's path.
-    pub of_trait: Option<String>,
-    /// The types that may make it local, the type itself first: their paths' first segments.
-    pub subjects: Vec<String>,
-    /// Its members, by name.
-    pub members: Vec<(String, Range<usize>)>,
-    /// How an inherent impl is written as a trait's; `None` where it cannot be.
-    pub extension: Option<Extension>,
-}
-
-/// An inherent impl as the impl of a trait of its own. `{}` stands for the trait's name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Extension {
-    pub head: String,
-    /// What it declares, in the order of the impl's members.
-    pub declarations: Vec<String>,
-    pub edits: Vec<Edit>,
-}
-
-impl ImplRole {
-    pub fn has(&self, member: &str) -> bool {
-        self.members.iter().any(|(name, _)| name == member)
-    }
+    Impl(Box<ImplRole>),
 }
 
 impl ItemPiece {
@@ -110,7 +83,20 @@ pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
         role: role(item),
         words: mentions::mentions_but(tokens.clone(), &declares(item)),
         shape: (!plain).then(|| tokens.to_string()),
+        modules: modules(item),
     }
+}
+
+/// Where an inline module, and those in it, begin.
+fn modules(item: &Item) -> Vec<usize> {
+    let Item::Mod(item) = item else { return Vec::new() };
+    let Some((brace, items)) = &item.content else { return Vec::new() };
+    // What the module says of itself comes first.
+    let begins = brace.span.open().byte_range().end;
+    let attributes =
+        item.attrs.iter().filter(|each| matches!(each.style, syn::AttrStyle::Inner(_)));
+    let begins = attributes.map(|each| each.span().byte_range().end).max().unwrap_or(begins);
+    std::iter::once(begins).chain(items.iter().flat_map(modules)).collect()
 }
 
 /// The names of its members, fields and variants, as often as it declares them: to say them so is
@@ -145,15 +131,6 @@ fn trait_member(member: &syn::TraitItem) -> Option<String> {
     })
 }
 
-fn impl_member(member: &ImplItem) -> Option<String> {
-    Some(match member {
-        ImplItem::Fn(method) => method.sig.ident.to_string(),
-        ImplItem::Const(constant) => constant.ident.to_string(),
-        ImplItem::Type(alias) => alias.ident.to_string(),
-        _ => return None,
-    })
-}
-
 /// `thread_local! { static NAME: T = ..; }`, which is an item although it parses as a statement.
 pub fn made_by_macro(mac: &StmtMacro, range: Range<usize>) -> Option<ItemPiece> {
     let name = mac.mac.path.segments.last()?.ident.to_string();
@@ -168,7 +145,10 @@ pub fn made_by_macro(mac: &StmtMacro, range: Range<usize>) -> Option<ItemPiece> 
             Some(TokenTree::Ident(ident)) => ident == word,
             _ => false,
         };
-        if !is(index, "static") {
+        // `&'static str` has a lifetime of that name.
+        let is_lifetime = index > 0
+            && matches!(&tokens[index - 1], TokenTree::Punct(sign) if sign.as_char() == '\'');
+        if !is(index, "static") || is_lifetime {
             continue;
         }
         if index == 0 || !matches!(&tokens[index - 1], TokenTree::Ident(ident) if ident == "pub") {
@@ -196,6 +176,7 @@ pub fn made_by_macro(mac: &StmtMacro, range: Range<usize>) -> Option<ItemPiece> 
         role: Role::Static,
         words: mentions::mentions(text.clone()),
         shape: Some(text.to_string()),
+        modules: Vec::new(),
     })
 }
 
@@ -210,7 +191,7 @@ fn role(item: &Item) -> Role {
                 .filter_map(trait_member)
                 .collect(),
         },
-        Item::Impl(item) => Role::Impl(impl_role(item)),
+        Item::Impl(item) => Role::Impl(Box::new(impl_role(item))),
         Item::Fn(item) if is_plain(item) => Role::Movable,
         Item::Const(_) | Item::ForeignMod(_) | Item::Macro(_) | Item::Type(_) => Role::Movable,
         Item::Fn(item) if !has_items(&item.block.to_token_stream()) => Role::Movable,
@@ -226,7 +207,7 @@ fn is_plain(item: &ItemFn) -> bool {
     }
 }
 
-fn is_plain_signature(signature: &syn::Signature) -> bool {
+pub(super) fn is_plain_signature(signature: &syn::Signature) -> bool {
     let hidden = match &signature.output {
         ReturnType::Type(_, result) => {
             mentions::mentions(result.to_token_stream()).contains("impl")
@@ -236,135 +217,11 @@ fn is_plain_signature(signature: &syn::Signature) -> bool {
     signature.asyncness.is_none() && !hidden
 }
 
-fn is_plain_member(member: &ImplItem) -> bool {
-    match member {
-        ImplItem::Fn(method) => {
-            method.sig.constness.is_none()
-                && is_plain_signature(&method.sig)
-                && !has_items(&method.block.to_token_stream())
-        }
-        _ => false,
-    }
-}
-
-fn has_items(tokens: &TokenStream) -> bool {
+pub(super) fn has_items(tokens: &TokenStream) -> bool {
     let words = mentions::mentions(tokens.clone());
     ["struct", "enum", "union", "trait", "impl", "static", "const", "mod", "thread_local"]
         .iter()
         .any(|word| words.contains(*word))
-}
-
-fn impl_role(item: &ItemImpl) -> ImplRole {
-    let mut subjects: Vec<String> = head(&item.self_ty).into_iter().collect();
-    let mut of_trait = None;
-    if let Some((path, _)) = &item.trait_ {
-        of_trait = path.segments.first().map(|segment| segment.ident.to_string());
-        for segment in &path.segments {
-            if let syn::PathArguments::AngleBracketed(arguments) = &segment.arguments {
-                subjects.extend(arguments.args.iter().filter_map(|argument| match argument {
-                    syn::GenericArgument::Type(argument) => head(argument),
-                    _ => None,
-                }));
-            }
-        }
-    }
-    let mut bare = item.clone();
-    bare.items.clear();
-    bare.attrs.clear();
-    let members = item
-        .items
-        .iter()
-        .filter_map(|member| Some((impl_member(member)?, member.span().byte_range())));
-    ImplRole {
-        header: bare.to_token_stream().to_string(),
-        of_trait,
-        subjects,
-        members: members.collect(),
-        extension: if item.trait_.is_some() { None } else { extension(item) },
-    }
-}
-
-/// `impl A { pub fn f(&self) {} }` as `trait X { fn f(&self); } impl X for A { fn f(&self) {} }`.
-fn extension(item: &ItemImpl) -> Option<Extension> {
-    let mut declarations = Vec::new();
-    let (for_all, arguments, bounds) = item.generics.split_for_impl();
-    let at = item.self_ty.span().byte_range().start;
-    let insert = format!("{{}}{} for ", arguments.to_token_stream());
-    let mut edits = vec![Edit { at, remove: 0, insert }];
-    for member in &item.items {
-        let visibility = match member {
-            ImplItem::Fn(method) if method.sig.constness.is_none() => {
-                declarations.push(format!("{};\n", declared(&method.sig).to_token_stream()));
-                &method.vis
-            }
-            ImplItem::Const(constant) => {
-                let (name, of) = (&constant.ident, constant.ty.to_token_stream());
-                declarations.push(format!("const {name}: {of};\n"));
-                &constant.vis
-            }
-            _ => return None,
-        };
-        if !matches!(visibility, syn::Visibility::Inherited) {
-            let range = visibility.span().byte_range();
-            edits.push(Edit { at: range.start, remove: range.len(), insert: String::new() });
-        }
-    }
-    let generics = for_all.to_token_stream();
-    let bounds = bounds.to_token_stream();
-    let head = format!("#[allow(async_fn_in_trait)]\npub trait {{}}{generics} {bounds} {{\n");
-    Some(Extension { head, declarations, edits })
-}
-
-/// A signature as a trait may declare it: names instead of patterns.
-fn declared(signature: &syn::Signature) -> syn::Signature {
-    let mut declared = signature.clone();
-    for (number, input) in declared.inputs.iter_mut().enumerate() {
-        match input {
-            syn::FnArg::Receiver(receiver) => receiver.mutability = None,
-            syn::FnArg::Typed(typed) => {
-                let name = quote::format_ident!("__prust_{number}");
-                *typed.pat = syn::Pat::Ident(syn::PatIdent {
-                    attrs: Vec::new(),
-                    by_ref: None,
-                    mutability: None,
-                    ident: name,
-                    subpat: None,
-                });
-            }
-        }
-    }
-    declared
-}
-
-/// The first segment of the path that a type is, behind references and the wrappers that the
-/// orphan rule looks through.
-fn head(of: &Type) -> Option<String> {
-    match of {
-        Type::Reference(reference) => head(&reference.elem),
-        Type::Paren(inner) => head(&inner.elem),
-        Type::Group(inner) => head(&inner.elem),
-        Type::TraitObject(object) => object.bounds.iter().find_map(|bound| match bound {
-            syn::TypeParamBound::Trait(bound) => first_segment(&bound.path),
-            _ => None,
-        }),
-        Type::Path(path) => {
-            let last = path.path.segments.last()?;
-            if let syn::PathArguments::AngleBracketed(arguments) = &last.arguments
-                && ["Box", "Pin"].iter().any(|wrapper| last.ident == wrapper)
-                && let Some(syn::GenericArgument::Type(inner)) = arguments.args.first()
-            {
-                return head(inner);
-            }
-            first_segment(&path.path)
-        }
-        _ => None,
-    }
-}
-
-fn first_segment(path: &syn::Path) -> Option<String> {
-    let roots = ["crate", "self"];
-    let mut segments = path.segments.iter().map(|segment| segment.ident.to_string());
-    segments.find(|segment| !roots.contains(&segment.as_str()))
 }
 
 /// The names that an item gives.

@@ -15,6 +15,7 @@ pub mod diagnostic;
 mod everyday;
 pub mod expand;
 mod generated;
+pub mod impls;
 pub mod item;
 pub mod items;
 pub mod jumps;

@@ -286,7 +286,7 @@ fn blame(
                 let known = old.all.get_key_value(id).filter(|(_, old)| old.retired);
                 let known = known.or_else(|| old.all.iter().find(|(_, old)| same(old)));
                 if let Some((id, _)) = known {
-                    guilty.entry(*id).or_insert_with(|| message.message.clone());
+                    guilty.entry(*id).or_insert_with(|| diagnostic::title(message));
                 }
             }
         }
@@ -333,7 +333,12 @@ fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> 
         diagnostic::own(Severity::Warning, code, message, help, None)
     };
     let mut told = Vec::new();
-    for (id, (broken, why)) in breaks.iter().filter(|(id, _)| !old.all[id].retired) {
+    let is_news = |(id, (broken, _)): &(&ItemId, &(Broken, String))| {
+        let was = &old.all[id];
+        let was_told = was.withheld && *broken == Broken::Withheld;
+        !was.retired && !was_told
+    };
+    for (id, (broken, why)) in breaks.iter().filter(is_news) {
         let item = &old.all[id];
         let (title, cell) = (item.title(), &old.sheets[&item.sheet].label);
         told.push(match broken {

@@ -163,11 +163,14 @@ class World:
         same = lambda each: each.name in self.in_force and self.definitions[self.in_force[each.name]].text == each.text
         tried = {each.name for each in definitions if not (is_inherent(each) and same(each))}
         for of, kept in self.kept.items():
-            if of in self.in_force.values() and tried & set(kept):
-                # What was made anew with another type comes with it.
-                for name in [name for name in kept if name in tried or self.has_successor(kept[name])]:
-                    if not self.is_of_the_past(kept[name]):
-                        del kept[name]
+            if of not in self.in_force.values():
+                continue
+            # Where one name changes, all may fit together again; each method is tried for itself.
+            is_tried = tried & before.says(of)
+            for name in list(kept):
+                is_method, is_there = name.startswith("impl "), name in tried or name in self.in_force
+                if (name in tried and not self.is_of_the_past(kept[name])) if is_method else is_tried and is_there:
+                    del kept[name]
         new = set()
         for definition in definitions:
             old = self.in_force.get(definition.name)
@@ -192,12 +195,6 @@ class World:
                     self.kept.setdefault(found, {})[name] = before.meaning(found, name)
                     change.orphans.add(self.definitions[found].name)
         return new
-
-    def has_successor(self, found):
-        """Whether what is in force by a definition's name has its text."""
-        definition = self.definitions[found]
-        now = self.in_force.get(definition.name)
-        return now not in (None, found) and self.definitions[now].text == definition.text
 
     def is_of_the_past(self, found):
         """Whether it is a method of a type that is not in force any more: such a type gets no new ones."""

@@ -147,12 +147,12 @@ fn release_pins(items: &mut Items, cell: &NewCell) {
     let touched: BTreeSet<&str> = impls.flatten().map(String::as_str).collect();
     let mut released: Vec<(ItemId, String)> = Vec::new();
     for (id, item) in items.all.iter().filter(|(_, item)| !item.retired) {
-        if item.pins.keys().any(|name| new.contains(name.as_str())) {
-            // Types that were made anew with another one come with it.
-            let goes = |(name, ids): &(&String, &Vec<ItemId>)| {
-                new.contains(name.as_str()) || ids.iter().any(|id| items.has_successor(*id))
-            };
-            released.extend(item.pins.iter().filter(goes).map(|(name, _)| (*id, name.clone())));
+        // What it names fits together now, or some of it still does not.
+        if item.refs.iter().any(|name| new.contains(name.as_str())) {
+            let is_there = |name: &str| new.contains(name) || !items.current(name).is_empty();
+            let names =
+                item.pins.keys().filter(|name| !name.starts_with(EXTENSION) && is_there(name));
+            released.extend(names.map(|name| (*id, name.clone())));
         }
     }
     for (id, name) in released {
@@ -181,6 +181,7 @@ fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
             retired: false,
             withheld: false,
             extension: None,
+            inherent: BTreeSet::new(),
             unit: String::new(),
         };
         new.push(items.insert(item));
@@ -364,9 +365,11 @@ fn renew(
             successor.unit = String::new();
         }
         successor.extension = None;
+        successor.inherent.clear();
         let past = items.all.get_mut(&id).expect("it is there");
         past.retired = true;
         past.refs.clone_from(&old.all[&id].refs);
+        past.dropped.clone_from(&old.all[&id].dropped);
         successors.push(items.insert(successor));
     }
     successors
@@ -396,7 +399,7 @@ pub(super) fn named(items: &Items, item: &Item, name: &str) -> Vec<ItemId> {
     found
 }
 
-fn is_alias(item: &Item) -> bool {
+pub(super) fn is_alias(item: &Item) -> bool {
     let is_type = |provided: &Provided| provided.kind == Kind::Type;
     item.piece.role == Role::Movable && item.piece.provides.iter().any(is_type)
 }

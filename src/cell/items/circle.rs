@@ -107,7 +107,8 @@ pub(super) fn is_sound(items: &Items) -> bool {
 
 /// Whether an item has no choice of crates.
 fn is_fixed(item: &Item) -> bool {
-    let is_impl = matches!(item.piece.role, Role::Impl(_)) && item.extension.is_none();
+    let is_own = item.extension.is_none() || !item.inherent.is_empty();
+    let is_impl = matches!(item.piece.role, Role::Impl(_)) && is_own;
     item.has_identity() || is_impl
 }
 
@@ -188,7 +189,7 @@ fn extend(items: &mut Items, is_turn: impl Fn(ItemId) -> bool) -> Vec<ItemId> {
     let circles: BTreeSet<String> = circles(items).into_iter().flatten().collect();
     let is_it = |id: ItemId, item: &Item| match &item.piece.role {
         Role::Impl(role) => {
-            role.extension.is_some()
+            role.may_be_a_trait(|_| true)
                 && item.extension.is_none()
                 && circles.contains(&item.unit)
                 && is_turn(id)

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::advance::{NewCell, pins, subjects};
 use super::replace::Replaced;
 use super::{EXTENSION, Item, ItemId, Items};
-use crate::cell::item::{ImplRole, ItemPiece, Role};
+use crate::cell::impls::ImplRole;
+use crate::cell::item::{ItemPiece, Role};
 
 /// What a cell takes from the types of earlier ones, or gives them anew.
 #[derive(Debug, Default)]
@@ -29,16 +30,11 @@ impl Lost {
     ) -> Self {
         let mut found = Self::default();
         for (id, before) in old.all.iter().filter(|(id, _)| !verbatim.contains_key(id)) {
-            let Some(role) = inherent(&before.piece.role).filter(|role| role.extension.is_some())
-            else {
+            if inherent(&before.piece.role).is_none() {
                 continue;
-            };
-            let own = members(before, role);
-            let lost: BTreeSet<String> = match replaced.dropped.get(id) {
-                _ if before.retired => continue,
-                Some(dropped) => own.filter(|name| dropped.contains(*name)).cloned().collect(),
-                None if replaced.gone.contains(id) => own.cloned().collect(),
-                None => continue,
+            }
+            let Some(lost) = replaced.lost.get(id).filter(|lost| !lost.is_empty()) else {
+                continue;
             };
             let of = subjects(old, before).into_iter();
             let of: Vec<ItemId> = of.map(|id| verbatim.get(&id).copied().unwrap_or(id)).collect();
@@ -59,17 +55,20 @@ impl Lost {
             };
             if rivals.iter().all(may_be_a_trait) {
                 found.rivals.insert(*id, rivals);
-                found.members.insert(*id, lost);
+                found.members.insert(*id, lost.clone());
             }
         }
         found
     }
 
-    /// Earlier items that say one of the names.
+    /// Earlier items that may go on with old members: what says one of the names, and what goes on
+    /// with some already.
     pub(super) fn said_by(&self, old: &Items) -> BTreeSet<ItemId> {
-        let names: BTreeSet<&String> = self.members.values().flatten().collect();
-        let says = |item: &Item| names.iter().any(|name| item.piece.words.contains(*name));
-        old.all.iter().filter(|(_, item)| says(item)).map(|(id, _)| *id).collect()
+        let names: BTreeSet<String> = self.members.values().flatten().cloned().collect();
+        let may = |item: &Item| {
+            !old.said(item).is_disjoint(&names) || past_traits(old, item).next().is_some()
+        };
+        old.all.iter().filter(|(_, item)| may(item)).map(|(id, _)| *id).collect()
     }
 }
 
@@ -95,8 +94,10 @@ pub(super) fn carry(items: &mut Items, verbatim: &BTreeMap<ItemId, ItemId>) {
                 && subjects(items, past) == subjects(items, before)
         };
         if items.all.iter().any(|(id, past)| id != old && is_rival(past)) {
+            let inherent = before.inherent.clone();
             items.by_name.entry(name.clone()).or_default().insert(*new);
-            items.all.get_mut(new).expect("it joined").extension = Some(name);
+            let new = items.all.get_mut(new).expect("it joined");
+            (new.extension, new.inherent) = (Some(name), inherent);
         }
     }
 }
@@ -109,30 +110,37 @@ pub(super) fn keep(
     keepers: &BTreeSet<ItemId>,
     passed: &BTreeSet<ItemId>,
 ) {
-    for (id, names) in &lost.members {
-        let says = |keeper: &&ItemId| !items.all[keeper].piece.words.is_disjoint(names);
-        let keepers: Vec<ItemId> = keepers.iter().filter(says).copied().collect();
-        if keepers.is_empty() {
+    for keeper in keepers {
+        let before = old.all[keeper].pins.iter();
+        let is_past = |id: &ItemId| old.all.get(id).is_some_and(Item::is_past_trait);
+        let past = before.filter(|(_, ids)| ids.iter().any(is_past));
+        let keeper = items.all.get_mut(keeper).expect("it is an earlier item");
+        for (name, ids) in past {
+            keeper.refs.insert(name.clone());
+            keeper.pins.insert(name.clone(), ids.clone());
+        }
+    }
+    for (id, lost_names) in &lost.members {
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        let mut wanting: Vec<ItemId> = Vec::new();
+        for keeper in keepers {
+            let said = items.said(&items.all[keeper]);
+            let said: BTreeSet<String> = said.intersection(lost_names).cloned().collect();
+            let known = past_members(items, &items.all[keeper], old, *id);
+            if !said.is_empty() && !said.is_subset(&known) {
+                wanting.push(*keeper);
+            }
+            names.extend(said);
+        }
+        let may = |id: &ItemId| {
+            let role = inherent(&items.all[id].piece.role);
+            role.is_some_and(|role| role.may_be_a_trait(|name| names.contains(name)))
+        };
+        if names.is_empty() || !may(id) || !lost.rivals[id].iter().all(may) {
             continue;
         }
-        for keeper in &keepers {
-            let before = old.all[keeper].pins.clone().into_iter();
-            let past = before.filter(|(_, ids)| {
-                ids.iter().filter_map(|id| old.all.get(id)).any(Item::is_past_trait)
-            });
-            let keeper = items.all.get_mut(keeper).expect("it is an earlier item");
-            past.for_each(|(name, ids)| {
-                keeper.refs.insert(name.clone());
-                keeper.pins.insert(name, ids);
-            });
-        }
-        let has_none = |keeper: &&ItemId| {
-            let known = past_members(items, &items.all[keeper]);
-            !items.all[keeper].piece.words.intersection(names).all(|name| known.contains(name))
-        };
-        let wanting: Vec<ItemId> = keepers.iter().filter(has_none).copied().collect();
         if !wanting.is_empty() {
-            let past = past(items, old, *id, names, passed);
+            let past = past(items, old, *id, &names, passed);
             let name = items.write_as_trait(past);
             for keeper in wanting {
                 let keeper = items.all.get_mut(&keeper).expect("it is an earlier item");
@@ -141,16 +149,26 @@ pub(super) fn keep(
             }
         }
         for rival in &lost.rivals[id] {
-            if items.all[rival].extension.is_none() {
-                items.extend(*rival);
-            }
+            write_in_part(items, *rival, &names);
         }
     }
     part_rivals(items);
 }
 
-/// The old definition of an impl's members: the impl, where nothing of it is in force any more,
-/// else a copy of it that has these alone.
+/// Writes these of an impl's members as a trait's; the others stay the type's own.
+fn write_in_part(items: &mut Items, id: ItemId, names: &BTreeSet<String>) {
+    let item = items.all.get_mut(&id).expect("it joined");
+    if item.extension.is_none()
+        && let Some(role) = inherent(&item.piece.role)
+    {
+        item.inherent = role.members.iter().map(|(name, _)| name.clone()).collect();
+    }
+    item.inherent.retain(|name| !names.contains(name));
+    items.extend(id);
+}
+
+/// The old definition of an impl's members, and of no others: the impl itself, where nothing of it
+/// is in force any more, else a copy.
 fn past(
     items: &mut Items,
     old: &Items,
@@ -158,26 +176,39 @@ fn past(
     names: &BTreeSet<String>,
     passed: &BTreeSet<ItemId>,
 ) -> ItemId {
-    if items.all[&id].retired {
-        return id;
-    }
     let before = &old.all[&id];
-    let mut past = before.clone();
-    if let Some(role) = inherent(&before.piece.role) {
-        let others = role.members.iter().map(|(name, _)| name);
-        past.dropped.extend(others.filter(|name| !names.contains(*name)).cloned());
-    }
-    past.retired = true;
-    past.extension = None;
-    past.pins.extend(pins(old, before, passed, &BTreeSet::new()));
-    items.insert(past)
+    let others: Vec<String> = inherent(&before.piece.role)
+        .into_iter()
+        .flat_map(|role| &role.members)
+        .map(|(name, _)| name.clone())
+        .filter(|name| !names.contains(name))
+        .collect();
+    let id = if items.all[&id].retired {
+        id
+    } else {
+        let mut past = before.clone();
+        past.retired = true;
+        past.extension = None;
+        past.pins.extend(pins(old, before, passed, &BTreeSet::new()));
+        items.insert(past)
+    };
+    let past = items.all.get_mut(&id).expect("it is there");
+    past.dropped.extend(others);
+    past.inherent.clear();
+    id
 }
 
-/// The members that an item has from old definitions written as traits.
-fn past_members<'a>(items: &'a Items, item: &Item) -> BTreeSet<&'a String> {
+/// The old definitions, written as traits, that an item goes on with.
+fn past_traits<'a>(items: &'a Items, item: &'a Item) -> impl Iterator<Item = &'a Item> {
     let pinned = item.pins.values().flatten().filter_map(|id| items.all.get(id));
-    let traits = pinned.filter(|past| past.is_past_trait());
-    traits.filter_map(|past| Some(members(past, inherent(&past.piece.role)?))).flatten().collect()
+    pinned.filter(|past| past.is_past_trait())
+}
+
+/// The members of an impl's type that an item has from old definitions.
+fn past_members(items: &Items, item: &Item, old: &Items, of: ItemId) -> BTreeSet<String> {
+    let of = subjects(old, &old.all[&of]);
+    let traits = past_traits(items, item).filter(|past| subjects(items, past) == of);
+    traits.flat_map(Item::methods).map(str::to_owned).collect()
 }
 
 impl Items {
@@ -194,30 +225,35 @@ impl Items {
                 continue;
             };
             let of = role.subjects.first().map_or("", String::as_str);
-            let said = members(past, role).filter(|name| item.piece.words.contains(*name));
+            let said = self.said(item);
+            let said = past.methods().into_iter().filter(|name| said.contains(*name));
             kept.extend(said.map(|name| format!("`{of}::{name}`")));
         }
         kept
     }
 }
 
-/// Who goes on with an old member has the new one's trait not in scope.
+/// Who goes on with an old member, and the old member itself, has the new one's trait not in scope.
 fn part_rivals(items: &mut Items) {
     let mut parted: Vec<(ItemId, String)> = Vec::new();
     for (id, item) in &items.all {
-        let pinned = item.pins.values().flatten().filter_map(|id| items.all.get(id));
-        let past: Vec<&Item> = pinned.filter(|past| past.is_past_trait()).collect();
+        let own = item.is_past_trait().then_some(item);
+        let past: Vec<&Item> = past_traits(items, item).chain(own).collect();
+        if past.is_empty() {
+            continue;
+        }
+        let said = items.said(item);
         let is_rival = |other: &Item| {
             let names = other.methods();
             past.iter().any(|past| {
-                past.methods()
-                    .iter()
-                    .any(|name| names.contains(name) && item.piece.words.contains(*name))
+                let is_own = std::ptr::eq(*past, item);
+                let mut shared = past.methods().into_iter().filter(|name| names.contains(name));
+                shared.any(|name| is_own || said.contains(name))
                     && subjects(items, past) == subjects(items, other)
             })
         };
-        let said = item.refs.iter().filter(|name| name.starts_with(EXTENSION));
-        let rivals = said.filter(|name| {
+        let traits = item.refs.iter().filter(|name| name.starts_with(EXTENSION));
+        let rivals = traits.filter(|name| {
             let current = items.current(name);
             !item.pins.contains_key(*name) && current.iter().any(|id| is_rival(&items.all[id]))
         });

@@ -72,6 +72,8 @@ pub struct Item {
     /// An inherent impl that cannot stand in its type's crate is written as a trait of this name,
     /// which is in scope wherever its methods are used.
     pub extension: Option<String>,
+    /// The members of such an impl that are the type's own nevertheless.
+    pub inherent: BTreeSet<String>,
     /// The crate it stands in.
     pub unit: String,
 }
@@ -136,7 +138,11 @@ impl Item {
         match &self.piece.role {
             Role::Trait { methods } => methods.iter().map(String::as_str).collect(),
             Role::Impl(role) if self.extension.is_some() => {
-                role.members.iter().map(|(name, _)| name.as_str()).collect()
+                let names = role.members.iter().map(|(name, _)| name);
+                let in_trait = |name: &&String| {
+                    !self.inherent.contains(*name) && !self.dropped.contains(*name)
+                };
+                names.filter(in_trait).map(String::as_str).collect()
             }
             _ => BTreeSet::new(),
         }
@@ -210,10 +216,11 @@ impl Items {
         let item = &self.all[&id];
         let is_past = item.retired;
         let methods: BTreeSet<String> = item.methods().into_iter().map(str::to_owned).collect();
-        for (_, user) in self.all.iter_mut().filter(|(each, _)| **each != id) {
-            if user.piece.words.is_disjoint(&methods) {
-                continue;
-            }
+        let says = |item: &Item| !self.said(item).is_disjoint(&methods);
+        let users = self.all.iter().filter(|(each, user)| **each != id && says(user));
+        let users: Vec<ItemId> = users.map(|(each, _)| *each).collect();
+        for user in users {
+            let user = self.all.get_mut(&user).expect("it was found there");
             if !is_past {
                 user.refs.insert(name.clone());
             } else if user.retired || !user.pins.is_empty() {
@@ -243,13 +250,6 @@ impl Items {
     /// What the user wrote.
     fn text(&self, item: &Item) -> &str {
         self.sheets[&item.sheet].text.get(item.piece.range.clone()).unwrap_or_default()
-    }
-
-    /// Whether an old definition was made anew, and not written anew.
-    fn has_successor(&self, id: ItemId) -> bool {
-        let Some(past) = self.all.get(&id).filter(|item| item.retired) else { return false };
-        let current = past.names().flat_map(|name| self.current(name)).map(|id| &self.all[&id]);
-        current.into_iter().any(|now| self.text(now) == self.text(past))
     }
 
     /// What is in force by a name, and how the user wrote it.
@@ -328,6 +328,28 @@ impl Items {
                 refs.insert(name);
             }
         }
+    }
+
+    /// The words of an item, with those of the macros that it names.
+    fn said(&self, item: &Item) -> BTreeSet<String> {
+        let mut said = item.piece.words.clone();
+        let mut open: Vec<ItemId> = self.macros_of(item);
+        let mut seen: BTreeSet<ItemId> = BTreeSet::new();
+        while let Some(id) = open.pop().filter(|id| seen.insert(*id)) {
+            let named = &self.all[&id];
+            said.extend(named.piece.words.iter().cloned());
+            open.extend(self.macros_of(named));
+        }
+        said
+    }
+
+    fn macros_of(&self, item: &Item) -> Vec<ItemId> {
+        let named = item.refs.iter().flat_map(|name| self.resolve(item, name));
+        let is_macro = |id: &ItemId| {
+            let provides = self.all.get(id).map(|item| &item.piece.provides);
+            provides.into_iter().flatten().any(|it| it.kind == super::namespace::Kind::Macro)
+        };
+        named.filter(is_macro).collect()
     }
 
     /// Where a name's path begins: at the root of the import that gives it, or at itself.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::advance::{is_alias, named, subjects};
 use super::{Item, ItemId, Items, SheetId};
 use crate::cell::item::Role;
 
@@ -12,8 +13,10 @@ pub(super) struct Replaced {
     pub(super) gone: BTreeSet<ItemId>,
     /// A new item that says what the old one said, in the same cell.
     pub(super) same: BTreeMap<ItemId, ItemId>,
-    /// Inherent impls that lose members.
+    /// Inherent impls that lose members, and all that they have lost by now.
     pub(super) dropped: BTreeMap<ItemId, BTreeSet<String>>,
+    /// What inherent impls lose with this cell, whether they go as a whole or not.
+    pub(super) lost: BTreeMap<ItemId, BTreeSet<String>>,
 }
 
 /// What the items of `sheet` replace: another run of the same cell all that it defined before;
@@ -29,7 +32,7 @@ pub(super) fn replaced(items: &Items, sheet: SheetId, new: &[ItemId]) -> Replace
         let twin = new.iter().find(|each| says_the_same(items, &items.all[*each], old));
         let by_name = new.iter().any(|each| shadows(&items.all[each], old));
         let members: BTreeSet<String> =
-            new.iter().flat_map(|each| members_anew(&items.all[each], old)).collect();
+            new.iter().flat_map(|each| members_anew(items, &items.all[each], old)).collect();
         let verbatim = new.iter().any(|each| items.text(&items.all[each]) == items.text(old));
         if again(old) || by_name || verbatim {
             replaced.gone.insert(*id);
@@ -42,6 +45,18 @@ pub(super) fn replaced(items: &Items, sheet: SheetId, new: &[ItemId]) -> Replace
             } else {
                 replaced.dropped.insert(*id, all_dropped);
             }
+        }
+        if let Role::Impl(role) = &old.piece.role
+            && role.of_trait.is_none()
+        {
+            let goes = |name: &&String| match replaced.dropped.get(id) {
+                Some(dropped) => dropped.contains(*name),
+                None => replaced.gone.contains(id),
+            };
+            let own = role.members.iter().map(|(name, _)| name).filter(goes);
+            let lost: BTreeSet<String> =
+                own.filter(|name| !old.dropped.contains(*name)).cloned().collect();
+            replaced.lost.insert(*id, lost);
         }
         if let Some(twin) = twin.filter(|_| replaced.gone.contains(id)) {
             replaced.same.insert(*twin, *id);
@@ -63,15 +78,21 @@ fn shadows(new: &Item, old: &Item) -> bool {
 }
 
 /// Members of an inherent impl that a new one for the same type defines, too.
-fn members_anew(new: &Item, old: &Item) -> Vec<String> {
-    let (Role::Impl(new), Role::Impl(old)) = (&new.piece.role, &old.piece.role) else {
+fn members_anew(items: &Items, new_item: &Item, old_item: &Item) -> Vec<String> {
+    let (Role::Impl(new), Role::Impl(old)) = (&new_item.piece.role, &old_item.piece.role) else {
         return Vec::new();
     };
-    if new.of_trait.is_some() || new.header != old.header {
+    if new.of_trait.is_some() || old.of_trait.is_some() {
         return Vec::new();
     }
-    let has = |name: &&String| new.members.iter().any(|(member, _)| member == *name);
-    old.members.iter().map(|(name, _)| name).filter(has).cloned().collect()
+    let shared = old.members.iter().map(|(name, _)| name).filter(|name| new.has(name));
+    let shared: Vec<String> = shared.cloned().collect();
+    if shared.is_empty() {
+        return shared;
+    }
+    let (of_new, of_old) = (subjects(items, new_item), subjects(items, old_item));
+    let is_same = !of_new.is_empty() && of_new == of_old;
+    if new.may_overlap(old, is_same) { shared } else { Vec::new() }
 }
 
 /// Item for item what stood there before: the same text, or two plain functions of one name.
@@ -96,11 +117,15 @@ pub(super) fn unchanged(items: &Items, replaced: &Replaced, new: &[ItemId]) -> B
     kept.retain(|id| !new.contains(id) || replaced.same.contains_key(id));
     kept.retain(|id| !replaced.gone.contains(id));
     loop {
-        let changed: BTreeSet<&str> = replaced
-            .gone
-            .iter()
-            .filter(|id| !replaced.same.iter().any(|(new, old)| old == *id && kept.contains(new)))
-            .flat_map(|id| impl_subjects(&items.all[id]))
+        let goes =
+            |id: &&ItemId| !replaced.same.iter().any(|(new, old)| old == *id && kept.contains(new));
+        let went = replaced.gone.iter().chain(replaced.dropped.keys()).filter(goes);
+        let went = went.map(|id| (*id, replaced.lost.get(id).cloned().unwrap_or_default()));
+        let altered = kept.iter().filter_map(|id| Some((*id, altered(items, *id, &kept)?)));
+        let changed: BTreeSet<String> = went
+            .chain(altered)
+            .filter(|(id, names)| decides(items, *id, names, replaced, new))
+            .flat_map(|(id, _)| impl_subjects(items, id))
             .collect();
         let before = kept.len();
         let still: BTreeSet<ItemId> = kept
@@ -120,14 +145,80 @@ pub(super) fn unchanged(items: &Items, replaced: &Replaced, new: &[ItemId]) -> B
     }
 }
 
-/// An impl with types or constants in it decides what its subjects mean elsewhere.
-fn impl_subjects(item: &Item) -> Vec<&str> {
-    match &item.piece.role {
-        Role::Impl(role) if item.piece.shape.is_some() => {
-            role.subjects.iter().map(String::as_str).collect()
-        }
-        _ => Vec::new(),
+/// The constants and types of an impl in force, where what these say is not what it was.
+fn altered(items: &Items, id: ItemId, kept: &BTreeSet<ItemId>) -> Option<BTreeSet<String>> {
+    let item = &items.all[&id];
+    let Role::Impl(role) = &item.piece.role else { return None };
+    if item.retired || role.deciding_words.is_empty() {
+        return None;
     }
+    let said = item.refs.iter().filter(|name| role.deciding_words.contains(*name));
+    let mut targets = said.flat_map(|name| items.resolve(item, name));
+    let is_other = |target: &ItemId| {
+        let known = &items.all[target];
+        !kept.contains(target) && !known.retired && known.piece.shape.is_some()
+    };
+    targets.any(|target| is_other(&target)).then(|| role.deciding.clone())
+}
+
+/// Whether what a type is, or was, may hang on these members of an impl that are lost or altered. A
+/// trait's impl gives types to code that names none of them; a type's own constants are part of
+/// another type only where that says their names, or those of constants that do.
+fn decides(
+    items: &Items,
+    id: ItemId,
+    names: &BTreeSet<String>,
+    replaced: &Replaced,
+    new: &[ItemId],
+) -> bool {
+    let item = &items.all[&id];
+    let Role::Impl(role) = &item.piece.role else { return false };
+    if let Some(of_trait) = &role.of_trait {
+        // What the trait has by default may be said anew, or not any more.
+        let twin = |id: &ItemId| match &items.all[id].piece.role {
+            Role::Impl(new) => new.of_trait.as_ref() == Some(of_trait) && new.header == role.header,
+            _ => false,
+        };
+        return !role.deciding.is_empty()
+            || new.iter().filter(|id| twin(id)).any(|id| items.all[id].piece.shape.is_some());
+    }
+    if role.deciding.contains("") {
+        return true;
+    }
+    let mut lost: BTreeSet<String> = role.deciding.intersection(names).cloned().collect();
+    // What is new means what it says now; what stays what it was must go on meaning that.
+    let stays = |(id, _): &(&ItemId, &Item)| !new.contains(id) || replaced.same.contains_key(id);
+    loop {
+        let mut more: BTreeSet<String> = BTreeSet::new();
+        for (_, item) in items.all.iter().filter(stays) {
+            if item.piece.shape.is_none() || items.said(item).is_disjoint(&lost) {
+                continue;
+            }
+            match &item.piece.role {
+                Role::Impl(role) if role.of_trait.is_none() => {
+                    more.extend(role.deciding.iter().cloned());
+                }
+                Role::Movable if !is_alias(item) => {
+                    more.extend(item.names().map(str::to_owned));
+                }
+                _ => return true,
+            }
+        }
+        more.retain(|name| !lost.contains(name));
+        if more.is_empty() {
+            return false;
+        }
+        lost.extend(more);
+    }
+}
+
+/// Whose meaning elsewhere an impl decides: its types; the trait where the type is not ours.
+fn impl_subjects(items: &Items, id: ItemId) -> Vec<String> {
+    let item = &items.all[&id];
+    let Role::Impl(role) = &item.piece.role else { return Vec::new() };
+    let is_ours = role.subjects.first().is_some_and(|name| !named(items, item, name).is_empty());
+    let of_trait = role.of_trait.as_ref().filter(|_| !is_ours);
+    role.subjects.iter().chain(of_trait).cloned().collect()
 }
 
 fn keeps_meaning(items: &Items, item: &Item, kept: &BTreeSet<ItemId>) -> bool {

@@ -147,7 +147,8 @@ fn root(items: &Items, unit: &Unit) -> Root {
         for name in item.refs.iter().filter(|name| !own.contains(name.as_str())) {
             let meant: BTreeSet<ItemId> = items.resolve(item, name).into_iter().collect();
             // Old members are for those who go on with them; a trait or type cannot stand apart.
-            if !meant.is_empty() && (item.piece.has_identity() || !is_past(&meant)) {
+            let stands_here = item.piece.has_identity() && item.piece.modules.is_empty();
+            if !meant.is_empty() && (stands_here || !is_past(&meant)) {
                 root.entry(name.clone()).or_insert(meant);
             }
         }
@@ -244,11 +245,16 @@ fn write(
     apart.push_str(&without_rivals(items, unit, id, root));
     let movable = !item.piece.has_identity();
     if (apart.is_empty() && !item.is_past_trait()) || !movable {
-        write_text(items, id, source);
+        let inside = if item.piece.modules.is_empty() {
+            String::new()
+        } else {
+            traits_inside(items, unit, id, units) + &without_rivals(items, unit, id, root)
+        };
+        write_text(items, id, &inside, source);
         return;
     }
     source.ours(&format!("pub mod __prust_{id} {{\nuse super::*;\n{apart}"));
-    write_text(items, id, source);
+    write_text(items, id, "", source);
     source.ours("}\n");
     // An exported macro stands at the root by itself, and nowhere else.
     let is_macro =
@@ -278,27 +284,68 @@ fn without_rivals(items: &Items, unit: &Unit, id: ItemId, root: &Root) -> String
     hidden.iter().map(|name| format!("use ::core::marker::Sized as {name};\n")).collect()
 }
 
-fn write_text(items: &Items, id: ItemId, source: &mut Source) {
+/// The traits that impls are written as, for the modules in an item: these see nothing of what is
+/// imported around them.
+fn traits_inside(items: &Items, unit: &Unit, id: ItemId, units: &mut BTreeSet<String>) -> String {
+    let item = &items.all[&id];
+    let mut text = String::new();
+    for name in &item.refs {
+        for id in items.resolve(item, name) {
+            let Some(target) = items.all.get(&id) else { continue };
+            if target.extension.as_ref() != Some(name) {
+                continue;
+            }
+            let is_here = target.unit == unit.name;
+            let home = if is_here { "crate".to_owned() } else { format!("::{}", target.unit) };
+            let within =
+                if target.is_past_trait() { format!("__prust_{id}::") } else { String::new() };
+            text.push_str(&format!("use {home}::{within}{name} as _;\n"));
+            if !is_here {
+                units.insert(target.unit.clone());
+            }
+        }
+    }
+    text
+}
+
+/// `inside` begins each module in the item.
+fn write_text(items: &Items, id: ItemId, inside: &str, source: &mut Source) {
     let item = &items.all[&id];
     let text = &items.sheets[&item.sheet].text;
-    let mut edits = item.piece.edits.clone();
-    if let Role::Impl(role) = &item.piece.role {
-        if let (Some(name), Some(extension)) = (&item.extension, &role.extension) {
-            source.ours(&extension.head.replace("{}", name));
-            let declared = role.members.iter().zip(&extension.declarations);
-            for (_, text) in declared.filter(|((name, _), _)| !item.dropped.contains(name)) {
-                source.ours(text);
-            }
-            source.ours("}\n");
-            edits.clone_from(&extension.edits);
-            edits.iter_mut().for_each(|edit| edit.insert = edit.insert.replace("{}", name));
+    let Role::Impl(role) = &item.piece.role else {
+        let mut edits = item.piece.edits.clone();
+        if !inside.is_empty() {
+            let begin = |at: &usize| Edit { at: *at, remove: 0, insert: format!("\n{inside}") };
+            edits.extend(item.piece.modules.iter().map(begin));
+            edits.sort_by_key(|edit| edit.at);
         }
-        for (name, range) in role.members.iter().filter(|(name, _)| item.dropped.contains(name)) {
-            debug_assert!(!name.is_empty(), "members have names");
+        source.user_edited(text, item.piece.range.clone(), &edits).ours("\n");
+        return;
+    };
+    let mut written = |edits: &[Edit], is_left_out: &dyn Fn(&String) -> bool| {
+        let mut edits = edits.to_vec();
+        for (_, range) in role.members.iter().filter(|(name, _)| is_left_out(name)) {
             edits.retain(|edit| !range.contains(&edit.at));
             edits.push(Edit { at: range.start, remove: range.len(), insert: String::new() });
         }
         edits.sort_by_key(|edit| edit.at);
+        source.user_edited(text, item.piece.range.clone(), &edits).ours("\n");
+    };
+    let is_dropped = |name: &String| item.dropped.contains(name);
+    let (Some(name), Some(extension)) = (&item.extension, &role.extension) else {
+        return written(&item.piece.edits, &is_dropped);
+    };
+    if !item.inherent.is_empty() {
+        written(&item.piece.edits, &|name| is_dropped(name) || !item.inherent.contains(name));
     }
-    source.user_edited(text, item.piece.range.clone(), &edits).ours("\n");
+    let is_left_out = |name: &String| is_dropped(name) || item.inherent.contains(name);
+    let mut edits = extension.edits.clone();
+    edits.iter_mut().for_each(|edit| edit.insert = edit.insert.replace("{}", name));
+    written(&edits, &is_left_out);
+    source.ours(&extension.head.replace("{}", name));
+    let declared = role.members.iter().zip(&extension.declarations);
+    for (_, text) in declared.filter(|((name, _), _)| !is_left_out(name)) {
+        source.ours(text.as_deref().unwrap_or_default());
+    }
+    source.ours("}\n");
 }

@@ -106,9 +106,10 @@ impl World {
         again.iter().for_each(|name| {
             self.in_force.remove(name);
         });
-        for kept in self.kept.values_mut() {
-            kept.retain(|name, _| !names.contains(bare(name)));
-        }
+        // Where one name changes, all that a definition says may fit together again.
+        let is_tried =
+            |mark: &Mark| before.says(*mark).iter().any(|says| names.contains(bare(&says.name)));
+        self.kept.retain(|mark, _| !is_tried(mark));
         for definition in cell {
             self.in_force.insert(definition.name.clone(), definition.mark);
             self.keys.insert(definition.mark, key.to_owned());

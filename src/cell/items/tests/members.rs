@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Session;
 use crate::cell::items::{Broken, Item, ItemId};
+use crate::cell::plan::unit::unit;
 
 /// The name of the trait that the newest impl in force is written as.
 fn newest_trait(session: &Session) -> (ItemId, String) {
@@ -79,4 +80,22 @@ fn a_method_written_again_as_it_was_leaves_all_as_it_is() {
     session.run(new);
     assert_eq!(session.source("S").replace("\n", ""), before.replace("\n", ""));
     assert_eq!(session.items().kept(session.item("kept")), ["`S::total`"]);
+}
+
+#[test]
+fn a_constant_that_another_type_is_made_of_makes_another_type_of_both() {
+    let mut session = Session::after(&[
+        "struct A; impl A { const K: usize = 3; const L: usize = 4; }\nstruct B { x: [u8; A::K] }",
+    ]);
+    let (a, b) = (session.item("A").unit.clone(), session.item("B").unit.clone());
+    let held = session.held("B");
+    session.run_as("", "impl A { const K: usize = 900; }", &held, &BTreeMap::new());
+    assert!(session.item("A").unit != a && session.item("B").unit != b);
+    let of = session.items().unit(&b).expect("a variable holds it");
+    let source = unit(session.items(), of, None).krate.source.text;
+    assert!(source.contains("const K: usize = 3") && !source.contains("900"), "{source}");
+    // Of a constant that no type is made of, none is made anew.
+    let a = session.item("A").unit.clone();
+    session.run("impl A { const L: u8 = 1; }");
+    assert_eq!(session.item("A").unit, a);
 }
