@@ -36,6 +36,14 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// Adds a word of ours behind rustc's.
+    pub fn note(&mut self, note: &str) {
+        for text in [&mut self.plain, &mut self.styled] {
+            text.push_str("\nnote: ");
+            text.push_str(note);
+        }
+    }
+
     /// The words of `cause` at the place of this error.
     pub fn with_words_of(self, cause: &Self) -> Self {
         let words = cause.message.trim_start_matches("evaluation panicked: ").to_owned();
@@ -92,6 +100,11 @@ pub fn user_place<'a>(message: &Message, books: &[Book<'a>]) -> Option<(Book<'a>
     let primary = message.spans.iter().filter(|span| span.is_primary);
     let placed = primary.filter_map(|span| place(span, books)).next()?;
     Some((placed.book, placed.range.start))
+}
+
+/// Where in the user's cells a span lies.
+pub fn span_place<'a>(span: &Span, books: &[Book<'a>]) -> Option<(Book<'a>, usize)> {
+    place(span, books).map(|placed| (placed.book, placed.range.start))
 }
 
 /// The variable whose store or take line the error's primary place is in, if it is in one, and

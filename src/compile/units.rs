@@ -15,7 +15,7 @@ use crate::cell::items::{Advance, Broken, Item, ItemId, Items, NewCell, Sheet, U
 use crate::cell::mentions::mentions_of_text;
 use crate::cell::namespace::{digest, unit_paths};
 use crate::cell::plan::unit::{self as plan, UnitPlan};
-use crate::cell::rustc_json::{self, Message};
+use crate::cell::rustc_json::{self, Message, Span};
 use crate::cell::{CrateSet, Map, Namespace, Split};
 
 /// How often the items are put in order again because of what rustc says of earlier ones.
@@ -47,7 +47,11 @@ impl Compiler {
         split: &Split,
     ) -> Result<Units, Failed> {
         let new = plan::new_cell(namespace, cell.key, cell.label, cell.text, split);
-        self.advanced(namespace, &new, &BTreeSet::new()).await
+        let mut result = self.advanced(namespace, &new, &BTreeSet::new()).await;
+        if let Err(Failed::Errors(errors)) = &mut result {
+            errors.iter_mut().for_each(|error| of_variable(error, split));
+        }
+        result
     }
 
     /// Makes anew the items that name one of these crates; `None` when there are none.
@@ -73,6 +77,7 @@ impl Compiler {
         let held = namespace.held();
         let old = &namespace.items;
         let mut breaks = Breaks::new();
+        let mut first: Vec<Diagnostic> = Vec::new();
         for _ in 0..ROUNDS_MAX {
             let known = breaks.iter().map(|(id, (broken, _))| (*id, *broken)).collect();
             let next = advance(old, new, &held, &known, forced);
@@ -84,13 +89,22 @@ impl Compiler {
                 warnings.extend(told(old, &next, &breaks, namespace));
                 return Ok(Units { items: next.items, warnings });
             }
-            let errors = own_errors(namespace, &next, &verdicts, &files);
+            let errors = own_errors(namespace, &next, &verdicts, &files, is_primary);
+            if breaks.is_empty() {
+                first = own_errors(namespace, &next, &verdicts, &files, is_any);
+            }
             let is_blamed = errors.is_empty() && blame(old, &next, &verdicts, &files, &mut breaks);
             if is_blamed || give_members_up(&mut breaks) {
                 continue;
             }
             if !errors.is_empty() {
-                return Err(Failed::Errors(errors));
+                // That an earlier item is left out says less than why it would have been.
+                let is_of_left_out = |error: &Diagnostic| {
+                    let name = error.message.split('`').nth(1).unwrap_or_default();
+                    next.items.withheld(name).is_some()
+                };
+                let follows = !first.is_empty() && errors.iter().all(is_of_left_out);
+                return Err(Failed::Errors(if follows { first } else { errors }));
             }
             let failed = verdicts.iter().filter(|verdict| !verdict.success);
             let books = unit_books(&next.items, &files);
@@ -204,6 +218,17 @@ impl Compiler {
     }
 }
 
+/// Says so where an item names a variable of its cell.
+fn of_variable(error: &mut Diagnostic, split: &Split) {
+    let name = error.message.split('`').nth(1).unwrap_or_default().to_owned();
+    if error.code.as_deref() == Some("E0425") && split.declares.iter().any(|(it, _)| *it == name) {
+        error.note(&format!(
+            "`{name}` is a variable, and items see no variables: hand it over as an argument, or \
+             make it a `const` or a `static`"
+        ));
+    }
+}
+
 /// Not a mistake of the user's, who can get on nevertheless.
 fn no_place() -> Failed {
     let message = "these items cannot be compiled together with those of earlier cells".to_owned();
@@ -229,12 +254,21 @@ fn file_name(
     format!("{}-{}", unit.name, digest(parts.into_iter().chain(needs)))
 }
 
-/// Errors that point into the new cell.
+fn is_primary(span: &Span) -> bool {
+    span.is_primary
+}
+
+fn is_any(_: &Span) -> bool {
+    true
+}
+
+/// Errors that point into the new cell, by such of their places.
 fn own_errors(
     namespace: &Namespace,
     next: &Advance,
     verdicts: &[Verdict],
     files: &[String],
+    which: fn(&Span) -> bool,
 ) -> Vec<Diagnostic> {
     let books = unit_books(&next.items, files);
     let Some(Sheet { label, text, .. }) = next.items.sheets.get(&next.sheet).map(|sheet| &**sheet)
@@ -242,8 +276,9 @@ fn own_errors(
         return Vec::new();
     };
     let is_own = |message: &&Message| {
-        diagnostic::user_place(message, &books)
-            .is_some_and(|(book, _)| book.label == label && book.text == text)
+        let spans = message.spans.iter().filter(|span| which(span));
+        let mut places = spans.filter_map(|span| diagnostic::span_place(span, &books));
+        places.any(|(book, _)| book.label == label && book.text == text)
     };
     let failed = verdicts.iter().filter(|verdict| !verdict.success);
     let messages: Vec<&Message> = failed

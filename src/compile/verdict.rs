@@ -113,30 +113,27 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
         if kept.iter().any(known) {
             continue;
         }
-        let name = error.message.split('`').nth(1).unwrap_or_default();
-        if let Some(cell) = namespace.items.withheld(name) {
-            let note = format!(
-                "\nnote: `{name}` ({cell}) is left out since something it uses was changed: change \
-                 it and run that cell again"
-            );
-            error.plain.push_str(&note);
-            error.styled.push_str(&note);
+        let name = error.message.split('`').nth(1).unwrap_or_default().to_owned();
+        if let Some(cell) = namespace.items.withheld(&name) {
+            error.note(&format!(
+                "`{name}` ({cell}) is left out since something it uses was changed: change it and \
+                 run that cell again"
+            ));
         }
         let missing = error.code.as_deref() == Some("E0425");
-        let moved = namespace.moved.get(name).filter(|_| missing);
-        let note = moved.map(|cell| format!("\nnote: `{name}` was moved away by {cell}"));
+        let moved = namespace.moved.get(&name).filter(|_| missing);
+        let note = moved.map(|cell| format!("`{name}` was moved away by {cell}"));
         // Statements see it: the place is in an item.
-        let variable = namespace.variables.get(name).filter(|_| missing);
+        let variable = namespace.variables.get(&name).filter(|_| missing);
         let note = note.or(variable.map(|variable| {
             format!(
-                "\nnote: `{name}` is a variable, of {}, and items see no variables: hand it over \
+                "`{name}` is a variable, of {}, and items see no variables: hand it over \
                  as an argument, or make it a `const` or a `static`",
                 variable.cell
             )
         }));
         if let Some(note) = note {
-            error.plain.push_str(&note);
-            error.styled.push_str(&note);
+            error.note(&note);
         }
         kept.push(error);
     }

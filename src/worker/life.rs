@@ -41,8 +41,6 @@ pub(super) fn spawn(
     stdout: &io::PipeWriter,
     stderr: &io::PipeWriter,
 ) -> io::Result<u32> {
-    let wished =
-        std::env::var_os("RUST_LIB_BACKTRACE").or_else(|| std::env::var_os("RUST_BACKTRACE"));
     let mut command = Command::new(&config.exe);
     command
         .current_dir(existing(&config.cwd))
@@ -50,9 +48,9 @@ pub(super) fn spawn(
         .env(SOCKET_VARIABLE, meeting.path())
         .env("EVCXR_IS_RUNTIME", "1")
         .env("GLIBC_TUNABLES", huge_pages(std::env::var("GLIBC_TUNABLES").ok()))
-        // std's own backtraces are of generated code. Those that a cell captures stay as wished.
+        // Backtraces are of generated code: whoever wants those that libraries capture all the same
+        // says so by `RUST_LIB_BACKTRACE`.
         .env("RUST_BACKTRACE", "0")
-        .envs(wished.map(|wished| ("RUST_LIB_BACKTRACE", wished)))
         .stdin(Stdio::null())
         .stdout(stdout.try_clone()?)
         .stderr(stderr.try_clone()?);
