@@ -171,14 +171,23 @@ fn uses(
         {
             continue;
         }
-        let home = if is_here { "crate".to_owned() } else { format!("::{}", target.unit) };
-        let within = if target.is_past_trait() { format!("__prust_{id}::") } else { String::new() };
-        text.push_str(&format!("use {home}::{within}{name};\n"));
-        if !is_here {
-            units.insert(target.unit.clone());
-        }
+        text.push_str(&format!("use {}{name};\n", home(unit, *id, target, units)));
     }
     text
+}
+
+/// What stands before an item's name where `unit` names it. Old members have a module of their own.
+fn home(unit: &Unit, id: ItemId, item: &Item, units: &mut BTreeSet<String>) -> String {
+    let mut path = if item.unit == unit.name {
+        "crate::".to_owned()
+    } else {
+        units.insert(item.unit.clone());
+        format!("::{}::", item.unit)
+    };
+    if item.is_past_trait() {
+        path.push_str(&format!("__prust_{id}::"));
+    }
+    path
 }
 
 /// The cells' imports: those of earlier cells by their text, their own where the user wrote them.
@@ -291,17 +300,10 @@ fn traits_inside(items: &Items, unit: &Unit, id: ItemId, units: &mut BTreeSet<St
     let mut text = String::new();
     for name in &item.refs {
         for id in items.resolve(item, name) {
-            let Some(target) = items.all.get(&id) else { continue };
-            if target.extension.as_ref() != Some(name) {
-                continue;
-            }
-            let is_here = target.unit == unit.name;
-            let home = if is_here { "crate".to_owned() } else { format!("::{}", target.unit) };
-            let within =
-                if target.is_past_trait() { format!("__prust_{id}::") } else { String::new() };
-            text.push_str(&format!("use {home}::{within}{name} as _;\n"));
-            if !is_here {
-                units.insert(target.unit.clone());
+            let target = items.all.get(&id).filter(|it| it.extension.as_ref() == Some(name));
+            if let Some(target) = target {
+                let home = home(unit, id, target, units);
+                text.push_str(&format!("use {home}{name} as _;\n"));
             }
         }
     }
