@@ -51,6 +51,29 @@ pub fn describe_by(describe: Describe) {
     }
 }
 
+/// A value of a type of the user's, which may have `Display` or not: `(&&Words(value)).words()`.
+pub struct Words<'a, T>(pub &'a T);
+
+/// Found first where the type has `Display`.
+pub trait Displayed {
+    fn words(&self) -> Option<String>;
+}
+
+/// Found where it has not.
+pub trait NotDisplayed {
+    fn words(&self) -> Option<String> {
+        None
+    }
+}
+
+impl<T: std::fmt::Display> Displayed for &Words<'_, T> {
+    fn words(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+}
+
+impl<T> NotDisplayed for Words<'_, T> {}
+
 /// Not generic: a cell that uses `?` compiles only the call.
 fn named_words(any: &dyn Any, debug: &dyn Debug, full_name: &str, ename: &mut String) -> String {
     let known = DESCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,8 +95,8 @@ fn failure(ename: String, evalue: String, place: &Location<'_>) -> Failure {
     }
 }
 
-/// The error in words: `Display` where the type is one of the everyday ones, `Debug` for the rest
-/// (a conversion for every error type cannot ask for `Display`).
+/// The error in words: `Display` where the type is one of the everyday ones or has been described,
+/// `Debug` for the rest (a conversion for every error type cannot ask for `Display`).
 fn words(any: &dyn Any, debug: &dyn Debug) -> String {
     macro_rules! display {
         ($($everyday:ty),* $(,)?) => {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::item::{ItemPiece, Role, spaced};
 use super::map::Map;
-use super::namespace::{CrateSet, Import, Provided};
+use super::namespace::{CrateSet, Import, Kind, Provided};
 use super::plan::PRELUDE;
 
 pub mod advance;
@@ -31,6 +31,9 @@ mod replace;
 mod tests;
 
 pub use advance::{Advance, Broken, NewCell, advance};
+
+/// What words an error of a type begins so.
+pub const WORDS_OF: &str = "__prust_words_of_";
 
 /// Traits of ours begin so.
 const EXTENSION: &str = "__PrustExtension";
@@ -320,7 +323,7 @@ impl Items {
             for name in new {
                 let is_macro = |item: &&Item| {
                     let mut provides = item.piece.provides.iter();
-                    provides.any(|provided| provided.kind == super::namespace::Kind::Macro)
+                    provides.any(|provided| provided.kind == Kind::Macro)
                 };
                 for item in meant(&name).into_iter().filter(is_macro) {
                     words.extend(item.piece.words.iter().cloned());
@@ -347,7 +350,7 @@ impl Items {
         let named = item.refs.iter().flat_map(|name| self.resolve(item, name));
         let is_macro = |id: &ItemId| {
             let provides = self.all.get(id).map(|item| &item.piece.provides);
-            provides.into_iter().flatten().any(|it| it.kind == super::namespace::Kind::Macro)
+            provides.into_iter().flatten().any(|it| it.kind == Kind::Macro)
         };
         named.filter(is_macro).collect()
     }
@@ -358,6 +361,31 @@ impl Items {
         let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
         let mut given = imports.filter(|import| import.key == name);
         given.next().map_or(name, |import| &import.root).to_owned()
+    }
+
+    /// The name of a type that may be an error: `?` shows it by its `Display`, if it has that.
+    pub fn error_name<'a>(&'a self, id: ItemId, item: &'a Item) -> Option<&'a str> {
+        let provided = item.piece.provides.first().filter(|it| it.kind == Kind::Type)?;
+        let (_, behind) = provided.header.split_once(&provided.name)?;
+        if !item.has_identity() || behind.trim_start().starts_with('<') {
+            return None;
+        }
+        let is_of_error = |other: &Item| match &other.piece.role {
+            Role::Impl(role) => {
+                let says = ["Error for ", "Display for "].iter().any(|it| role.header.contains(it));
+                says && !other.retired && advance::subjects(self, other).contains(&id)
+            }
+            _ => false,
+        };
+        let is_error = item.piece.words.contains("Error") || self.all.values().any(is_of_error);
+        is_error.then_some(&provided.name)
+    }
+
+    /// The functions that word the errors among the types in force, and their units.
+    pub fn error_words(&self) -> Vec<(&str, String)> {
+        let current = self.all.iter().filter(|(_, item)| item.is_current());
+        let named = current.filter_map(|(id, item)| Some((item, self.error_name(*id, item)?)));
+        named.map(|(item, name)| (item.unit.as_str(), format!("{WORDS_OF}{name}"))).collect()
     }
 
     /// Items in force that name one of these crates, by themselves or by an import.

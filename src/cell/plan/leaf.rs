@@ -84,6 +84,12 @@ pub fn leaf(
         names.iter().filter(|name| namespace.items.unit(name).is_some()).cloned().collect();
     let mut scope = scope(namespace, &new_imports(split), names);
     scope.units.extend(named_units);
+    let mut errors = namespace.items.error_words();
+    let mut parts = split.statements.iter().chain(&split.value);
+    if split.unparsed || !parts.any(|range| cell[range.clone()].contains('?')) {
+        errors.clear();
+    }
+    scope.units.extend(errors.iter().map(|(unit, _)| (*unit).to_owned()));
     scope.units.sort();
     scope.units.dedup();
     let mut source = Source::default();
@@ -102,6 +108,9 @@ pub fn leaf(
         // meet.
         source.user(cell, 0..cell.len()).ours("\n}\n");
     } else {
+        for (unit, words) in &errors {
+            source.ours(&format!("::prust_runtime::cell::describe_by(::{unit}::{words});\n"));
+        }
         body(namespace, cell, split, slots, shape, &mut source);
     }
     CratePlan { source, units: scope.units, api: scope.api, set: scope.set }
