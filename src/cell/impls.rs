@@ -29,6 +29,8 @@ pub struct ImplRole {
     /// Those that may be part of what other types are: constants, and functions that a constant may
     /// call or that have a type of their own. An empty name is a macro's call.
     pub deciding: BTreeSet<String>,
+    /// Those that have types and statics of their own inside.
+    pub homes: BTreeSet<String>,
     /// What its constants, types and `const` functions say.
     pub deciding_words: BTreeSet<String>,
     /// How an inherent impl is written as a trait's; `None` where it cannot be.
@@ -104,9 +106,14 @@ pub(super) fn impl_role(item: &ItemImpl) -> ImplRole {
             syn::GenericParam::Lifetime(_) => String::new(),
         })
         .collect();
+    let homes = item.items.iter().filter(|member| match member {
+        ImplItem::Fn(method) => has_items(&method.block.to_token_stream()),
+        _ => false,
+    });
     let said = item.items.iter().filter(|member| has_constant(member));
     let said = said.flat_map(|member| mentions::mentions(member.to_token_stream()));
     ImplRole {
+        homes: homes.filter_map(impl_member).collect(),
         deciding_words: said.collect(),
         of_type: open(item.self_ty.to_token_stream(), &generic).to_string(),
         deciding: deciding.map(|member| impl_member(member).unwrap_or_default()).collect(),

@@ -245,8 +245,9 @@ fn plain(ident: &syn::Ident) -> String {
 /// One import per bound name, so that a later one of the same name can replace it.
 fn flatten(tree: &UseTree, prefix: &str, imports: &mut Vec<Import>) {
     let root = |path: &str| {
-        let path = path.trim_start_matches("::");
-        path.split("::").next().unwrap_or_default().trim().to_owned()
+        // `N as M` begins at `N`.
+        let first = path.trim_start_matches("::").split("::").next().unwrap_or_default();
+        first.split_whitespace().next().unwrap_or_default().to_owned()
     };
     let mut push = |key: String, path: String| {
         let root = root(&path);

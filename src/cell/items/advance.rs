@@ -95,12 +95,12 @@ fn attempt(
         let item = items.all.get_mut(id).expect("only earlier items are broken");
         item.withheld = *what == Broken::Withheld;
     }
-    let mut renewed = renewals(&items, &replaced, &new, forced);
+    let mut renewed = renewals(&items, old, &replaced, &new, forced);
     pin(&mut items, old, broken, &replaced.gone, &renewed);
     if !broken.is_empty() {
-        renewed = renewals(&items, &replaced, &new, forced);
+        renewed = renewals(&items, old, &replaced, &new, forced);
     }
-    let kept = unchanged(&items, &replaced, &new);
+    let kept = unchanged(&items, old, &replaced, &new);
     let mut verbatim: BTreeMap<ItemId, ItemId> = BTreeMap::new();
     for (new, old) in replaced.same.iter().filter(|(new, _)| kept.contains(new)) {
         // An impl goes where its type is now.
@@ -108,7 +108,7 @@ fn attempt(
             let unit = items.all[old].unit.clone();
             items.all.get_mut(new).expect("it joined").unit = unit;
         }
-        if items.text(&items.all[new]) == items.text(&items.all[old]) {
+        if items.says(&items.all[new]) == items.says(&items.all[old]) {
             verbatim.insert(*old, *new);
         }
     }
@@ -199,8 +199,18 @@ fn find_refs(items: &mut Items, new: &[ItemId]) {
 
 /// What an item says of the names in force, now or, where nothing has them any more, before.
 fn refs(items: &Items, before: &Items, item: &Item) -> BTreeSet<String> {
+    refs_by(items, before, item, &item.piece.words)
+}
+
+/// The same of some of its words.
+pub(super) fn refs_by(
+    items: &Items,
+    before: &Items,
+    item: &Item,
+    words: &BTreeSet<String>,
+) -> BTreeSet<String> {
     let sheet = &items.sheets[&item.sheet];
-    let mut words = item.piece.words.clone();
+    let mut words = words.clone();
     let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
     // An import's path may begin at the name of another import.
     for _ in 0..2 {
@@ -270,11 +280,12 @@ fn pin_orphans(items: &mut Items, old: &Items) -> Vec<(ItemId, String)> {
 /// Earlier items that are another thing now although their text is the same.
 fn renewals(
     items: &Items,
+    old: &Items,
     replaced: &super::replace::Replaced,
     new: &[ItemId],
     forced: &Forced,
 ) -> BTreeSet<ItemId> {
-    let kept = unchanged(items, replaced, new);
+    let kept = unchanged(items, old, replaced, new);
     // A constant or an alias is part of old types, which go on with what it was.
     let decides_types = |item: &Item| {
         item.piece.has_identity()

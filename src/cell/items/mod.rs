@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::item::{ItemPiece, Role, spaced};
 use super::map::Map;
+use super::mentions::mentions_of_text;
 use super::namespace::{CrateSet, Import, Kind, Provided};
 use super::plan::PRELUDE;
 
@@ -255,6 +256,33 @@ impl Items {
         self.sheets[&item.sheet].text.get(item.piece.range.clone()).unwrap_or_default()
     }
 
+    /// What the user wrote, with the imports that its words mean something by.
+    fn says(&self, item: &Item) -> String {
+        let mut says = self.text(item).to_owned();
+        let mut imports: Vec<&str> = self.imports_of(item, &item.piece.words).collect();
+        imports.sort_unstable();
+        imports.dedup();
+        imports.iter().for_each(|import| {
+            says.push('\n');
+            says.push_str(import);
+        });
+        says
+    }
+
+    /// The imports that give one of these words, as declarations.
+    fn imports_of<'a>(
+        &'a self,
+        item: &'a Item,
+        words: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = &'a str> {
+        let sheet = &self.sheets[&item.sheet];
+        let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
+        // What leads into the item itself is none of what it says.
+        let all = own.chain(&sheet.imports);
+        let all = all.filter(|import| !import.is_implicit() && !item.provides(&import.root));
+        all.filter(|import| words.contains(&import.key)).map(|import| import.text.as_str())
+    }
+
     /// What is in force by a name, and how the user wrote it.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = (&ItemPiece, &str)> {
         let current = self.current(name).into_iter().map(|id| &self.all[&id]);
@@ -343,6 +371,9 @@ impl Items {
             said.extend(named.piece.words.iter().cloned());
             open.extend(self.macros_of(named));
         }
+        // By an import, something is said under another name.
+        let imports = self.imports_of(item, &said).map(mentions_of_text).collect::<Vec<_>>();
+        said.extend(imports.into_iter().flatten());
         said
     }
 

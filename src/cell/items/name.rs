@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::advance::subjects;
 use super::group::{RENEWED, in_order, is_provisional};
 use super::{Item, ItemId, Items};
+use crate::cell::item::Role;
 use crate::cell::namespace::digest;
 
 /// Names the crates that have none yet, oldest first. An item that would stand under a path that
@@ -44,7 +46,7 @@ fn name_of(items: &Items, members: &[ItemId], salt: u64) -> String {
     let with_identity: Vec<&Item> =
         members.iter().map(|id| &items.all[id]).filter(|item| item.piece.has_identity()).collect();
     let parts: Vec<String> = if with_identity.is_empty() {
-        members.iter().map(|id| items.text(&items.all[id]).to_owned()).collect()
+        members.iter().map(|id| items.says(&items.all[id])).collect()
     } else {
         with_identity.iter().map(|item| shape(items, item)).collect()
     };
@@ -62,6 +64,10 @@ fn shape(items: &Items, item: &Item) -> String {
 /// hashed once.
 fn shape_within(items: &Items, home: &str, item: &Item, open: &mut BTreeSet<ItemId>) -> String {
     let mut parts: Vec<String> = vec![item.piece.shape.clone().unwrap_or_default()];
+    let mut imports: Vec<&str> = items.imports_of(item, &item.piece.words).collect();
+    imports.sort_unstable();
+    imports.dedup();
+    parts.extend(imports.into_iter().map(str::to_owned));
     for name in &item.refs {
         for id in items.resolve(item, name) {
             let target = &items.all[&id];
@@ -75,9 +81,28 @@ fn shape_within(items: &Items, home: &str, item: &Item, open: &mut BTreeSet<Item
             } else {
                 shape_within(items, home, target, open)
             });
+            parts.extend(impls_text(items, id));
         }
     }
     digest(parts.iter().map(String::as_str))
+}
+
+/// The constants and types that impls give an item.
+fn impls_text(items: &Items, id: ItemId) -> Vec<String> {
+    let is_past = items.all[&id].retired;
+    let mut texts = Vec::new();
+    for item in items.all.values().filter(|item| item.retired == is_past) {
+        let Role::Impl(role) = &item.piece.role else { continue };
+        if role.deciding_words.is_empty() || !subjects(items, item).contains(&id) {
+            continue;
+        }
+        let text = &items.sheets[&item.sheet].text;
+        let is_in = |name: &String| role.deciding.contains(name) && !item.dropped.contains(name);
+        let members = role.members.iter().filter(|(name, _)| is_in(name));
+        texts.extend(members.filter_map(|(_, range)| Some(text.get(range.clone())?.to_owned())));
+    }
+    texts.sort_unstable();
+    texts
 }
 
 fn shapes(items: &Items, unit: &str, members: &[ItemId]) -> BTreeMap<String, String> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::advance::{is_alias, named, subjects};
+use super::advance::{is_alias, named, refs_by, subjects};
 use super::{Item, ItemId, Items, SheetId};
 use crate::cell::item::Role;
 
@@ -99,7 +99,7 @@ fn members_anew(items: &Items, new_item: &Item, old_item: &Item) -> Vec<String> 
 fn says_the_same(items: &Items, new: &Item, old: &Item) -> bool {
     let names = |item: &Item| item.names().map(str::to_owned).collect::<Vec<_>>();
     let plain = |item: &Item| item.piece.shape.is_none();
-    if items.text(new) == items.text(old) {
+    if items.says(new) == items.says(old) {
         return true;
     }
     match (&new.piece.role, &old.piece.role) {
@@ -112,7 +112,12 @@ fn says_the_same(items: &Items, new: &Item, old: &Item) -> bool {
 }
 
 /// Items whose meaning is what it was: what a variable of their types holds stays valid.
-pub(super) fn unchanged(items: &Items, replaced: &Replaced, new: &[ItemId]) -> BTreeSet<ItemId> {
+pub(super) fn unchanged(
+    items: &Items,
+    old: &Items,
+    replaced: &Replaced,
+    new: &[ItemId],
+) -> BTreeSet<ItemId> {
     let mut kept: BTreeSet<ItemId> = items.all.keys().copied().collect();
     kept.retain(|id| !new.contains(id) || replaced.same.contains_key(id));
     kept.retain(|id| !replaced.gone.contains(id));
@@ -121,8 +126,16 @@ pub(super) fn unchanged(items: &Items, replaced: &Replaced, new: &[ItemId]) -> B
             |id: &&ItemId| !replaced.same.iter().any(|(new, old)| old == *id && kept.contains(new));
         let went = replaced.gone.iter().chain(replaced.dropped.keys()).filter(goes);
         let went = went.map(|id| (*id, replaced.lost.get(id).cloned().unwrap_or_default()));
+        // A type's own constant hides one that it has by a trait.
+        let added = new.iter().filter(|id| !kept.contains(id)).filter_map(|id| {
+            match &items.all[id].piece.role {
+                Role::Impl(role) if role.of_trait.is_none() => Some((*id, role.deciding.clone())),
+                _ => None,
+            }
+        });
         let altered = kept.iter().filter_map(|id| Some((*id, altered(items, *id, &kept)?)));
-        let changed: BTreeSet<String> = went
+        let changed: BTreeSet<ItemId> = went
+            .chain(added)
             .chain(altered)
             .filter(|(id, names)| decides(items, *id, names, replaced, new))
             .flat_map(|(id, _)| impl_subjects(items, id))
@@ -133,9 +146,13 @@ pub(super) fn unchanged(items: &Items, replaced: &Replaced, new: &[ItemId]) -> B
             .copied()
             .filter(|id| {
                 let item = &items.all[id];
-                let of_changed_impl =
-                    !item.retired && item.names().any(|name| changed.contains(name));
-                item.retired || (!of_changed_impl && keeps_meaning(items, item, &kept))
+                let means_the_same = || {
+                    keeps_meaning(items, item, &kept)
+                        && old.all.get(id).is_none_or(|before| {
+                            means_what_it_did(items, item, old, before, replaced)
+                        })
+                };
+                item.retired || (!changed.contains(id) && means_the_same())
             })
             .collect();
         kept = still;
@@ -152,8 +169,8 @@ fn altered(items: &Items, id: ItemId, kept: &BTreeSet<ItemId>) -> Option<BTreeSe
     if item.retired || role.deciding_words.is_empty() {
         return None;
     }
-    let said = item.refs.iter().filter(|name| role.deciding_words.contains(*name));
-    let mut targets = said.flat_map(|name| items.resolve(item, name));
+    let said = refs_by(items, &Items::default(), item, &role.deciding_words);
+    let mut targets = item.refs.intersection(&said).flat_map(|name| items.resolve(item, name));
     let is_other = |target: &ItemId| {
         let known = &items.all[target];
         !kept.contains(target) && !known.retired && known.piece.shape.is_some()
@@ -175,14 +192,13 @@ fn decides(
     let Role::Impl(role) = &item.piece.role else { return false };
     if let Some(of_trait) = &role.of_trait {
         // What the trait has by default may be said anew, or not any more.
-        let twin = |id: &ItemId| match &items.all[id].piece.role {
-            Role::Impl(new) => new.of_trait.as_ref() == Some(of_trait) && new.header == role.header,
+        let says_more = |id: &ItemId| match &items.all[id].piece.role {
+            Role::Impl(new) => new.of_trait.as_ref() == Some(of_trait) && !new.deciding.is_empty(),
             _ => false,
         };
-        return !role.deciding.is_empty()
-            || new.iter().filter(|id| twin(id)).any(|id| items.all[id].piece.shape.is_some());
+        return !role.deciding.is_empty() || new.iter().any(says_more);
     }
-    if role.deciding.contains("") {
+    if role.deciding.contains("") || !role.homes.is_disjoint(names) {
         return true;
     }
     let mut lost: BTreeSet<String> = role.deciding.intersection(names).cloned().collect();
@@ -213,12 +229,35 @@ fn decides(
 }
 
 /// Whose meaning elsewhere an impl decides: its types; the trait where the type is not ours.
-fn impl_subjects(items: &Items, id: ItemId) -> Vec<String> {
+fn impl_subjects(items: &Items, id: ItemId) -> Vec<ItemId> {
     let item = &items.all[&id];
     let Role::Impl(role) = &item.piece.role else { return Vec::new() };
-    let is_ours = role.subjects.first().is_some_and(|name| !named(items, item, name).is_empty());
+    let meant = |name: &String| named(items, item, name);
+    let is_ours = role.subjects.first().is_some_and(|name| !meant(name).is_empty());
     let of_trait = role.of_trait.as_ref().filter(|_| !is_ours);
-    role.subjects.iter().chain(of_trait).cloned().collect()
+    role.subjects.iter().chain(of_trait).flat_map(meant).collect()
+}
+
+/// Whether an earlier item means by its names what it meant: a pin may have been let go.
+fn means_what_it_did(
+    items: &Items,
+    item: &Item,
+    old: &Items,
+    before: &Item,
+    replaced: &Replaced,
+) -> bool {
+    if item.piece.shape.is_none() || matches!(item.piece.role, Role::Impl(_)) {
+        return true;
+    }
+    let now = |id: &ItemId| {
+        let again = replaced.same.iter().find(|(_, old)| *old == id).map(|(new, _)| *new);
+        again.unwrap_or(*id)
+    };
+    before.pins.keys().filter(|name| !item.pins.contains_key(*name)).all(|name| {
+        let (was, is) = (old.resolve(before, name), items.resolve(item, name));
+        let decides = |id: &ItemId| items.all[id].piece.shape.is_some();
+        was.iter().map(now).eq(is.iter().copied()) || !was.iter().chain(&is).any(decides)
+    })
 }
 
 fn keeps_meaning(items: &Items, item: &Item, kept: &BTreeSet<ItemId>) -> bool {

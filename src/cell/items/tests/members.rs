@@ -99,3 +99,15 @@ fn a_constant_that_another_type_is_made_of_makes_another_type_of_both() {
     session.run("impl A { const L: u8 = 1; }");
     assert_eq!(session.item("A").unit, a);
 }
+
+#[test]
+fn a_constant_is_followed_through_other_constants_and_imports() {
+    let mut session = Session::after(&[
+        "struct A; impl A { const K: usize = 2; }",
+        "const N: usize = A::K;\nuse N as M;\nstruct B { x: [u8; M] }",
+    ]);
+    let b = session.item("B").unit.clone();
+    let held = session.held("B");
+    session.run_as("", "impl A { const K: usize = 5; }", &held, &BTreeMap::new());
+    assert_ne!(session.item("B").unit, b);
+}
