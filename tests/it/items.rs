@@ -103,10 +103,17 @@ async fn broken_callers_are_listed_and_keep_the_old_definition() {
         Runs("drop(old);"),
         Runs("impl P { fn get(&self) -> i32 { self.y } }"),
         Runs("fn get() -> i32 { P { y: 3 }.get() }"),
-        Warns("impl P { fn get(&self) -> bool { true } }", &["`get` (In[15])", "left out"]),
-        Fails("get()", "`get` (In[15]) is left out"),
+        Warns("impl P { fn get(&self) -> bool { true } }", &["`get` (In[15])", "old `P::get`"]),
+        Shows("(get(), P { y: 3 }.get())", "(3, true)"),
         Runs("impl P { fn get(&self) -> i32 { self.y + 1 } }"),
         Shows("get()", "4"),
+        // What no trait can have cannot be kept.
+        Runs("impl P { const fn zero() -> i32 { 0 } }"),
+        Runs("fn zero() -> i32 { P::zero() + 1 }"),
+        Warns("impl P { const fn zero() -> bool { true } }", &["`zero` (In[21])", "left out"]),
+        Fails("zero()", "`zero` (In[21]) is left out"),
+        Runs("impl P { const fn zero() -> i32 { 7 } }"),
+        Shows("zero()", "8"),
     ])
     .await;
 }
