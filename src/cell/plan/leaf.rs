@@ -84,11 +84,9 @@ pub fn leaf(
         names.iter().filter(|name| namespace.items.unit(name).is_some()).cloned().collect();
     let mut scope = scope(namespace, &new_imports(split), names);
     scope.units.extend(named_units);
-    let mut errors = namespace.items.error_words();
     let mut parts = split.statements.iter().chain(&split.value);
-    if split.unparsed || !parts.any(|range| cell[range.clone()].contains('?')) {
-        errors.clear();
-    }
+    let may_fail = !split.unparsed && parts.any(|range| cell[range.clone()].contains('?'));
+    let errors = if may_fail { namespace.items.error_words() } else { Vec::new() };
     scope.units.extend(errors.iter().map(|(unit, _)| (*unit).to_owned()));
     scope.units.sort();
     scope.units.dedup();
