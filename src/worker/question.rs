@@ -33,8 +33,8 @@ impl Surroundings {
     /// `variables` as `NAME=VALUE`.
     pub(super) fn read(folder: Vec<u8>, variables: Vec<Vec<u8>>) -> Self {
         let variable = |mut text: Vec<u8>| {
-            // The system's own may begin with the sign.
-            let at = text.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+            // A name may begin with the sign, and has at least one byte.
+            let at = text.get(1..)?.iter().position(|byte| *byte == b'=')? + 1;
             let value = text.split_off(at + 1);
             text.pop();
             Some((OsString::from_vec(text), OsString::from_vec(value)))
