@@ -90,7 +90,7 @@ impl Compiler {
                 return Ok(Units { items: next.items, warnings });
             }
             let errors = own_errors(namespace, &next, &verdicts, &files, is_primary);
-            if breaks.is_empty() {
+            if breaks.is_empty() && errors.is_empty() {
                 first = own_errors(namespace, &next, &verdicts, &files, is_any);
             }
             let is_blamed = errors.is_empty() && blame(old, &next, &verdicts, &files, &mut breaks);

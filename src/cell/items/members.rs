@@ -50,13 +50,8 @@ impl Lost {
                 })
             };
             let rivals: Vec<ItemId> = new.iter().filter(is_rival).copied().collect();
-            let may_be_a_trait = |id: &ItemId| {
-                inherent(&items.all[id].piece.role).is_some_and(|role| role.extension.is_some())
-            };
-            if rivals.iter().all(may_be_a_trait) {
-                found.rivals.insert(*id, rivals);
-                found.members.insert(*id, lost.clone());
-            }
+            found.rivals.insert(*id, rivals);
+            found.members.insert(*id, lost.clone());
         }
         found
     }
