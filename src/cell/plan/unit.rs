@@ -266,7 +266,8 @@ fn write(
     }
     apart.push_str(&without_rivals(items, unit, id, root));
     let movable = !item.piece.has_identity();
-    if (apart.is_empty() && !item.is_past_trait()) || !movable {
+    let is_seen = apart.is_empty() && !item.is_past_trait() && !is_rival(items, unit, id);
+    if is_seen || !movable {
         let inside = if item.piece.modules.is_empty() {
             String::new()
         } else {
@@ -284,6 +285,16 @@ fn write(
     for name in item.names().filter(|name| !is_macro(name) && !item.is_past_trait()) {
         source.ours(&format!("pub use __prust_{id}::{name};\n"));
     }
+}
+
+/// Whether a macro has the name of one that others in the crate mean: what follows it in the text
+/// would see both.
+fn is_rival(items: &Items, unit: &Unit, id: ItemId) -> bool {
+    let mut provides = items.all[&id].piece.provides.iter();
+    let Some(made) = provides.find(|it| it.kind == Kind::Macro) else { return false };
+    let others = unit.items.iter().map(|id| &items.all[id]);
+    let mut users = others.filter(|item| item.refs.contains(&made.name));
+    users.any(|user| !items.resolve(user, &made.name).contains(&id))
 }
 
 /// Who has old members in scope must not see the traits of those that took their place: at the
