@@ -33,6 +33,8 @@ pub struct ImplRole {
     pub homes: BTreeSet<String>,
     /// What its constants, types and `const` functions say.
     pub deciding_words: BTreeSet<String>,
+    /// What its header says.
+    pub header_words: BTreeSet<String>,
     /// How an inherent impl is written as a trait's; `None` where it cannot be.
     pub extension: Option<Extension>,
 }
@@ -117,6 +119,7 @@ pub(super) fn impl_role(item: &ItemImpl) -> ImplRole {
         deciding_words: said.collect(),
         of_type: open(item.self_ty.to_token_stream(), &generic).to_string(),
         deciding: deciding.map(|member| impl_member(member).unwrap_or_default()).collect(),
+        header_words: mentions::mentions(bare.to_token_stream()).into_iter().collect(),
         header: bare.to_token_stream().to_string(),
         of_trait,
         subjects,

@@ -134,11 +134,20 @@ pub(super) fn unchanged(
             }
         });
         let altered = kept.iter().filter_map(|id| Some((*id, altered(items, *id, &kept)?)));
+        let come = new.iter().filter(|id| !kept.contains(id));
+        let swaying = replaced.gone.iter().filter(goes).chain(come).copied();
+        let swaying = swaying.filter(|id| sways(items, *id, &kept));
         let changed: BTreeSet<ItemId> = went
             .chain(added)
             .chain(altered)
             .filter(|(id, names)| decides(items, *id, names, replaced, new))
-            .flat_map(|(id, _)| impl_subjects(items, id))
+            .flat_map(|(id, _)| {
+                // An alias in its header may have led to others.
+                let before =
+                    if old.all.contains_key(&id) { impl_subjects(old, id) } else { Vec::new() };
+                impl_subjects(items, id).into_iter().chain(before)
+            })
+            .chain(swaying.flat_map(|id| impl_subjects(items, id)))
             .collect();
         let before = kept.len();
         let still: BTreeSet<ItemId> = kept
@@ -162,6 +171,33 @@ pub(super) fn unchanged(
     }
 }
 
+/// Whether an impl that comes or goes decides what an earlier type is made of: other impls have
+/// their constants and types for whatever has its trait.
+fn sways(items: &Items, id: ItemId, kept: &BTreeSet<ItemId>) -> bool {
+    let of_trait = |item: &Item| match &item.piece.role {
+        Role::Impl(role) => role.of_trait.clone(),
+        _ => None,
+    };
+    let Some(name) = of_trait(&items.all[&id]) else { return false };
+    let mut given: BTreeSet<String> = BTreeSet::new();
+    if name == "Drop" {
+        given.insert("needs_drop".to_owned());
+    }
+    for item in items.all.values().filter(|item| !item.retired) {
+        let Role::Impl(role) = &item.piece.role else { continue };
+        let asks = role.of_trait.as_ref() != Some(&name) && role.header_words.contains(&name);
+        if asks && !role.deciding_words.is_empty() {
+            given.extend(role.deciding.iter().cloned());
+        }
+    }
+    let says = |item: &Item| {
+        item.piece.shape.is_some()
+            && !matches!(item.piece.role, Role::Impl(_))
+            && !items.said(item).is_disjoint(&given)
+    };
+    !given.is_empty() && kept.iter().any(|id| says(&items.all[id]))
+}
+
 /// The constants and types of an impl in force, where what these say is not what it was.
 fn altered(items: &Items, id: ItemId, kept: &BTreeSet<ItemId>) -> Option<BTreeSet<String>> {
     let item = &items.all[&id];
@@ -175,7 +211,12 @@ fn altered(items: &Items, id: ItemId, kept: &BTreeSet<ItemId>) -> Option<BTreeSe
         let known = &items.all[target];
         !kept.contains(target) && !known.retired && known.piece.shape.is_some()
     };
-    targets.any(|target| is_other(&target)).then(|| role.deciding.clone())
+    let named = refs_by(items, &Items::default(), item, &role.header_words);
+    let mut heads = item.refs.intersection(&named).flat_map(|name| items.resolve(item, name));
+    let is_other_head =
+        |target: &ItemId| items.all[target].piece.role == Role::Movable && is_other(target);
+    let is_altered = targets.any(|target| is_other(&target)) || heads.any(|it| is_other_head(&it));
+    is_altered.then(|| role.deciding.clone())
 }
 
 /// Whether what a type is, or was, may hang on these members of an impl that are lost or altered. A

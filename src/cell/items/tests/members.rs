@@ -111,3 +111,36 @@ fn a_constant_is_followed_through_other_constants_and_imports() {
     session.run_as("", "impl A { const K: usize = 5; }", &held, &BTreeMap::new());
     assert_ne!(session.item("B").unit, b);
 }
+
+#[test]
+fn an_impl_that_decides_which_others_apply_makes_another_type_where_one_is_made_of_those() {
+    let none = BTreeMap::new();
+    let run = |of_b: &str| {
+        let mut session = Session::after(&["trait Mark {}\ntrait Tr { const K: usize; }
+            impl<T: Mark> Tr for T { const K: usize = 3; }\nstruct A;"]);
+        session.run_as("mark", "impl Mark for A {}", &BTreeSet::new(), &none);
+        session.run(&format!("struct B {{ x: [u8; {of_b}] }}"));
+        let (unit, held) = (session.item("B").unit.clone(), session.held("B"));
+        session.run_as("mark", "impl Tr for A { const K: usize = 5; }", &held, &none);
+        session.item("B").unit == unit
+    };
+    assert!(!run("<A as Tr>::K"));
+    assert!(run("9"), "nothing that is made of it: all stays as it is");
+}
+
+#[test]
+fn a_static_goes_on_with_what_it_was_made_with() {
+    let none = BTreeMap::new();
+    let mut session = Session::default();
+    session.run_as("k", "const N: usize = 4;\nconst M: usize = 2;", &BTreeSet::new(), &none);
+    session.run("static S: [AtomicUsize; M] = [const { AtomicUsize::new(N) }; M];");
+    let (unit, first) = (session.item("S").unit.clone(), session.id("N"));
+    for change in ["const N: usize = 19;", "const N: usize = 20;", "struct A;"] {
+        session.run_as("k", &format!("{change}\nconst M: usize = 2;"), &BTreeSet::new(), &none);
+        assert_eq!(session.item("S").unit, unit);
+        assert_eq!(session.items().resolve(session.item("S"), "N"), [first]);
+    }
+    let next = session.run("const M: usize = 3;");
+    assert_ne!(session.item("S").unit, unit, "its type is another one");
+    assert_eq!(next.reset, [session.id("S")]);
+}
