@@ -124,6 +124,8 @@ fn wrapping(call: &syn::Macro, range: Range<usize>) -> Option<ItemPiece> {
         words,
         shape,
         modules: Vec::new(),
+        has_statics: false,
+        type_words: None,
     })
 }
 

@@ -34,6 +34,10 @@ pub struct ItemPiece {
     pub shape: Option<String>,
     /// Where the modules in it begin, behind their brackets.
     pub modules: Vec<usize>,
+    /// Whether functions or modules in it have statics.
+    pub has_statics: bool,
+    /// What the type of a static says: what it begins with is of no consequence later.
+    pub type_words: Option<BTreeSet<String>>,
 }
 
 /// What an item is to the planner.
@@ -84,6 +88,11 @@ pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
         words: mentions::mentions_but(tokens.clone(), &declares(item)),
         shape: (!plain).then(|| tokens.to_string()),
         modules: modules(item),
+        has_statics: !matches!(item, Item::Static(_)) && has_statics(tokens),
+        type_words: match item {
+            Item::Static(item) => Some(mentions::mentions(item.ty.to_token_stream())),
+            _ => None,
+        },
     }
 }
 
@@ -177,6 +186,8 @@ pub fn made_by_macro(mac: &StmtMacro, range: Range<usize>) -> Option<ItemPiece> 
         words: mentions::mentions(text.clone()),
         shape: Some(text.to_string()),
         modules: Vec::new(),
+        has_statics: false,
+        type_words: None,
     })
 }
 
@@ -222,6 +233,25 @@ pub(super) fn has_items(tokens: &TokenStream) -> bool {
     ["struct", "enum", "union", "trait", "impl", "static", "const", "mod", "thread_local"]
         .iter()
         .any(|word| words.contains(*word))
+}
+
+/// Whether something is declared `static` in it, by the word or by `thread_local!`.
+fn has_statics(tokens: TokenStream) -> bool {
+    // `&'static str` has a lifetime of that name.
+    let mut is_lifetime = false;
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(word) => {
+            let found = (word == "static" && !is_lifetime) || word == "thread_local";
+            is_lifetime = false;
+            found
+        }
+        TokenTree::Punct(sign) => {
+            is_lifetime = sign.as_char() == '\'';
+            false
+        }
+        TokenTree::Group(group) => has_statics(group.stream()),
+        TokenTree::Literal(_) => false,
+    })
 }
 
 /// The names that an item gives.

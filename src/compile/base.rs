@@ -14,7 +14,7 @@ use super::dependencies::DependencySet;
 use super::graph::Graph;
 use super::layers::{self, Crate, Layer, Maker};
 use super::manifest;
-use super::rustc::{Call, CrateType};
+use super::rustc::{Call, CrateType, Loading};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
 use crate::process;
@@ -243,6 +243,7 @@ pub(super) async fn api(
         search: vec![maker.store.lib(), maker.store.deps()],
         native: Vec::new(),
         exports: None,
+        loading: Loading::default(),
         metadata,
         environment: Vec::new(),
         opt_level: layers::OPT_LEVEL,

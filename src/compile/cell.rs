@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::base::{self, Base};
 use super::books::Books;
 use super::dependencies::DependencySet;
-use super::rustc::{Call, CrateType, Ended};
+use super::rustc::{Call, CrateType, Ended, Loading};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
 use super::units::mixed;
@@ -339,12 +339,24 @@ impl Compiler {
             // Inlined code may call what its crate was linked with.
             native: set.map(|set| set.native.clone()).unwrap_or_default(),
             exports: None,
+            loading: self.loading(name, plan, namespace),
             metadata: name.to_owned(),
             environment: self.environment(set),
             opt_level,
             cwd: shared.cwd.clone(),
             linker: shared.toolchain.linker.clone(),
         }
+    }
+
+    /// Statics are where they were first: what is built with others of their crate's name needs its
+    /// own crates to be searched before those of the first ones.
+    fn loading(&self, name: &str, plan: &CratePlan, namespace: &Namespace) -> Loading {
+        let items = &namespace.items;
+        let own = items.unit(name).and_then(|unit| unit.storage.as_ref());
+        let units = items.with_needs(&plan.units);
+        let is_split = units.iter().any(|unit| unit.storage.is_some());
+        let needs = units.iter().filter(|_| is_split).map(|unit| self.library_file(&unit.file));
+        Loading { instead: own.map(|storage| storage.file.clone()), needs: needs.collect() }
     }
 
     /// What procedural macros expect of cargo: the notebook's folder and a package. `env!` gives it

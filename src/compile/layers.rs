@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CompileError;
 use super::cargo::{Artifact, Artifacts};
-use super::rustc::{Call, CrateType, Ended};
+use super::rustc::{Call, CrateType, Ended, Loading};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
 
@@ -229,6 +229,7 @@ impl Maker<'_> {
             search: vec![self.store.lib(), self.store.deps()],
             native: self.native.to_vec(),
             exports: self.foreign.then_some(exports),
+            loading: Loading::default(),
             metadata: name,
             environment: Vec::new(),
             opt_level: OPT_LEVEL,

@@ -74,8 +74,8 @@ impl Compiler {
                 let at = leaf::declared_at(cell.text, split, &unkept.name);
                 unkept_warning(&unkept, at.map(|range| (book, range)))
             }));
-            let units = namespace.items.with_needs(&plan.units);
-            let needs = units.iter().map(|unit| self.library_file(&unit.file)).collect();
+            let needs = namespace.items.libraries(&plan.units);
+            let needs = needs.into_iter().map(|file| self.library_file(file)).collect();
             return Ok((call.output, needs, delta, warnings));
         }
         unreachable!("the last round returns")

@@ -41,6 +41,7 @@ pub(super) struct Call {
     pub(super) native: Vec<PathBuf>,
     /// Says which symbols the library shows, beside those of Rust.
     pub(super) exports: Option<PathBuf>,
+    pub(super) loading: Loading,
     /// Makes two crates of one name two crates; usually the name again.
     pub(super) metadata: String,
     pub(super) environment: Vec<(&'static str, String)>,
@@ -48,6 +49,15 @@ pub(super) struct Call {
     pub(super) cwd: PathBuf,
     /// `None`: the C compiler links.
     pub(super) linker: Option<Linker>,
+}
+
+/// What the dynamic loader is to make of a library, where that is not what follows from its text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Loading {
+    /// The file that is loaded in its place, without `lib` and `.so`.
+    pub(super) instead: Option<String>,
+    /// Libraries that are loaded with it in any case, and searched before those that these need.
+    pub(super) needs: Vec<PathBuf>,
 }
 
 /// How a call ended.
@@ -133,6 +143,14 @@ impl Call {
         if let Some(exports) = &self.exports {
             arguments.push(self.for_linker("--version-script", &exports.display().to_string()));
         }
+        if let Some(file) = &self.loading.instead {
+            arguments.push(self.for_linker("-soname", &format!("lib{file}.so")));
+        }
+        if !self.loading.needs.is_empty() {
+            arguments.push(self.for_linker("--no-as-needed", ""));
+            let needs = self.loading.needs.iter();
+            arguments.extend(needs.map(|library| format!("-Clink-arg={}", library.display())));
+        }
         // Object files on their way go here, not into the user's directory, where two processes
         // that compile the same cell would take each other's away.
         if let Some(folder) = self.output.parent() {
@@ -216,6 +234,7 @@ mod tests {
             search: Vec::new(),
             native: Vec::new(),
             exports: None,
+            loading: Loading::default(),
             metadata: "leaf_1".into(),
             environment: Vec::new(),
             opt_level: 0,

@@ -11,7 +11,10 @@ use super::rustc::{self, CrateType};
 use super::verdict::{distinct, unit_books};
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::expand::Expanded;
-use crate::cell::items::{Advance, Broken, Item, ItemId, Items, NewCell, Sheet, Unit, advance};
+use crate::cell::item::Role;
+use crate::cell::items::{
+    Advance, Broken, Item, ItemId, Items, NewCell, Sheet, Storage, Unit, advance,
+};
 use crate::cell::mentions::mentions_of_text;
 use crate::cell::namespace::{digest, unit_paths};
 use crate::cell::plan::unit::{self as plan, UnitPlan};
@@ -123,19 +126,24 @@ impl Compiler {
         namespace: &Namespace,
         next: &mut Advance,
     ) -> Result<Vec<Verdict>, Failed> {
-        let opt_level = self.opt_level().unwrap_or(OPT_LEVEL_UNIT);
         let mut plans: BTreeMap<String, UnitPlan> = BTreeMap::new();
         for name in &next.touched {
             let unit = next.items.unit(name).expect("touched units are there");
             let (written, set) = self.written(namespace, &next.items, unit)?;
+            let opt_level = self.unit_opt_level(&next.items, unit);
             let file = file_name(set.as_ref(), &next.items, unit, &written, opt_level);
+            let storage = storage(&namespace.items, unit, &file);
+            let file = match &storage {
+                Some(storage) => format!("{}-{}", unit.name, digest([&*file, &*storage.file])),
+                None => file,
+            };
             let (parts, generated) =
                 (written.parts.clone().into(), written.krate.source.text.as_str().into());
             plans.insert(name.clone(), written);
             let unit = next.items.units.iter_mut().find(|unit| unit.name == *name);
             let unit = unit.expect("touched units are there");
             (unit.file, unit.parts, unit.generated) = (file, parts, generated);
-            unit.set = set;
+            (unit.set, unit.storage) = (set, storage);
             self.remember_unit(unit);
         }
         let scope = Namespace { items: next.items.clone(), ..namespace.clone() };
@@ -161,6 +169,7 @@ impl Compiler {
                 let kind = CrateType::Dylib;
                 let set = self.set_of(unit.set.as_ref())?;
                 let set = set.as_deref();
+                let opt_level = self.unit_opt_level(&next.items, unit);
                 let call = self.call(&name, &file, kind, &krate, set, &scope, opt_level);
                 let compiler = self.clone();
                 running.spawn(async move {
@@ -180,6 +189,13 @@ impl Compiler {
             }
         }
         Ok(verdicts)
+    }
+
+    /// Below level 2, crates use each other's copies of generic code: those of statics are loaded
+    /// as they were first, and nothing is to look for later copies there.
+    fn unit_opt_level(&self, items: &Items, unit: &Unit) -> u8 {
+        let level = self.opt_level().unwrap_or(OPT_LEVEL_UNIT);
+        if items.is_static(unit) { level.max(OPT_LEVEL_UNIT) } else { level }
     }
 
     /// A unit's source, and the set it is to be made with. An older definition, of crates that are
@@ -235,6 +251,16 @@ fn no_place() -> Failed {
     let help =
         "give a redefined type another name, or start again with %restart; nothing has changed";
     Failed::Errors(vec![diagnostic::own(Severity::Error, "items", message, help, None)])
+}
+
+/// Where the statics of a unit are that is built anew as `file`.
+fn storage(old: &Items, unit: &Unit, file: &str) -> Option<Storage> {
+    let before = old.unit(&unit.name).filter(|before| old.is_static(before))?;
+    let first = before.storage.clone().unwrap_or_else(|| {
+        let needs = old.libraries(&before.needs).into_iter().map(str::to_owned).collect();
+        Storage { file: before.file.clone(), needs }
+    });
+    (first.file != file).then_some(first)
 }
 
 /// Another name whenever anything that goes into the library is another.
@@ -364,9 +390,6 @@ fn names(next: &Advance, item: &Item) -> String {
 /// What the user is told of a change: who could not follow it, which values are of an older
 /// definition, which statics start again.
 fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> Vec<Diagnostic> {
-    let warn = |code: &str, message: String, help: &str| {
-        diagnostic::own(Severity::Warning, code, message, help, None)
-    };
     let mut told = Vec::new();
     let is_news = |(id, (broken, _)): &(&ItemId, &(Broken, String))| {
         let was = &old.all[id];
@@ -413,18 +436,35 @@ fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> 
             told.push(warn("old_type", message, help));
         }
     }
-    let file = |items: &Items, name: &String| {
-        let ids = items.current(name);
-        let item = ids.first().map(|id| &items.all[id])?;
-        items.unit(&item.unit).map(|unit| unit.file.clone())
-    };
-    let reset: BTreeSet<&String> =
-        next.reset.iter().filter(|name| file(old, name) != file(&next.items, name)).collect();
-    for name in reset {
-        let message = format!("the static `{name}` starts again: what it is made of was changed");
-        told.push(warn("static_reset", message, ""));
-    }
+    told.extend(statics(old, next));
     told
+}
+
+fn warn(code: &str, message: String, help: &str) -> Diagnostic {
+    diagnostic::own(Severity::Warning, code, message, help, None)
+}
+
+/// Which statics start again.
+fn statics<'a>(old: &'a Items, next: &'a Advance) -> impl Iterator<Item = Diagnostic> + 'a {
+    next.reset.iter().filter_map(move |id| {
+        let item = &next.items.all[id];
+        let same = |old: &&Item| old.sheet == item.sheet && old.piece.range == item.piece.range;
+        let before = old
+            .all
+            .get(id)
+            .or_else(|| old.all.values().filter(same).find(|before| before.is_current()))?;
+        let file = |items: &Items, item: &Item| items.unit(&item.unit).map(|it| it.file.clone());
+        if file(old, before) == file(&next.items, item) {
+            return None;
+        }
+        let (title, cell) = (item.title(), &next.items.sheets[&item.sheet].label);
+        let message = if item.piece.role == Role::Static {
+            format!("the static `{title}` ({cell}) starts again: what it is made of was changed")
+        } else {
+            format!("the statics in `{title}` ({cell}) start again: its crate is built anew")
+        };
+        Some(warn("static_reset", message, ""))
+    })
 }
 
 /// Says which calls make items that later cells do not see.

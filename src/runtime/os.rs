@@ -30,8 +30,6 @@ unsafe extern "C" {
 }
 
 const RTLD_NOW: c_int = 2;
-const RTLD_NOLOAD: c_int = 4;
-const RTLD_GLOBAL: c_int = 0x100;
 const SIGKILL: c_int = 9;
 
 /// What `dladdr` tells: the library that holds an address, and where it is loaded.
@@ -68,14 +66,6 @@ pub fn load(path: &str) -> Result<Library, String> {
     // SAFETY: `path` is a NUL-terminated string that outlives the call.
     let handle = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
     if handle.is_null() { Err(last_error()) } else { Ok(Library(handle)) }
-}
-
-/// Puts a loaded library's symbols before those of all that are loaded later. Nothing happens when
-/// it is not loaded.
-pub fn share(name: &str) {
-    let Ok(name) = CString::new(name) else { return };
-    // SAFETY: `name` is a NUL-terminated string that outlives the call; nothing new is loaded.
-    unsafe { dlopen(name.as_ptr(), RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL) };
 }
 
 /// The address of a symbol in one library.

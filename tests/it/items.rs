@@ -341,7 +341,7 @@ async fn statics_keep_their_values() {
         Warns("struct C { n: u32, m: u8 }", &["`S` (In[1])", "the old `C`"]),
         Shows("bump()", "64"),
         Runs("static COUNT: AtomicU32 = AtomicU32::new(50);"),
-        Shows("COUNT.load(Ordering::SeqCst)", "50"),
+        Shows("(*LAZY, COUNT.load(Ordering::SeqCst), ONCE.get())", "(0, 50, Some(3))"),
     ])
     .await;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::group::{self, Placing};
 use super::replace::{replaced, unchanged};
-use super::{EXTENSION, Item, ItemId, Items, Sheet, circle, members, name, reach};
+use super::{EXTENSION, Item, ItemId, Items, Sheet, circle, members, name, reach, statics};
 use crate::cell::item::{ItemPiece, Role};
 use crate::cell::namespace::{Kind, Provided};
 
@@ -35,8 +35,8 @@ pub struct Advance {
     pub touched: Vec<String>,
     /// Where the new cell's items begin.
     pub sheet: u64,
-    /// Statics that start again because they are built anew.
-    pub reset: Vec<String>,
+    /// Statics, and items with statics inside, that start again where their library is another one.
+    pub reset: Vec<ItemId>,
     /// Earlier items that say a name which no cell defines any more, and go on with what had it.
     pub orphans: Vec<(ItemId, String)>,
     /// Earlier items that may go on with members that their types have lost or got anew.
@@ -112,6 +112,7 @@ fn attempt(
             verbatim.insert(*old, *new);
         }
     }
+    statics::pin_beginnings(&mut items, old, &renewed, &verbatim);
     members::carry(&mut items, &verbatim);
     let again = renew(&mut items, old, &renewed, &verbatim, forced);
     let lost = members::Lost::find(&items, old, &new, &replaced, &verbatim);
@@ -466,20 +467,9 @@ fn finish(old: &Items, mut items: Items, sheet: u64, orphans: Vec<(ItemId, Strin
             unit.parts.clone_from(&before.parts);
             unit.generated.clone_from(&before.generated);
             unit.set.clone_from(&before.set);
+            unit.storage.clone_from(&before.storage);
         }
     }
-    let reset = reset(old, &items, &touched);
+    let reset = statics::reset(old, &items, sheet, &touched);
     Advance { items, touched, sheet, reset, orphans, members: BTreeSet::new() }
-}
-
-/// Statics of earlier cells in units that may be built anew.
-fn reset(old: &Items, items: &Items, touched: &[String]) -> Vec<String> {
-    let statics = items.all.iter().filter(|(id, item)| {
-        item.piece.role == Role::Static
-            && !item.retired
-            && items.unit(&item.unit).is_some_and(|unit| !items.is_static(unit))
-            && touched.contains(&item.unit)
-            && old.all.contains_key(id)
-    });
-    statics.flat_map(|(_, item)| item.names().map(str::to_owned)).collect()
 }

@@ -235,5 +235,6 @@ fn made(items: &Items, name: &str, members: &[ItemId], needs: &BTreeSet<&str>) -
         parts: Arc::default(),
         generated: Arc::default(),
         set: None,
+        storage: None,
     }
 }

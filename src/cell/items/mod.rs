@@ -27,6 +27,7 @@ mod members;
 mod name;
 mod reach;
 mod replace;
+mod statics;
 
 #[cfg(test)]
 mod tests;
@@ -101,6 +102,18 @@ pub struct Unit {
     pub generated: Arc<str>,
     /// The dependency set it was made with.
     pub set: Option<CrateSet>,
+    /// Of statics that were built anew: where they are.
+    pub storage: Option<Storage>,
+}
+
+/// The first library made of some statics: those built later say how they are used, and no process
+/// loads them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// Name of the library without `lib` and `.so`.
+    pub file: String,
+    /// The libraries that it was linked with.
+    pub needs: Vec<String>,
 }
 
 /// One cell's share of a generated source.
@@ -448,6 +461,19 @@ impl Items {
             wanted.extend(unit.needs.iter().map(String::as_str));
         }
         self.units.iter().filter(|unit| wanted.contains(unit.name.as_str())).collect()
+    }
+
+    /// The libraries that a process loads for these units, in order.
+    pub fn libraries(&self, names: &[String]) -> Vec<&str> {
+        let mut files: Vec<&str> = Vec::new();
+        for unit in self.with_needs(names) {
+            let needs = unit.storage.iter().flat_map(|storage| &storage.needs);
+            files.extend(needs.map(String::as_str));
+            files.push(unit.storage.as_ref().map_or(&unit.file, |storage| &storage.file));
+        }
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        files.retain(|file| seen.insert(file));
+        files
     }
 
     /// Whether a unit holds nothing but statics: rebuilding it does not reset them.

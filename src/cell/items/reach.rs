@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::advance::subjects;
-use super::{ItemId, Items};
+use super::{Item, ItemId, Items};
 use crate::cell::item::Role;
 
 /// Forgets retired items that no variable, no pinned item and no other retired one needs.
@@ -12,10 +12,15 @@ pub(super) fn forget_unneeded(items: &mut Items, held: &BTreeSet<(String, String
         let item = &items.all[id];
         item.names().any(|name| held.contains(&(item.unit.clone(), name.to_owned())))
     };
+    // What is known of the statics of a crate must go on fitting the library that is loaded.
+    let is_static = |item: &Item| item.piece.role == Role::Static && !item.unit.is_empty();
+    let statics = items.all.values().filter(|item| item.is_current() && is_static(item));
+    let of_statics: BTreeSet<&str> = statics.map(|item| item.unit.as_str()).collect();
+    let is_loaded = |item: &Item| is_static(item) && of_statics.contains(item.unit.as_str());
     let mut needed: BTreeSet<ItemId> = items
         .all
         .iter()
-        .filter(|(id, item)| !item.retired || is_held(id))
+        .filter(|(id, item)| !item.retired || is_held(id) || is_loaded(item))
         .map(|(id, _)| *id)
         .collect();
     let mut open: Vec<ItemId> = needed.iter().copied().collect();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::advance::{is_alias, named, refs_by, subjects};
+use super::statics::begins_with;
 use super::{Item, ItemId, Items, SheetId};
 use crate::cell::item::Role;
 
@@ -294,7 +295,9 @@ fn means_what_it_did(
         let again = replaced.same.iter().find(|(_, old)| *old == id).map(|(new, _)| *new);
         again.unwrap_or(*id)
     };
-    before.pins.keys().filter(|name| !item.pins.contains_key(*name)).all(|name| {
+    let begins = begins_with(items, item);
+    let let_go = |name: &&String| !item.pins.contains_key(*name) && !begins.contains(*name);
+    before.pins.keys().filter(let_go).all(|name| {
         let (was, is) = (old.resolve(before, name), items.resolve(item, name));
         let decides = |id: &ItemId| items.all[id].piece.shape.is_some();
         was.iter().map(now).eq(is.iter().copied()) || !was.iter().chain(&is).any(decides)
@@ -302,11 +305,14 @@ fn means_what_it_did(
 }
 
 fn keeps_meaning(items: &Items, item: &Item, kept: &BTreeSet<ItemId>) -> bool {
-    item.piece.shape.is_none()
-        || matches!(item.piece.role, Role::Impl(_))
-        || item.refs.iter().flat_map(|name| items.resolve(item, name)).all(|target| {
-            // A retired one is pinned: it means what it meant.
-            let known = &items.all[&target];
-            kept.contains(&target) || known.retired || known.piece.shape.is_none()
-        })
+    if item.piece.shape.is_none() || matches!(item.piece.role, Role::Impl(_)) {
+        return true;
+    }
+    let begins = begins_with(items, item);
+    let named = item.refs.iter().filter(|name| !begins.contains(*name));
+    named.flat_map(|name| items.resolve(item, name)).all(|target| {
+        // A retired one is pinned: it means what it meant.
+        let known = &items.all[&target];
+        kept.contains(&target) || known.retired || known.piece.shape.is_none()
+    })
 }

@@ -17,9 +17,6 @@ use crate::cell::split::Split;
 /// The symbol that a leaf exports.
 pub const ENTRY: &str = "prust_cell";
 
-/// The symbol by which a leaf names libraries of statics; see the runtime's `call`.
-const STATICS: &str = "prust_statics";
-
 /// What a leaf does with variables, beside its text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeafSlots {
@@ -96,7 +93,6 @@ pub fn leaf(
     for (range, _) in &split.imports {
         source.user(cell, range.clone()).ours("\n");
     }
-    source.ours(&statics(namespace, &scope.units));
     source.ours(&format!(
         "#[unsafe(no_mangle)]\npub fn {ENTRY}() \
          -> ::core::result::Result<(), ::prust_runtime::frame::Failure> {{\n"
@@ -120,18 +116,6 @@ fn roots(namespace: &Namespace) -> String {
     let users = namespace.items.names();
     let roots = ["alloc", "core"].into_iter().filter(|name| !users.contains(name));
     roots.map(|name| format!("extern crate {name};\n")).collect()
-}
-
-/// Names the libraries of statics that the leaf uses, for the worker that loads it.
-fn statics(namespace: &Namespace, units: &[String]) -> String {
-    let items = &namespace.items;
-    let needs = items.with_needs(units).into_iter().filter(|unit| items.is_static(unit));
-    let files: Vec<String> = needs.map(|unit| format!("lib{}.so", unit.file)).collect();
-    if files.is_empty() {
-        return String::new();
-    }
-    let files = files.join("\n");
-    format!("#[unsafe(no_mangle)]\npub fn {STATICS}() -> &'static str {{ {files:?} }}\n")
 }
 
 /// A crate that only names types, to see whether it may: each line belongs to its variable's `put`.

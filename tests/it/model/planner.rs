@@ -295,7 +295,9 @@ fn check_meanings(items: &Items, world: &World, crates: &Crates<'_>) -> Result<(
             }
             let in_force =
                 items.current(bare(&name)).into_iter().find(|id| mark(items, *id) == meant);
-            if let Some(id) = in_force.filter(|_| !world.keeps_old(own))
+            // What a static began with may be another one of the same text.
+            let follows = !world.keeps_old(own) && world.definitions[&own].is_made_of_names();
+            if let Some(id) = in_force.filter(|_| follows)
                 && items.all[&id].unit != unit
             {
                 let right = &items.all[&id].unit;

@@ -226,8 +226,9 @@ impl Crates<'_> {
         }
         open.push(of.clone());
         let mut parts = BTreeSet::new();
+        let is_made_of_names = self.definitions[&of.mark].is_made_of_names();
         for (_, _, meant) in self.says(of)? {
-            if self.definitions[&meant.mark].decides_types {
+            if is_made_of_names && self.definitions[&meant.mark].decides_types {
                 parts.insert(self.shape_within(&meant, open)?);
             }
         }

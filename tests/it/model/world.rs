@@ -30,6 +30,14 @@ pub(super) struct Definition {
     pub(super) decides_types: bool,
 }
 
+impl Definition {
+    /// Whether the names that it says are part of what it is: a static's are only what it begins
+    /// with.
+    pub(super) fn is_made_of_names(&self) -> bool {
+        !self.text.starts_with("static ")
+    }
+}
+
 /// The names in force, and what is known of each definition.
 #[derive(Clone, Debug, Default)]
 pub(super) struct World {
@@ -39,6 +47,8 @@ pub(super) struct World {
     keys: BTreeMap<Mark, String>,
     /// What names mean to a definition that does not go with the newer ones.
     kept: BTreeMap<Mark, BTreeMap<Name, Mark>>,
+    /// What names meant to a static when it was made: its value has begun with that.
+    begun: BTreeMap<Mark, BTreeMap<Name, Mark>>,
     /// Names given by `use`: in which module they are.
     pub(super) imports: BTreeMap<Name, Name>,
 }
@@ -54,8 +64,10 @@ impl World {
 
     /// What a name means to a definition.
     pub(super) fn meaning(&self, of: Mark, name: &str) -> Option<Mark> {
-        let kept = self.kept.get(&of).and_then(|kept| kept.get(name));
-        kept.or_else(|| self.in_force.get(name)).copied()
+        let known =
+            |names: &BTreeMap<Mark, BTreeMap<Name, Mark>>| names.get(&of)?.get(name).copied();
+        let kept = known(&self.kept).or_else(|| known(&self.begun));
+        kept.or_else(|| self.in_force.get(name).copied())
     }
 
     pub(super) fn keeps_old(&self, mark: Mark) -> bool {
@@ -116,6 +128,7 @@ impl World {
             self.kept.remove(&definition.mark);
             self.definitions.insert(definition.mark, definition.clone());
         }
+        self.begin_statics(cell);
         self.keep_what_is_gone(&before, cell);
         let mut broken = BTreeSet::new();
         for mark in self.in_force.values().copied().collect::<Vec<_>>() {
@@ -136,6 +149,22 @@ impl World {
             !kept.is_empty() && self.in_force.values().any(|each| each == mark)
         });
         broken
+    }
+
+    /// A static that is there already goes on, also where its cell is run again.
+    fn begin_statics(&mut self, cell: &[Definition]) {
+        let in_force: BTreeSet<Mark> = self.in_force.values().copied().collect();
+        self.begun.retain(|mark, _| in_force.contains(mark));
+        for definition in cell.iter().filter(|each| !each.is_made_of_names()) {
+            if !self.begun.contains_key(&definition.mark) {
+                let says = self.says(definition.mark).into_iter();
+                let meant = says.filter_map(|says| {
+                    Some((self.meaning(definition.mark, &says.name)?, says.name))
+                });
+                let meant = meant.map(|(mark, name)| (name, mark)).collect();
+                self.begun.insert(definition.mark, meant);
+            }
+        }
     }
 
     /// Who says a name that nothing has any more goes on with what had it.
@@ -172,7 +201,8 @@ impl World {
         }
         open.push(mark);
         let mut parts = BTreeSet::new();
-        for says in &self.says(mark) {
+        let is_made_of_names = self.definitions[&mark].is_made_of_names();
+        for says in self.says(mark).iter().filter(|_| is_made_of_names) {
             let meant = self.meaning(mark, &says.name)?;
             if self.definitions[&meant].decides_types {
                 parts.insert(self.shape_within(meant, open)?);
