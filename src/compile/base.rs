@@ -93,7 +93,12 @@ fn build_worker(store: &Store, toolchain: &Toolchain) -> Result<(PathBuf, PathBu
         "the runtime",
         &sources.join("lib.rs"),
         &runtime,
-        &["--crate-type=dylib", "--crate-name=prust_runtime", "-Clink-arg=-Wl,-rpath,$ORIGIN"],
+        &[
+            "--crate-type=dylib",
+            "--crate-name=prust_runtime",
+            "--cfg=prust_cells",
+            "-Clink-arg=-Wl,-rpath,$ORIGIN",
+        ],
     )?;
     build(
         toolchain,
@@ -124,7 +129,9 @@ fn build(
         .args(["-Aunknown_lints", "--cap-lints=allow", "-o"])
         .arg(output)
         .args(arguments)
-        .arg(source);
+        .arg(source)
+        // For the one unstable feature of the runtime's.
+        .env("RUSTC_BOOTSTRAP", "1");
     let ended = process::output(process::end_with_us(&mut command))
         .map_err(|source| CompileError::Run { program: toolchain.rustc.clone(), source })?;
     succeed(what, &ended)

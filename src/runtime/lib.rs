@@ -5,7 +5,8 @@
 //! Reading order: [`frame`] (what host and worker say to each other), [`worker`] (the loop),
 //! [`slots`] (variables), [`cell`] (what a generated leaf calls), [`future`] (cells that await),
 //! [`show`] (how a final expression is displayed), [`door`] (asking the host), [`call`] (functions
-//! by address), [`panics`], [`trail`], [`last_words`], [`snapshot`], [`os`].
+//! by address), [`words`] (of errors), [`panics`], [`trail`], [`last_words`], [`snapshot`], [`os`].
+#![cfg_attr(prust_cells, feature(specialization))]
 
 pub mod call;
 pub mod cell;
@@ -21,4 +22,5 @@ pub mod show;
 pub mod slots;
 pub mod snapshot;
 pub mod trail;
+mod words;
 pub mod worker;

@@ -34,9 +34,6 @@ mod tests;
 
 pub use advance::{Advance, Broken, NewCell, advance};
 
-/// What words an error of a type begins so.
-pub const WORDS_OF: &str = "__prust_words_of_";
-
 /// Traits of ours begin so.
 const EXTENSION: &str = "__PrustExtension";
 
@@ -337,6 +334,12 @@ impl Items {
         self.all.values().filter(has).flat_map(Item::names).map(str::to_owned).collect()
     }
 
+    /// Whether an import may bring in a trait of a module in force that has one of these methods.
+    pub fn gives_methods(&self, import: &Import, words: &BTreeSet<String>) -> bool {
+        let modules = self.current(&import.root).into_iter().map(|id| &self.all[&id].piece);
+        import.may_be_trait() && modules.clone().any(|it| !it.inner_methods.is_disjoint(words))
+    }
+
     /// What text that mentions `words` may use of the session: named items, what macros among
     /// them name at their call site, traits whose methods are mentioned.
     pub fn refs(&self, words: &BTreeSet<String>) -> BTreeSet<String> {
@@ -405,31 +408,6 @@ impl Items {
         let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
         let mut given = imports.filter(|import| import.key == name);
         given.next().map_or(name, |import| &import.root).to_owned()
-    }
-
-    /// The name of a type that may be an error: `?` shows it by its `Display`, if it has that.
-    pub fn error_name<'a>(&'a self, id: ItemId, item: &'a Item) -> Option<&'a str> {
-        let provided = item.piece.provides.first().filter(|it| it.kind == Kind::Type)?;
-        let (_, behind) = provided.header.split_once(&provided.name)?;
-        if !item.has_identity() || behind.trim_start().starts_with('<') {
-            return None;
-        }
-        let is_of_error = |other: &Item| match &other.piece.role {
-            Role::Impl(role) => {
-                let says = ["Error for ", "Display for "].iter().any(|it| role.header.contains(it));
-                says && !other.retired && advance::subjects(self, other).contains(&id)
-            }
-            _ => false,
-        };
-        let is_error = item.piece.words.contains("Error") || self.all.values().any(is_of_error);
-        is_error.then_some(&provided.name)
-    }
-
-    /// The functions that word the errors among the types in force, and their units.
-    pub fn error_words(&self) -> Vec<(&str, String)> {
-        let current = self.all.iter().filter(|(_, item)| item.is_current());
-        let named = current.filter_map(|(id, item)| Some((item, self.error_name(*id, item)?)));
-        named.map(|(item, name)| (item.unit.as_str(), format!("{WORDS_OF}{name}"))).collect()
     }
 
     /// Items in force that name one of these crates, by themselves or by an import.

@@ -81,10 +81,6 @@ pub fn leaf(
         names.iter().filter(|name| namespace.items.unit(name).is_some()).cloned().collect();
     let mut scope = scope(namespace, &new_imports(split), names);
     scope.units.extend(named_units);
-    let mut parts = split.statements.iter().chain(&split.value);
-    let may_fail = !split.unparsed && parts.any(|range| cell[range.clone()].contains('?'));
-    let errors = if may_fail { namespace.items.error_words() } else { Vec::new() };
-    scope.units.extend(errors.iter().map(|(unit, _)| (*unit).to_owned()));
     scope.units.sort();
     scope.units.dedup();
     let mut source = Source::default();
@@ -102,9 +98,6 @@ pub fn leaf(
         // meet.
         source.user(cell, 0..cell.len()).ours("\n}\n");
     } else {
-        for (unit, words) in &errors {
-            source.ours(&format!("::prust_runtime::cell::describe_by(::{unit}::{words});\n"));
-        }
         body(namespace, cell, split, slots, shape, &mut source);
     }
     CratePlan { source, units: scope.units, api: scope.api, set: scope.set }

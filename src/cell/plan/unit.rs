@@ -7,7 +7,7 @@ use super::{
     CratePlan, PRELUDE, QUIET, QUIET_UNIT, crates, imports_for, new_imports, old_imports, traits,
 };
 use crate::cell::item::Role;
-use crate::cell::items::{Item, ItemId, Items, NewCell, Part, Sheet, SheetId, Unit, WORDS_OF};
+use crate::cell::items::{Item, ItemId, Items, NewCell, Part, Sheet, SheetId, Unit};
 use crate::cell::map::{Edit, Source};
 use crate::cell::namespace::{CrateSet, Import, Kind, Namespace};
 use crate::cell::split::Split;
@@ -55,14 +55,6 @@ pub fn new_cell(
     };
     NewCell { sheet, items: split.items.clone() }
 }
-
-/// Knows an error of a type by the words of its `Display`, for the cells that `?` ends.
-const WORDS: &str = "pub fn {of}{name}(error: &dyn ::core::any::Any) -> \
-    ::core::option::Option<(::std::string::String, ::std::string::String)> {\n\
-    use ::prust_runtime::cell::{Displayed as _, NotDisplayed as _};\n\
-    let error = error.downcast_ref::<{name}>()?;\n\
-    let words = (&&::prust_runtime::cell::Words(error)).words()?;\n\
-    ::core::option::Option::Some((\"{name}\".into(), words))\n}\n";
 
 /// Writes a unit that may use the crates of `set`.
 pub fn unit(items: &Items, unit: &Unit, set: Option<&CrateSet>) -> UnitPlan {
@@ -113,11 +105,6 @@ pub fn unit(items: &Items, unit: &Unit, set: Option<&CrateSet>) -> UnitPlan {
         let item = &items.all[id];
         source.begin_text(texts[&item.sheet].start);
         write(items, unit, *id, &root, &mut units, &mut source);
-    }
-    for id in &unit.items {
-        if let Some(name) = items.error_name(*id, &items.all[id]) {
-            source.ours(&WORDS.replace("{name}", name).replace("{of}", WORDS_OF));
-        }
     }
     let parts = texts.iter().map(|(id, range)| {
         let sheet = &items.sheets[id];
