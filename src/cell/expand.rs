@@ -124,6 +124,7 @@ fn wrapping(call: &syn::Macro, range: Range<usize>) -> Option<ItemPiece> {
         words,
         shape,
         modules: Vec::new(),
+        inner_methods: std::collections::BTreeSet::new(),
         has_statics: false,
         type_words: None,
     })

@@ -34,6 +34,8 @@ pub struct ItemPiece {
     pub shape: Option<String>,
     /// Where the modules in it begin, behind their brackets.
     pub modules: Vec<usize>,
+    /// The methods of the traits in a module.
+    pub inner_methods: BTreeSet<String>,
     /// Whether functions or modules in it have statics.
     pub has_statics: bool,
     /// What the type of a static says: what it begins with is of no consequence later.
@@ -88,6 +90,7 @@ pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
         words: mentions::mentions_but(tokens.clone(), &declares(item)),
         shape: (!plain).then(|| tokens.to_string()),
         modules: modules(item),
+        inner_methods: if matches!(item, Item::Mod(_)) { methods(item) } else { BTreeSet::new() },
         has_statics: !matches!(item, Item::Static(_)) && has_statics(tokens),
         type_words: match item {
             Item::Static(item) => Some(mentions::mentions(item.ty.to_token_stream())),
@@ -128,6 +131,22 @@ fn declares(item: &Item) -> Vec<String> {
         Item::Trait(item) => item.items.iter().filter_map(trait_member).collect(),
         Item::Impl(item) => item.items.iter().filter_map(impl_member).collect(),
         _ => Vec::new(),
+    }
+}
+
+/// The methods and constants of a trait, or of those in a module.
+fn methods(item: &Item) -> BTreeSet<String> {
+    match item {
+        Item::Trait(item) => {
+            let members = item.items.iter();
+            let values = members.filter(|member| !matches!(member, syn::TraitItem::Type(_)));
+            values.filter_map(trait_member).collect()
+        }
+        Item::Mod(item) => {
+            let inner = item.content.iter().flat_map(|(_, items)| items);
+            inner.flat_map(methods).collect()
+        }
+        _ => BTreeSet::new(),
     }
 }
 
@@ -186,6 +205,7 @@ pub fn made_by_macro(mac: &StmtMacro, range: Range<usize>) -> Option<ItemPiece> 
         words: mentions::mentions(text.clone()),
         shape: Some(text.to_string()),
         modules: Vec::new(),
+        inner_methods: BTreeSet::new(),
         has_statics: false,
         type_words: None,
     })
@@ -194,14 +214,7 @@ pub fn made_by_macro(mac: &StmtMacro, range: Range<usize>) -> Option<ItemPiece> 
 fn role(item: &Item) -> Role {
     match item {
         Item::Static(_) => Role::Static,
-        Item::Trait(item) => Role::Trait {
-            methods: item
-                .items
-                .iter()
-                .filter(|member| !matches!(member, syn::TraitItem::Type(_)))
-                .filter_map(trait_member)
-                .collect(),
-        },
+        Item::Trait(_) => Role::Trait { methods: methods(item) },
         Item::Impl(item) => Role::Impl(Box::new(impl_role(item))),
         Item::Fn(item) if is_plain(item) => Role::Movable,
         Item::Const(_) | Item::ForeignMod(_) | Item::Macro(_) | Item::Type(_) => Role::Movable,

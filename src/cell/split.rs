@@ -245,8 +245,9 @@ fn plain(ident: &syn::Ident) -> String {
 /// One import per bound name, so that a later one of the same name can replace it.
 fn flatten(tree: &UseTree, prefix: &str, imports: &mut Vec<Import>) {
     let root = |path: &str| {
-        // `N as M` begins at `N`.
-        let first = path.trim_start_matches("::").split("::").next().unwrap_or_default();
+        // `N as M` begins at `N`, and so does `crate::N`.
+        let mut steps = path.trim_start_matches("::").split("::");
+        let first = steps.find(|step| !["crate", "self"].contains(step)).unwrap_or_default();
         first.split_whitespace().next().unwrap_or_default().to_owned()
     };
     let mut push = |key: String, path: String| {

@@ -347,6 +347,27 @@ async fn statics_keep_their_values() {
 }
 
 #[tokio::test]
+async fn what_a_cell_implements_in_a_module_is_another_when_it_is_run_again() {
+    for (before, after) in [("mod m { use super::*; ", " }"), ("const _: () = {", "};")] {
+        let cell = |k: u8| {
+            format!(
+                "trait Tr {{ const K: u8; }}\nstruct A;\n\
+                 {before}impl Tr for A {{ const K: u8 = {k}; }}{after}"
+            )
+        };
+        let mut nb = Notebook::open().await;
+        for k in [2, 5] {
+            nb.key = "c".into();
+            let shown = nb.run(&cell(k)).await.expect("it compiles");
+            assert_eq!(warnings(&shown), "");
+            nb.key = String::new();
+            let shown = nb.run("A::K").await.expect("it compiles");
+            assert_eq!(shown.value, Some(k.to_string()), "{before}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn modules_macros_and_imports() {
     check(&[
         Runs(

@@ -219,7 +219,11 @@ pub(super) fn refs_by(
             .imports
             .iter()
             .chain(own.clone())
-            .filter(|import| import.is_implicit() || words.contains(&import.key))
+            .filter(|import| {
+                import.is_implicit()
+                    || words.contains(&import.key)
+                    || items.gives_methods(import, &words)
+            })
             .map(|import| import.root.clone())
             .collect();
         words.extend(roots);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::advance::{is_alias, named, refs_by, subjects};
 use super::statics::begins_with;
 use super::{Item, ItemId, Items, SheetId};
-use crate::cell::item::Role;
+use crate::cell::item::{ItemPiece, Role};
 
 /// What a cell's items do to those before them.
 #[derive(Debug, Default)]
@@ -63,7 +63,22 @@ pub(super) fn replaced(items: &Items, sheet: SheetId, new: &[ItemId]) -> Replace
             replaced.same.insert(*twin, *id);
         }
     }
+    let alone: Vec<ItemId> = replaced.same.keys().copied().collect();
+    let another = new.iter().filter(|id| !alone.contains(id)).map(|id| &*items.all[id].piece);
+    for piece in another.filter(|piece| has_impls(piece)) {
+        let is_named = |id: &ItemId| items.all[id].names().any(|name| piece.words.contains(name));
+        replaced.same.retain(|id, _| !is_named(id) && !piece.words.contains("macro_use"));
+    }
     replaced
+}
+
+/// Whether an item implements traits for types outside, or has macros for what follows it: those
+/// must stand in its crate.
+fn has_impls(piece: &ItemPiece) -> bool {
+    let is_module = !piece.modules.is_empty();
+    let is_nameless = piece.provides.is_empty() && piece.role == Role::Movable;
+    (is_module && piece.words.contains("macro_use"))
+        || ((is_module || is_nameless) && piece.words.contains("impl"))
 }
 
 /// One takes the name of the other, in one of Rust's name spaces; or is the same trait's impl.

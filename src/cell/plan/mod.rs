@@ -94,18 +94,21 @@ fn old_imports<'a>(namespace: &'a Namespace, new: &[Import]) -> Vec<&'a Import> 
     imports.filter(|import| !replaced.contains(import.key.as_str())).collect()
 }
 
-/// Imports from crates that may be of traits: in force without being mentioned.
-fn traits(namespace: &Namespace, old: &[&Import]) -> Vec<String> {
+/// Imports that may be of traits: in force without being mentioned, those from the user's modules
+/// where `names` has a method.
+fn traits(namespace: &Namespace, old: &[&Import], names: &BTreeSet<String>) -> Vec<String> {
     let items = namespace.items.names();
-    let may_be =
-        old.iter().filter(|import| import.may_be_trait() && !items.contains(import.root.as_str()));
+    let may_be = old.iter().filter(|import| {
+        let is_of_crate = import.may_be_trait() && !items.contains(import.root.as_str());
+        is_of_crate || namespace.items.gives_methods(import, names)
+    });
     may_be.map(|import| import.key.clone()).collect()
 }
 
 /// What a leaf that mentions `names` has in scope.
 fn scope(namespace: &Namespace, new: &[Import], mut names: BTreeSet<String>) -> Scope {
     let old = old_imports(namespace, new);
-    names.extend(traits(namespace, &old));
+    names.extend(traits(namespace, &old, &names));
     let imports = imports_for(&old, new, &mut names);
     let imported: BTreeSet<&str> =
         imports.iter().copied().chain(new).map(|import| import.key.as_str()).collect();

@@ -41,7 +41,7 @@ pub fn new_cell(
     old.retain(|import| !defined.contains(import.key.as_str()));
     let mut words: BTreeSet<String> =
         split.items.iter().flat_map(|item| item.words.iter().cloned()).collect();
-    words.extend(traits(namespace, &old));
+    words.extend(traits(namespace, &old, &words));
     let imports = imports_for(&old, &new, &mut words).into_iter().cloned().collect();
     let own = split.attributes.iter().map(|range| text[range.clone()].to_owned());
     let sheet = Sheet {
