@@ -2,6 +2,7 @@
 //! signature, a future boxed and pinned, an iterator boxed by its items, a function by its pointer.
 //! Text in, text out; what does not compile is tried in a weaker form, or given up.
 
+use super::generated::clean;
 use super::mir::{self, Body, Types};
 
 /// In which form a value is kept. The strongest is tried first; rustc's errors weaken it.
@@ -106,6 +107,23 @@ pub fn by_hand(type_text: &str, types: &Types) -> Option<String> {
         text = text.replace(label, &Keeper { types, form }.target(label)?);
     }
     mir::unwritable(&text).is_none().then(|| mir::writable(&text))
+}
+
+/// The names of types that every cell knows without their paths.
+const KNOWN: [&str; 5] = [
+    "std::boxed::Box",
+    "std::option::Option",
+    "std::result::Result",
+    "std::string::String",
+    "std::vec::Vec",
+];
+
+/// A type as the user may write it: without our crates and without paths that are not needed.
+pub fn as_people_write(type_text: &str) -> String {
+    let text = clean(&type_text.replace("::std::", "std::"));
+    KNOWN
+        .iter()
+        .fold(text, |text, path| text.replace(path, path.rsplit("::").next().unwrap_or_default()))
 }
 
 struct Keeper<'a> {

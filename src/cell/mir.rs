@@ -135,7 +135,9 @@ fn body(mir: &str, label: &str) -> Option<Body> {
 
 /// Why a type cannot be written in a later cell, in words; `None` when it can.
 pub fn unwritable(type_text: &str) -> Option<&'static str> {
-    if type_text.contains("{closure@") || type_text.contains("{async closure@") {
+    if type_text.contains("{async closure@") {
+        Some("an async closure")
+    } else if type_text.contains("{closure@") {
         Some("a closure")
     } else if type_text.contains("{async ") || type_text.contains("{coroutine") {
         Some("a future")

@@ -48,7 +48,11 @@ impl Compiler {
             let book =
                 Book { file: &file, label: cell.label, text: cell.text, map: &plan.source.map };
             let again = round < ROUNDS_MAX
-                && if ended.success { shape.keep(&types) } else { shape.learn(&messages, book) };
+                && if ended.success {
+                    shape.keep(&types, |number| slots.type_at(number, cell.text, split))
+                } else {
+                    shape.learn(&messages, book)
+                };
             if again {
                 continue;
             }

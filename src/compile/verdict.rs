@@ -158,7 +158,10 @@ pub(super) fn unkept_warning(
     };
     let help = match by_hand {
         None if *why == NO_VALUE => format!("give it one: `let {name} = ..;`"),
-        Some(type_text) => format!("write `let {name}: {} = ..;`", diagnostic::short(type_text)),
+        Some(type_text) if type_text.contains("dyn ") => {
+            format!("write `let {name}: {type_text} = ..;`, with the closure in `Box::new(..)`")
+        }
+        Some(type_text) => format!("write `let {name}: {type_text} = ..;`"),
         None if why.contains("inside a block") => {
             "declare the type at the top level of a cell, and the variable can stay".to_owned()
         }
@@ -169,6 +172,9 @@ pub(super) fn unkept_warning(
         None if why.contains("private") => {
             "make the type `pub`, or keep what it gives: its text, its items, a `Box<dyn ..>`"
                 .into()
+        }
+        None if *why == "an async closure" => {
+            format!("write a function, which stays: `async fn {name}(..) -> .. {{ .. }}`")
         }
         None if *why == "a future" => {
             format!("`.await` it in this cell, or keep its result: `let {name} = ..await;`")

@@ -41,6 +41,19 @@ impl LeafSlots {
     }
 }
 
+impl LeafSlots {
+    /// Where the type of a new variable could be written: behind its name, where that is the whole
+    /// pattern.
+    pub fn type_at(&self, number: usize, cell: &str, split: &Split) -> Option<usize> {
+        let (name, _) = self.puts.get(number)?;
+        let at = declared_at(cell, split, name)?;
+        let before = cell[..at.start].trim_end();
+        let before = before.strip_suffix("mut").unwrap_or(before).trim_end();
+        let is_whole = before.ends_with("let") && cell[at.end..].trim_start().starts_with('=');
+        is_whole.then_some(at.end)
+    }
+}
+
 fn bare(name: &str) -> &str {
     name.strip_prefix("r#").unwrap_or(name)
 }

@@ -35,6 +35,10 @@ pub struct Shape {
     hidden: BTreeMap<usize, String>,
     /// What is inserted into the user's text.
     edits: Vec<Edit>,
+    /// Types that are written behind variables, where rustc may take a closure for a function.
+    annotations: Vec<Edit>,
+    /// Such types did not fit.
+    plain: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +100,10 @@ impl Runtime {
     }
 }
 
+/// Types that work with a function in place of a closure: the user's own, and these. Others are
+/// boxed by what they do.
+const TAKE_FUNCTIONS: [&str; 3] = ["unit_", "std::sync::LazyLock<", "std::cell::LazyCell<"];
+
 impl Shape {
     /// How a leaf starts.
     pub fn of(namespace: &Namespace, cell: &str, split: &Split) -> Self {
@@ -126,7 +134,8 @@ impl Shape {
 
     /// The user's text is edited so.
     pub(super) fn edits(&self, split: &Split) -> Vec<Edit> {
-        let mut edits: Vec<Edit> = split.edits.iter().chain(&self.edits).cloned().collect();
+        let own = self.edits.iter().chain(&self.annotations);
+        let mut edits: Vec<Edit> = split.edits.iter().chain(own).cloned().collect();
         edits.sort_by_key(|edit| edit.at);
         edits
     }
@@ -151,14 +160,19 @@ impl Shape {
     /// The type to write by hand for a variable that was not kept.
     pub(super) fn by_hand(&self, number: usize) -> Option<String> {
         let shown = self.types.puts.get(&number).filter(|_| !self.hidden.contains_key(&number))?;
-        keep::by_hand(shown, &self.types)
+        keep::by_hand(shown, &self.types).map(|text| keep::as_people_write(&text))
     }
 
     /// After a round that compiled: values whose types cannot be written are to be put in another
-    /// form. Whether another round is needed.
-    pub fn keep(&mut self, types: &Types) -> bool {
+    /// form. `behind` says where the type of a variable may be written. Whether another round is
+    /// needed.
+    pub fn keep(&mut self, types: &Types, behind: impl Fn(usize) -> Option<usize>) -> bool {
         if self.types == Types::default() {
             self.types = types.clone();
+        }
+        if self.annotate(types, behind) {
+            self.types = Types::default();
+            return true;
         }
         let mut more = false;
         for (number, type_text) in &types.puts {
@@ -179,6 +193,24 @@ impl Shape {
             self.kept.insert(*number, kept);
         }
         more
+    }
+
+    /// A type with a closure inside that captures nothing can be written with a function there.
+    fn annotate(&mut self, types: &Types, behind: impl Fn(usize) -> Option<usize>) -> bool {
+        if self.plain || !self.annotations.is_empty() {
+            return false;
+        }
+        let takes_functions =
+            |text: &str| TAKE_FUNCTIONS.iter().any(|prefix| text.starts_with(prefix));
+        for (number, type_text) in types.puts.iter().filter(|(_, text)| takes_functions(text)) {
+            let by_hand = mir::unwritable(type_text).and_then(|_| keep::by_hand(type_text, types));
+            if let (Some(text), Some(at)) = (by_hand, behind(*number))
+                && !text.contains("dyn ")
+            {
+                self.annotations.push(Edit { at, remove: 0, insert: format!(": {text}") });
+            }
+        }
+        !self.annotations.is_empty()
     }
 
     /// After a round that compiled: these `put`s are of types that no later cell can name. Whether
@@ -207,6 +239,11 @@ impl Shape {
     /// After a round that did not compile: what rustc's errors say about lines of ours. Whether
     /// another round is worth it.
     pub fn learn(&mut self, messages: &[Message], book: Book<'_>) -> bool {
+        if !self.annotations.is_empty() {
+            self.annotations.clear();
+            self.plain = true;
+            return true;
+        }
         let before = self.clone();
         for message in messages.iter().filter(|message| message.level == "error") {
             let code = message.code.as_ref().map(|code| code.code.as_str());
@@ -281,16 +318,16 @@ mod tests {
     #[test]
     fn a_function_item_is_put_as_a_pointer_in_the_next_round() {
         let mut shape = Shape::default();
-        assert!(shape.keep(&types("fn(u8) -> u8 {f}")));
+        assert!(shape.keep(&types("fn(u8) -> u8 {f}"), |_| None));
         let line = shape.put(0, "f").expect("it is stored");
         assert!(line.contains("(\"f\", f as fn(u8) -> u8)"), "{line}");
-        assert!(!shape.keep(&types("fn(u8) -> u8")));
+        assert!(!shape.keep(&types("fn(u8) -> u8"), |_| None));
     }
 
     #[test]
     fn what_has_no_form_is_stored_as_it_is() {
         let mut shape = Shape::default();
-        assert!(!shape.keep(&types("{async closure@a.rs:1:1: 1:2}")));
+        assert!(!shape.keep(&types("{async closure@a.rs:1:1: 1:2}"), |_| None));
         assert!(shape.put(0, "f").expect("it is stored").contains("(\"f\", f)"));
     }
 }
