@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, Item, ItemFn, ReturnType, StmtMacro};
 
+use super::bare::bare;
 use super::impls::{ImplRole, impl_member, impl_role, is_plain_member};
 use super::map::Edit;
 use super::mentions;
@@ -88,7 +89,7 @@ pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
         provides,
         role: role(item),
         words: mentions::mentions_but(tokens.clone(), &declares(item)),
-        shape: (!plain).then(|| tokens.to_string()),
+        shape: (!plain).then(|| bare(item).to_string()),
         modules: modules(item),
         inner_methods: if matches!(item, Item::Mod(_)) { methods(item) } else { BTreeSet::new() },
         has_statics: !matches!(item, Item::Static(_)) && has_statics(tokens),

@@ -10,6 +10,7 @@
 //! back to the user's cell, line and column; [`namespace`] is what persists.
 
 mod advice;
+mod bare;
 pub mod depth;
 pub mod diagnostic;
 mod everyday;

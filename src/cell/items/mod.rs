@@ -266,9 +266,9 @@ impl Items {
         self.sheets[&item.sheet].text.get(item.piece.range.clone()).unwrap_or_default()
     }
 
-    /// What the user wrote, with the imports that its words mean something by.
+    /// What it says to rustc, with the imports that its words mean something by.
     fn says(&self, item: &Item) -> String {
-        let mut says = self.text(item).to_owned();
+        let mut says = item.piece.shape.clone().unwrap_or_else(|| self.text(item).to_owned());
         let mut imports: Vec<&str> = self.imports_of(item, &item.piece.words).collect();
         imports.sort_unstable();
         imports.dedup();
