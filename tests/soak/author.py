@@ -1,7 +1,7 @@
 """Writes random cells for a session: new items and changed ones, variables made, changed and moved, mistakes, crashes,
 cells run again. What becomes of a cell is the model's to say; the author only knows what is likely to compile."""
 
-from kept import CallObject, CallVariable, Closure, Counter, Object, Pointer
+from kept import CallObject, CallVariable, Closure, Counter, Object, Pointer, Shelve
 from language import (
     BOX,
     CLOSURE,
@@ -83,7 +83,7 @@ class ItemWriter:
     def item(self):
         forms = [self.function] * 8 + [self.struct] * 3 + [self.inherent] * 5 + [self.implementation] * 3
         forms += [self.constant] * 2 + [self.macro] * 2 + [self.trait] * 2
-        forms += [self.length, self.enum, self.alias, self.static]
+        forms += [self.length, self.enum, self.alias] + [self.static] * 3
         return self.dice.choice(forms)()
 
     def used_name(self):
@@ -143,7 +143,9 @@ class ItemWriter:
         return Definition("alias", "A0", target=self.dice.choice([I64, STRING, *self.writer().names("struct")]))
 
     def static(self):
-        return Definition("static", f"N{self.dice.randrange(2)}", value=self.dice.randrange(1000))
+        structs = self.writer().names("struct")
+        target = self.dice.choice(structs) if structs and self.dice.randrange(3) else ""
+        return Definition("static", f"N{self.dice.randrange(2)}", value=self.dice.randrange(1000), target=target)
 
     def macro(self):
         return Definition("macro", f"m{self.dice.randrange(2)}!", body=Sum(Hole(), self.writer().number(1)))
@@ -466,7 +468,13 @@ class Author:
         macros = [Macro(name[:-1], Number(2)) for name in writer.names("macro")]
         found += [Print(each) for each in macros if compiles(each, world)]
         found += [Print(Constant(name)) for name in writer.names("const")]
-        found += [Print(Bump(name, 1)) for name in writer.names("static")]
+        for name in writer.names("static"):
+            shelf = writer.definition(name).target
+            try:
+                value = Shelve(name, writer.whole(shelf, 0)) if shelf else Bump(name, 1)
+            except NothingFits:
+                continue
+            found += [Print(value)] if compiles(value, world) else []
         for name in writer.names("struct", "enum"):
             try:
                 value = writer.whole(name, 0)

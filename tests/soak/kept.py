@@ -1,7 +1,22 @@
 """What goes on with the code that it was made with: closures, function pointers, trait objects; and what is done with
 them."""
 
-from language import CLOSURE, COUNTER, I64, POINTER, Expression, Kept, Scope, Unsure, called, known, require
+import copy
+
+from language import (
+    CLOSURE,
+    COUNTER,
+    I64,
+    POINTER,
+    Expression,
+    Kept,
+    Scope,
+    Unsure,
+    called,
+    known,
+    require,
+    resolved,
+)
 
 
 class Pointer(Expression):
@@ -117,3 +132,25 @@ class CallObject(Expression):
         then = Scope(kept.world, None, {}, None, scope.memory)
         found = kept.world.impls[kept.inside.type, kept.body, None]
         return called(then, found, kept.body, self.method, kept.inside)
+
+
+class Shelve(Expression):
+    """Puts a value on a static's shelf, and gives the first one there."""
+
+    def __init__(self, name, of):
+        self.name, self.parts, self.says = name, (of,), frozenset([name])
+        put = f"let mut all = {name}.lock().unwrap(); all.push(one); all[0].clone()"
+        self.text = f"({{ let one = {of.text}; {put} }})"
+
+    def type(self, scope):
+        found, static = scope.definition(self.name)
+        require(bool(static.target), f"{self.name} is no shelf")
+        of = self.parts[0].type(scope)
+        require(of == resolved(static.target, scope.world, found), "a value of another type")
+        return of
+
+    def value(self, scope):
+        one = self.parts[0].value(scope)
+        found, _ = scope.definition(self.name)
+        scope.memory.setdefault(found, []).append(copy.deepcopy(one))
+        return copy.deepcopy(scope.memory[found][0])

@@ -297,7 +297,7 @@ class Bump(Expression):
         self.text = f"{name}.fetch_add({n}, std::sync::atomic::Ordering::SeqCst)"
 
     def type(self, scope):
-        scope.definition(self.name)
+        require(not scope.definition(self.name)[1].target, f"{self.name} is no number")
         return I64
 
     def value(self, scope):

@@ -59,6 +59,8 @@ class Definition:
         return f"macro_rules! {self.name[:-1]} {{ ($a:expr) => {{ {self.body.text} }}; }}"
 
     def static_text(self):
+        if self.target:
+            return f"static {self.name}: std::sync::Mutex<Vec<{self.target}>> = std::sync::Mutex::new(Vec::new());"
         atomic = "std::sync::atomic::AtomicI64"
         return f"static {self.name}: {atomic} = {atomic}::new({self.value});"
 
@@ -376,7 +378,7 @@ class World:
         elif kind == "struct":
             for _, type_ in definition.fields:
                 resolved(type_, self, found)
-        elif kind == "alias":
+        elif kind == "alias" or (kind == "static" and definition.target):
             resolved(definition.target, self, found)
         elif kind == "trait":
             for body in definition.bodies.values():

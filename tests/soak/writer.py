@@ -1,6 +1,6 @@
 """Writes random expressions. Whether they compile is the model's to say; the writer only knows what is likely to."""
 
-from kept import CallObject, CallVariable
+from kept import CallObject, CallVariable, Shelve
 from language import (
     BOX,
     CLOSURE,
@@ -102,7 +102,8 @@ class Writer:
         return Length(name, self.variables[name].type)
 
     def bump(self):
-        return Bump(self.pick(self.names("static")), self.dice.randrange(1, 5))
+        counters = [name for name in self.names("static") if not self.definition(name).target]
+        return Bump(self.pick(counters), self.dice.randrange(1, 5))
 
     def call(self, depth, result=I64):
         fits = [name for name in self.names("fn") if self.definition(name).result == result]
@@ -178,6 +179,9 @@ class Writer:
 
     def whole_within(self, name, depth):
         definition = self.definition(name)
+        shelves = [each for each in self.names("static") if self.definition(each).target == name]
+        if depth > 0 and shelves and self.dice.randrange(3) == 0:
+            return Shelve(self.dice.choice(shelves), self.whole(name, depth - 1))
         if definition.kind == "alias":
             return self.of_text(definition.target, depth)
         makers = [each for each in self.names("fn") if self.definition(each).result == name]
