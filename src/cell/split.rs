@@ -31,6 +31,8 @@ pub struct Split {
     pub value: Option<Range<usize>>,
     /// What the statements declare at the top level, with `mut` or not, in order.
     pub declares: Vec<(String, bool)>,
+    /// The last statement is an assignment without its `;`.
+    pub unended: bool,
     /// Text of ours around the statements: they are timed.
     pub around: Option<Around>,
     /// The text is no sequence of statements: rustc is to say why.
@@ -116,7 +118,11 @@ impl Split {
                 Stmt::Macro(mac) if let Some(piece) = item::made_by_macro(mac, range.clone()) => {
                     split.items.push(piece);
                 }
-                Stmt::Expr(..) | Stmt::Macro(_) => split.statements.push(range),
+                Stmt::Expr(expression, end) => {
+                    split.unended = end.is_none() && matches!(expression, Expr::Assign(_));
+                    split.statements.push(range);
+                }
+                Stmt::Macro(_) => split.statements.push(range),
             }
         }
         let all = split.statements.iter().chain(&split.value);

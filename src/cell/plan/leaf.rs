@@ -177,6 +177,7 @@ fn body(
     for range in &split.statements {
         source.user_edited(cell, range.clone(), &edits).ours("\n");
     }
+    source.ours(if split.unended { ";\n" } else { "" });
     if let Some(range) = &split.value {
         source.ours(show.0).user_edited(cell, range.clone(), &edits).ours(show.1);
     }
