@@ -86,12 +86,27 @@ impl DependencySet {
         };
         let renamed: Vec<_> = self.externs.iter().filter(is_renamed).cloned().collect();
         let libraries = self.layers.iter().map(|layer| layer.name.clone());
+        let is_needed = |name: &String| name != "prust" || self.asks_for_what_the_base_holds();
         CrateSet {
             key: key.to_owned(),
-            libraries: libraries.filter(|name| name != "prust").collect(),
+            libraries: libraries.filter(is_needed).collect(),
             crates: names(&self.externs).into_iter().filter(|name| name != "prust").collect(),
             renamed: names(&renamed),
         }
+    }
+
+    /// Whether a crate that the user has asked for is in the library of the `prust` crate.
+    fn asks_for_what_the_base_holds(&self) -> bool {
+        let Some(base) = self.layers.iter().find(|layer| layer.name == "prust") else {
+            return false;
+        };
+        let wanted: Table = self.wanted.parse().expect("it was written by us");
+        let asked = |name: &str| wanted.keys().any(|asked| asked.replace('-', "_") == name);
+        let mut files = self.externs.iter().filter(|(name, _)| asked(name)).map(|(_, file)| file);
+        files.any(|file| {
+            let mut crates = self.crates.iter().filter(|one| one.file == *file);
+            crates.any(|one| base.holds.contains(&one.identity()))
+        })
     }
 
     /// Names, as types have them, of crates that are not the same in `newer`.

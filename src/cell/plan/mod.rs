@@ -123,27 +123,27 @@ fn scope(namespace: &Namespace, new: &[Import], mut names: BTreeSet<String>) -> 
             units.insert(unit.to_owned());
         }
     }
-    let crates = namespace.set.as_ref().map(|set| crates(set, &names)).unwrap_or_default();
-    text.push_str(&crates);
+    let crates = namespace.set.as_ref().and_then(|set| crates(set, &names));
+    text.push_str(crates.as_deref().unwrap_or_default());
     let api = names.iter().any(|name| PRELUDE.contains(&name.as_str()));
     if api {
         text.push_str("use ::prust::prelude::*;\n");
     }
     imports.iter().for_each(|import| text.push_str(&format!("{}\n", import.text)));
-    Scope { text, units: units.into_iter().collect(), api, set: !crates.is_empty() }
+    Scope { text, units: units.into_iter().collect(), api, set: crates.is_some() }
 }
 
 /// Links the libraries of the set, if text that mentions `names` may use them. A renamed crate is
 /// declared, too: rustc then writes types by the name that later cells can write.
-fn crates(set: &CrateSet, names: &BTreeSet<String>) -> String {
+fn crates(set: &CrateSet, names: &BTreeSet<String>) -> Option<String> {
     let bare = |name: &str| name.strip_prefix("r#").unwrap_or(name).to_owned();
     let mentioned = |name: &&String| names.contains(*name) || names.contains(&bare(name));
     if !set.crates.iter().any(|name| mentioned(&name)) {
-        return String::new();
+        return None;
     }
     let libraries = set.libraries.iter().map(|name| format!("extern crate {name} as _;\n"));
     let renamed = set.renamed.iter().filter(mentioned);
-    libraries.chain(renamed.map(|name| format!("extern crate {name};\n"))).collect()
+    Some(libraries.chain(renamed.map(|name| format!("extern crate {name};\n"))).collect())
 }
 
 fn head(namespace: &Namespace, cell: &str, split: &Split, source: &mut Source) {

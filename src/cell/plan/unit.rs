@@ -95,8 +95,8 @@ pub fn unit(items: &Items, unit: &Unit, set: Option<&CrateSet>) -> UnitPlan {
     let named: BTreeSet<String> =
         words.iter().copied().chain(own_words).map(str::to_owned).collect();
     let api = named.iter().any(|word| PRELUDE.contains(&word.as_str()));
-    let crates = set.map(|set| crates(set, &named)).unwrap_or_default();
-    source.ours(&crates);
+    let crates = set.and_then(|set| crates(set, &named));
+    source.ours(crates.as_deref().unwrap_or_default());
     if api {
         source.ours("use ::prust::prelude::*;\n");
     }
@@ -112,7 +112,7 @@ pub fn unit(items: &Items, unit: &Unit, set: Option<&CrateSet>) -> UnitPlan {
         Part { sheet: *id, label, text, map: source.map.of_part(range) }
     });
     let parts = parts.collect();
-    let (units, set) = (units.into_iter().collect(), !crates.is_empty());
+    let (units, set) = (units.into_iter().collect(), crates.is_some());
     UnitPlan { krate: CratePlan { source, units, api, set }, parts }
 }
 
