@@ -119,10 +119,23 @@ fn take_snapshot(socket: &str, run: u64, wanted: bool) -> Option<Receiver<ToWork
 fn leaf(library: &str, name: &str) -> Result<(), Failure> {
     let entry = call::entry(library, name).map_err(|why| Failure {
         ename: "LoadError".into(),
-        evalue: why,
+        evalue: missing(&why).unwrap_or(why),
         ..Failure::default()
     })?;
     entry()
+}
+
+/// What the loader says of a function in C that is nowhere.
+fn missing(why: &str) -> Option<String> {
+    let (_, symbol) = why.split_once("undefined symbol: ")?;
+    let symbol = symbol.trim();
+    let is_rusts = symbol.starts_with("_ZN") || symbol.starts_with("_R");
+    (!is_rusts).then(|| {
+        format!(
+            "no library has `{symbol}`, which an `extern` block declares: name one that does, by \
+             `#[link(name = \"..\")]` before the block"
+        )
+    })
 }
 
 fn finish(run: u64, outcome: Result<Vec<u8>, Failure>) {

@@ -441,6 +441,26 @@ impl Items {
         self.units.iter().filter(|unit| wanted.contains(unit.name.as_str())).collect()
     }
 
+    /// What is in force here that `old` knows nothing of, as messages call it.
+    pub fn newer_than(&self, old: &Self) -> Vec<String> {
+        let new = self
+            .all
+            .iter()
+            .filter(|(id, item)| item.is_current() && self.written_before(old, **id).is_none());
+        new.map(|(_, item)| item.title()).collect()
+    }
+
+    /// The cell that defined what is in force by a name.
+    pub fn cell_of(&self, name: &str) -> Option<&str> {
+        let id = *self.current(name).first()?;
+        Some(&self.sheets[&self.all[&id].sheet].label)
+    }
+
+    /// What an item of the same text was in `old`.
+    pub fn written_before<'a>(&self, old: &'a Self, id: ItemId) -> Option<&'a Item> {
+        statics::written_before(old, self, id)
+    }
+
     /// The libraries that a process loads for these units, in order.
     pub fn libraries(&self, names: &[String]) -> Vec<&str> {
         let mut files: Vec<&str> = Vec::new();

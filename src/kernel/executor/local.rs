@@ -1,6 +1,8 @@
 //! A plain cell: compiled, run in the local worker, its outcome told. The worker's own requests
 //! (input, cluster) pass through here.
 
+use std::collections::BTreeSet;
+
 use super::Executor;
 use super::job::{Compilation, Stage, interrupted};
 use super::tell::{Fault, bundle};
@@ -223,15 +225,26 @@ impl Executor {
         }
     }
 
-    /// Says which variables of a failed cell do not come to be.
+    /// Says which variables and items of a failed cell do not come to be.
     fn unkept(&self, delta: &crate::cell::Delta) -> Option<String> {
-        let known = &self.namespace.variables;
-        let new = delta.put.iter().filter(|(name, _)| !known.contains_key(name));
-        let names: Vec<String> = new.map(|(name, _)| format!("`{name}`")).collect();
+        let known = &self.namespace;
+        let variables = delta.put.iter().map(|(name, _)| name.clone());
+        let variables = variables.filter(|name| !known.variables.contains_key(name));
+        let items = delta.items.iter().flat_map(|items| items.newer_than(&known.items));
+        let names: BTreeSet<String> = variables.chain(items).collect();
+        let stays = names.iter().filter_map(|name| {
+            let cell = known.items.cell_of(name)?;
+            Some(format!(" `{name}` is still that of {cell}."))
+        });
+        let stays: String = stays.take(NAMES_TOLD).collect();
         let verb = if names.len() == 1 { "is" } else { "are" };
-        let names = names.join(", ");
-        (!names.is_empty())
-            .then(|| format!("{names} {verb} not kept: the cell did not reach its end."))
+        let n_more = names.len().saturating_sub(NAMES_TOLD);
+        let told = names.iter().take(NAMES_TOLD).map(|name| format!("`{name}`"));
+        let told = told.collect::<Vec<_>>().join(", ");
+        let more = if n_more > 0 { format!(" and {n_more} more") } else { String::new() };
+        (!told.is_empty()).then(|| {
+            format!("{told}{more} {verb} not kept: the cell did not reach its end.{stays}")
+        })
     }
 
     /// Says what is left after the process died, and forgets what is not.
@@ -254,5 +267,8 @@ impl Executor {
         self.job.as_ref().is_some_and(|job| job.interrupted)
     }
 }
+
+/// Of more names than this a failed cell tells the number.
+const NAMES_TOLD: usize = 8;
 
 const RESTORED: &str = "All variables are as they were before the cell.";
