@@ -10,12 +10,9 @@ pub(super) fn helps(message: &Message) -> Vec<String> {
     let mut words = labels.chain([message.message.as_str()]);
     match code {
         Some("E0432" | "E0433" | "E0463") => {
-            words.find_map(missing_crate).map(dependency).into_iter().collect()
+            words.find_map(missing_crate).map(missing).into_iter().collect()
         }
-        Some("E0308") if words.any(|word| word.contains("CellError")) => vec![
-            "a `return` cannot end a cell, not even one that a macro writes: use `Err(..)?`".into(),
-        ],
-        Some("E0277") if message.message.starts_with("`?` couldn't convert the error") => {
+        Some("E0277") if is_unspeakable(&message.message) => {
             let of = message.message.split('`').nth(3).and_then(|bound| bound.split(": ").next());
             let name = of.unwrap_or("the error");
             vec![format!(
@@ -88,6 +85,59 @@ fn missing_crate(words: &str) -> Option<&str> {
         .or_else(|| words.split_once("can't find crate for `"))?;
     let name = rest.split('`').next()?;
     name.starts_with(|letter: char| letter.is_ascii_lowercase()).then_some(name)
+}
+
+/// What to write in place of a `return`.
+pub(super) const RETURNING: &str = "end the cell with an error by `Err(..)?;`, or by `panic!`";
+
+/// Of a `return` at the top level, which only a macro can have written: others are found before.
+pub(super) fn returning(message: &Message) -> Option<String> {
+    let labels = message.spans.iter().filter_map(|span| span.label.as_deref());
+    let mut words = labels.chain([message.message.as_str()]);
+    words.any(|word| word.contains("CellError")).then(|| {
+        "this macro returns from a function, and the top level of a cell is none".to_owned()
+    })
+}
+
+/// Of an error that ends a cell nothing can be shown.
+fn is_unspeakable(words: &str) -> bool {
+    words.starts_with("`?` couldn't convert the error: ")
+        && words.contains("Debug` is not satisfied")
+}
+
+/// Modules of the standard library that people name without their path.
+const STD: [&str; 24] = [
+    "any",
+    "cell",
+    "cmp",
+    "collections",
+    "env",
+    "ffi",
+    "fmt",
+    "fs",
+    "hash",
+    "io",
+    "iter",
+    "mem",
+    "net",
+    "num",
+    "ops",
+    "panic",
+    "path",
+    "process",
+    "ptr",
+    "rc",
+    "str",
+    "sync",
+    "thread",
+    "time",
+];
+
+fn missing(name: &str) -> String {
+    if STD.contains(&name) {
+        return format!("`use std::{name};` brings Rust's own `{name}` into scope");
+    }
+    dependency(name)
 }
 
 /// The line that adds a crate, with the features that make it of use.

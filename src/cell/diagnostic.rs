@@ -5,13 +5,16 @@
 use std::ops::Range;
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::advice;
 use super::everyday::everyday;
 use super::generated::{clean, speaks_of_us};
-use super::map::{Map, Origin, line_column};
+use super::map::{Origin, line_column};
+pub use super::place::{Book, slot_of, span_place, user_place};
+use super::place::{Placed, place, same, slot_at};
 use super::rustc_json::{Message, Span};
+use super::suggestion;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,69 +62,6 @@ impl Diagnostic {
     }
 }
 
-/// A generated source and the cell it came from.
-#[derive(Clone, Copy, Debug)]
-pub struct Book<'a> {
-    /// The file name that rustc was given.
-    pub file: &'a str,
-    pub label: &'a str,
-    pub text: &'a str,
-    pub map: &'a Map,
-}
-
-/// A span of the user's, in one of the books.
-struct Placed<'a> {
-    book: Book<'a>,
-    range: Range<usize>,
-}
-
-fn place<'a>(span: &Span, books: &[Book<'a>]) -> Option<Placed<'a>> {
-    let mut span = Some(span);
-    let mut placed = None;
-    while let Some(at) = span {
-        // A source made from several cells has a book for each.
-        for book in books.iter().filter(|book| book.file == at.file_name) {
-            let range = book.map.to_user(at.byte_start..at.byte_end);
-            if let Some(range) = range.filter(|range| range.end <= book.text.len()) {
-                // Whole letters: nothing can be drawn under a part of one.
-                let start = book.text.floor_char_boundary(range.start);
-                let range = start..book.text.ceil_char_boundary(range.end);
-                placed = Some(Placed { book: *book, range });
-            }
-        }
-        // Inside a macro's definition: the place where the user calls it, outermost.
-        span = at.expansion.as_ref().map(|expansion| &expansion.span);
-    }
-    placed
-}
-
-/// Where in the user's cells a message points to: the book, and the byte there.
-pub fn user_place<'a>(message: &Message, books: &[Book<'a>]) -> Option<(Book<'a>, usize)> {
-    let primary = message.spans.iter().filter(|span| span.is_primary);
-    let placed = primary.filter_map(|span| place(span, books)).next()?;
-    Some((placed.book, placed.range.start))
-}
-
-/// Where in the user's cells a span lies.
-pub fn span_place<'a>(span: &Span, books: &[Book<'a>]) -> Option<(Book<'a>, usize)> {
-    place(span, books).map(|placed| (placed.book, placed.range.start))
-}
-
-/// The variable whose store or take line the error's primary place is in, if it is in one, and
-/// the number of the `put` when it is one.
-pub fn slot_of(message: &Message, books: &[Book<'_>]) -> Option<(String, Option<usize>)> {
-    let primary = message.spans.iter().find(|span| span.is_primary)?;
-    slot_at(primary, books)
-}
-
-fn slot_at(span: &Span, books: &[Book<'_>]) -> Option<(String, Option<usize>)> {
-    let book = books.iter().find(|book| book.file == span.file_name)?;
-    match book.map.origin(span.byte_start) {
-        Origin::Slot { name, put } => Some((name.clone(), *put)),
-        Origin::User { .. } | Origin::Ours => None,
-    }
-}
-
 /// Whether what the error is about stands in text of ours.
 pub fn is_in_ours(message: &Message, book: Book<'_>) -> bool {
     let primary = message.spans.iter().find(|span| span.is_primary);
@@ -150,11 +90,20 @@ pub fn question_on_none(message: &Message, book: Book<'_>) -> Option<usize> {
 const BORROW_CODES: [&str; 8] =
     ["E0597", "E0716", "E0521", "E0505", "E0515", "E0373", "E0503", "E0506"];
 
+/// rustc's word for a type of another cell.
+const FOREIGN: &str = "is defined in another crate";
+
 /// Carries one of rustc's messages over to the user's text.
 pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     let severity =
         if message.level.starts_with("warning") { Severity::Warning } else { Severity::Error };
     let code = message.code.as_ref().map(|code| code.code.clone());
+    if let Some(returning) = advice::returning(message).filter(|_| code.as_deref() == Some("E0308"))
+    {
+        let at = message.spans.iter().find_map(|span| place(span, books));
+        let at = at.map(|placed| (placed.book, placed.range));
+        return own(Severity::Error, "E0308", returning, advice::RETURNING, at);
+    }
     if let Some(capturing) = capturing_call(message, code.as_deref(), books) {
         return capturing;
     }
@@ -180,10 +129,15 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     for child in &message.children {
         let text = everyday(&clean(&child.message));
         let ours = speaks_of_us(&text) || speaks_of_us(&child.message);
-        if ours || advice::misleads(message, &child.message) {
+        // The variable's declaration is in another cell, or the type's in another crate of ours.
+        let is_elsewhere = text == "consider changing this to be mutable"
+            && child.spans.iter().all(|span| place(span, books).is_none());
+        let labels = child.spans.iter().filter_map(|span| span.label.as_deref());
+        let is_foreign = labels.into_iter().any(|label| label.ends_with(FOREIGN));
+        if ours || is_elsewhere || is_foreign || advice::misleads(message, &child.message) {
             continue;
         }
-        notes.extend(child_group(child, text, books));
+        notes.extend(suggestion::group(child, text, books));
     }
     groups.extend(notes);
     groups.extend(
@@ -231,7 +185,7 @@ fn syntax_error(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     own(Severity::Error, "syntax", clean(&title), "", at)
 }
 
-fn level(name: &str) -> Level<'static> {
+pub(super) fn level(name: &str) -> Level<'static> {
     match name {
         "error" => Level::ERROR,
         "warning" => Level::WARNING,
@@ -255,18 +209,16 @@ fn main_group<'a>(
     if let Some(code) = code.filter(|code| code.starts_with('E')) {
         title = title.id(code.to_owned());
     }
-    Group::with_title(title).elements(snippets(&message.spans, books))
-}
-
-/// One cell's text in one source.
-fn same(one: &Book<'_>, other: &Book<'_>) -> bool {
-    one.file == other.file && std::ptr::eq(one.text, other.text)
+    Group::with_title(title).elements(snippets(message.spans.iter(), books))
 }
 
 /// One snippet per cell that the spans lie in.
-fn snippets<'a>(spans: &'a [Span], books: &[Book<'a>]) -> Vec<Snippet<'a, Annotation<'a>>> {
+pub(super) fn snippets<'a>(
+    spans: impl Iterator<Item = &'a Span>,
+    books: &[Book<'a>],
+) -> Vec<Snippet<'a, Annotation<'a>>> {
     let placed: Vec<(&Span, Placed<'a>)> =
-        spans.iter().filter_map(|span| Some((span, place(span, books)?))).collect();
+        spans.filter_map(|span| Some((span, place(span, books)?))).collect();
     let mut files: Vec<Book<'a>> = Vec::new();
     for (_, at) in &placed {
         if !files.iter().any(|book| same(book, &at.book)) {
@@ -285,36 +237,6 @@ fn snippets<'a>(spans: &'a [Span], books: &[Book<'a>]) -> Vec<Snippet<'a, Annota
         Snippet::source(book.text).path(book.label).annotations(annotations)
     };
     files.into_iter().map(snippet).collect()
-}
-
-fn child_group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) -> Option<Group<'a>> {
-    if let Some(imports) = advice::imports(child) {
-        let lines: Vec<String> = imports.iter().map(|line| format!("`{line}`")).collect();
-        let text = format!("{text}: {}", lines.join(" or "));
-        let help = || Group::with_level(Level::HELP).element(Level::HELP.message(text));
-        return (!lines.is_empty()).then(help);
-    }
-    let replacements: Vec<(Placed<'a>, &str)> = child
-        .spans
-        .iter()
-        .filter_map(|span| Some((place(span, books)?, span.suggested_replacement.as_deref()?)))
-        .collect();
-    let title = level(&child.level).secondary_title(text.clone());
-    let Some((first, _)) = replacements.first() else {
-        let snippets = snippets(&child.spans, books);
-        if snippets.is_empty() {
-            let level = level(&child.level);
-            return Some(Group::with_level(level.clone()).element(level.message(text)));
-        }
-        return Some(Group::with_title(title).elements(snippets));
-    };
-    let book = first.book;
-    let patches = replacements
-        .iter()
-        .filter(|(at, _)| same(&at.book, &book))
-        .map(|(at, new)| Patch::new(at.range.clone(), clean(new)));
-    let snippet = Snippet::source(book.text).path(book.label).patches(patches);
-    Some(Group::with_title(title).element(snippet))
 }
 
 /// A closure for the engines that borrows a variable: rustc's own advice (`move`) would not help.

@@ -25,11 +25,13 @@ pub mod map;
 pub mod mentions;
 pub mod mir;
 pub mod namespace;
+mod place;
 pub mod plan;
 pub mod publish;
 mod rules;
 pub mod rustc_json;
 pub mod split;
+mod suggestion;
 mod wrapped;
 
 pub use diagnostic::Diagnostic;

@@ -35,6 +35,9 @@ pub struct Span {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Expansion {
     pub span: Span,
+    /// Where the macro is defined.
+    #[serde(default)]
+    pub def_site_span: Option<Span>,
 }
 
 /// Reads the diagnostics among rustc's lines; other lines (artifact notices) are left out.

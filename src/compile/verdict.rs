@@ -132,6 +132,8 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
                 variable.cell
             )
         }));
+        let note = note.or_else(|| immutable(&error, namespace));
+        let note = note.or_else(|| derivable(&error, namespace));
         if let Some(note) = note {
             error.note(&note);
         }
@@ -142,6 +144,65 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
         kept.retain(|error| error.place.is_some());
     }
     kept
+}
+
+/// How a variable of an earlier cell is made one that can be changed.
+fn immutable(error: &Diagnostic, namespace: &Namespace) -> Option<String> {
+    error.code.as_deref().filter(|code| ["E0594", "E0596"].contains(code))?;
+    if !error.message.ends_with("not declared as mutable") {
+        return None;
+    }
+    let name = error.message.split('`').nth(1)?;
+    let cell = &namespace.variables.get(name).filter(|known| !known.mutable)?.cell;
+    Some(format!(
+        "`{name}` is of {cell}: write `let mut {name}` there, or here `let mut {name} = {name};`"
+    ))
+}
+
+/// The trait that an operator, or a method, is of; and that can be derived.
+const DERIVABLE: [(&str, &str); 18] = [
+    ("==", "PartialEq"),
+    ("!=", "PartialEq"),
+    ("<", "PartialOrd"),
+    (">", "PartialOrd"),
+    ("<=", "PartialOrd"),
+    (">=", "PartialOrd"),
+    ("clone", "Clone"),
+    ("cmp", "Ord"),
+    ("partial_cmp", "PartialOrd"),
+    ("default", "Default"),
+    ("Clone", "Clone"),
+    ("Debug", "Debug"),
+    ("Default", "Default"),
+    ("Eq", "Eq"),
+    ("Hash", "Hash"),
+    ("Ord", "Ord"),
+    ("PartialEq", "PartialEq"),
+    ("PartialOrd", "PartialOrd"),
+];
+
+/// What the user's own type lacks and can derive: to rustc, a type of an earlier cell is foreign.
+fn derivable(error: &Diagnostic, namespace: &Namespace) -> Option<String> {
+    error.code.as_deref().filter(|code| ["E0277", "E0369", "E0599"].contains(code))?;
+    let parts: Vec<&str> = error.message.split('`').collect();
+    let (lacking, of) = match (error.message.as_str(), parts.as_slice()) {
+        (text, [_, bound, ..]) if text.contains("trait bound") => {
+            let (of, lacking) = bound.split_once(": ")?;
+            (lacking.rsplit("::").next()?, of)
+        }
+        (text, [_, of, _, lacking, ..]) if text.contains("doesn't implement") => {
+            (lacking.rsplit("::").next()?, *of)
+        }
+        (_, [_, lacking, _, of, ..]) => (*lacking, *of),
+        _ => return None,
+    };
+    let (_, derived) = DERIVABLE.iter().find(|(name, _)| *name == lacking)?;
+    let of = of.trim_start_matches('&').split('<').next()?;
+    let (piece, _) = namespace.items.texts(of).next()?;
+    let header = &piece.provides.first()?.header;
+    let is_type = ["struct ", "enum "].iter().any(|word| header.contains(word));
+    let cell = namespace.items.cell_of(of).filter(|_| is_type)?;
+    Some(format!("`#[derive({derived})]` before `{of}`, in {cell}, gives it that"))
 }
 
 /// Says at the place of the `let` that its variable ends with the cell, and what to write instead.

@@ -125,13 +125,13 @@ fn made_up(text: &str, length: usize) -> Message {
         suggested_replacement: Some(text.chars().rev().take(20).collect()),
         expansion: None,
     };
-    let inner = Box::new(Expansion { span: span(seed / 11) });
+    let inner = Box::new(Expansion { span: span(seed / 11), def_site_span: None });
     let spans = vec![span(seed), Span { expansion: Some(inner), ..span(seed / 3) }];
     let child = Message {
         message: text.chars().take(200).collect(),
         code: None,
         level: "help".to_owned(),
-        spans: vec![span(seed / 5)],
+        spans: vec![span(seed / 5), span(seed / 13), span(seed / 17)],
         children: Vec::new(),
         rendered: None,
     };

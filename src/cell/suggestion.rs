@@ -1,0 +1,98 @@
+//! What rustc proposes to write instead, drawn over the user's text.
+
+use std::ops::Range;
+
+use annotate_snippets::{Group, Level, Patch, Snippet};
+
+use super::advice;
+use super::diagnostic::{level, snippets};
+use super::generated::clean;
+use super::place::{Book, Placed, in_book, same};
+use super::rustc_json::{Message, Span};
+
+/// More ways to write it help nobody.
+const WAYS_SHOWN: usize = 4;
+
+/// Where, and what is to stand there.
+type Part<'a> = (Placed<'a>, &'a str);
+
+/// A note or help of rustc's, with what it points to or proposes.
+pub(super) fn group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) -> Option<Group<'a>> {
+    if let Some(imports) = advice::imports(child) {
+        let lines: Vec<String> = imports.iter().map(|line| format!("`{line}`")).collect();
+        let text = format!("{}: {}", of_lines(&text, lines.len()), lines.join(" or "));
+        let help = || Group::with_level(Level::HELP).element(Level::HELP.message(text));
+        return (!lines.is_empty()).then(help);
+    }
+    let title = level(&child.level).secondary_title(text.clone());
+    let ways = ways(child, books);
+    if !ways.is_empty() {
+        return Some(Group::with_title(title).elements(ways.into_iter().map(drawn)));
+    }
+    // What cannot be drawn whole is said in words.
+    let shown: Vec<&Span> =
+        child.spans.iter().filter(|span| span.suggested_replacement.is_none()).collect();
+    let mut snippets = snippets(shown.into_iter(), books).into_iter().peekable();
+    if snippets.peek().is_none() {
+        let level = level(&child.level);
+        return Some(Group::with_level(level.clone()).element(level.message(text)));
+    }
+    Some(Group::with_title(title).elements(snippets))
+}
+
+/// `consider importing one of these structs` says too much of a single line.
+fn of_lines(text: &str, n_lines: usize) -> String {
+    if n_lines > 1 {
+        return text.to_owned();
+    }
+    match text.split_once("one of these ") {
+        Some((before, kind)) => {
+            let kind = kind.strip_suffix('s').unwrap_or(kind);
+            format!("{before}this {kind}")
+        }
+        None => text.to_owned(),
+    }
+}
+
+/// rustc gives the parts of all ways one after the other: where one does not lie behind the one
+/// before it, another way begins. A way is left out of which a part is not in the user's text.
+fn ways<'a>(child: &'a Message, books: &[Book<'a>]) -> Vec<Vec<Part<'a>>> {
+    let mut ways: Vec<(usize, Vec<Option<Part<'a>>>)> = Vec::new();
+    for span in &child.spans {
+        let Some(new) = span.suggested_replacement.as_deref() else { continue };
+        let part = in_book(span, books).map(|at| (at, new));
+        match ways.last_mut().filter(|(end, _)| *end <= span.byte_start) {
+            Some((end, parts)) => {
+                *end = span.byte_end.max(span.byte_start + 1);
+                parts.push(part);
+            }
+            None => ways.push((span.byte_end.max(span.byte_start + 1), vec![part])),
+        }
+    }
+    let whole = ways.into_iter().filter_map(|(_, parts)| {
+        let parts: Option<Vec<Part<'a>>> = parts.into_iter().collect();
+        parts.filter(|parts| is_drawable(parts))
+    });
+    whole.take(WAYS_SHOWN).collect()
+}
+
+/// In one cell, and one behind the other.
+fn is_drawable(parts: &[Part<'_>]) -> bool {
+    let ranges: Vec<&Range<usize>> = parts.iter().map(|(at, _)| &at.range).collect();
+    let in_order = ranges.windows(2).all(|pair| pair[0].end <= pair[1].start);
+    in_order && parts.iter().all(|(at, _)| same(&at.book, &parts[0].0.book))
+}
+
+fn drawn<'a>(parts: Vec<Part<'a>>) -> Snippet<'a, Patch<'a>> {
+    let book = parts[0].0.book;
+    let patches = parts.into_iter().map(|(at, new)| {
+        let mut new = clean(new);
+        // What follows stays on its line, where it can be seen.
+        let follows = book.text[at.range.end..].lines().next().unwrap_or_default();
+        if !follows.trim().is_empty() && new.ends_with('\n') {
+            new.pop();
+        }
+        Patch::new(at.range, new)
+    });
+    Snippet::source(book.text).path(book.label).patches(patches)
+}
