@@ -54,6 +54,14 @@ impl Compiler {
         if let Err(Failed::Errors(errors)) = &mut result {
             errors.iter_mut().for_each(|error| of_variable(error, split));
         }
+        if let Ok(units) = &mut result {
+            // What the cell makes anew is of the new type.
+            units.warnings.retain(|warning| {
+                let name = warning.message.split('`').nth(1).unwrap_or_default();
+                let is_old = warning.code.as_deref() == Some("old_type");
+                !is_old || split.declares.iter().all(|(declared, _)| declared != name)
+            });
+        }
         result
     }
 
@@ -448,22 +456,30 @@ fn warn(code: &str, message: String, help: &str) -> Diagnostic {
 fn statics<'a>(old: &'a Items, next: &'a Advance) -> impl Iterator<Item = Diagnostic> + 'a {
     next.reset.iter().filter_map(move |id| {
         let item = &next.items.all[id];
-        let same = |old: &&Item| old.sheet == item.sheet && old.piece.range == item.piece.range;
-        let before = old
-            .all
-            .get(id)
-            .or_else(|| old.all.values().filter(same).find(|before| before.is_current()))?;
+        let before = next.items.written_before(old, *id)?;
         let file = |items: &Items, item: &Item| items.unit(&item.unit).map(|it| it.file.clone());
         if file(old, before) == file(&next.items, item) {
             return None;
         }
         let (title, cell) = (item.title(), &next.items.sheets[&item.sheet].label);
-        let message = if item.piece.role == Role::Static {
-            format!("the static `{title}` ({cell}) starts again: what it is made of was changed")
-        } else {
-            format!("the statics in `{title}` ({cell}) start again: its crate is built anew")
+        let is_in_place = before.unit == item.unit;
+        let (message, help) = match (item.piece.role == Role::Static, is_in_place) {
+            (true, true) => (
+                format!("the static `{title}` ({cell}) starts again: its crate is built anew"),
+                "in a cell of its own, apart from methods that use it, it keeps its value",
+            ),
+            (true, false) => (
+                format!(
+                    "the static `{title}` ({cell}) starts again: what it is made of was changed"
+                ),
+                "",
+            ),
+            (false, _) => (
+                format!("the statics in `{title}` ({cell}) start again: its crate is built anew"),
+                "",
+            ),
         };
-        Some(warn("static_reset", message, ""))
+        Some(warn("static_reset", message, help))
     })
 }
 

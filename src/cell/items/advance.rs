@@ -100,7 +100,7 @@ fn attempt(
     if !broken.is_empty() {
         renewed = renewals(&items, old, &replaced, &new, forced);
     }
-    let kept = unchanged(&items, old, &replaced, &new);
+    let kept = unchanged(&items, old, &replaced, &new, forced);
     let mut verbatim: BTreeMap<ItemId, ItemId> = BTreeMap::new();
     for (new, old) in replaced.same.iter().filter(|(new, _)| kept.contains(new)) {
         // An impl goes where its type is now.
@@ -290,7 +290,7 @@ fn renewals(
     new: &[ItemId],
     forced: &Forced,
 ) -> BTreeSet<ItemId> {
-    let kept = unchanged(items, old, replaced, new);
+    let kept = unchanged(items, old, replaced, new, forced);
     // A constant or an alias is part of old types, which go on with what it was.
     let decides_types = |item: &Item| {
         item.piece.has_identity()
@@ -474,6 +474,6 @@ fn finish(old: &Items, mut items: Items, sheet: u64, orphans: Vec<(ItemId, Strin
             unit.storage.clone_from(&before.storage);
         }
     }
-    let reset = statics::reset(old, &items, sheet, &touched);
+    let reset = statics::reset(old, &items, &touched);
     Advance { items, touched, sheet, reset, orphans, members: BTreeSet::new() }
 }

@@ -105,12 +105,28 @@ fn place_new(items: &mut Items, new: &[ItemId]) {
     let of_cell: BTreeSet<ItemId> = new.iter().copied().collect();
     let statics: Vec<ItemId> =
         new.iter().copied().filter(|id| items.all[id].piece.role == Role::Static).collect();
+    // Methods that use a static may stand behind it, as a trait's.
+    let mut uses_static: BTreeSet<ItemId> = statics.iter().copied().collect();
+    loop {
+        let uses = |id: &ItemId| !items.edges(&items.all[id]).is_disjoint(&uses_static);
+        let more: Vec<ItemId> =
+            new.iter().copied().filter(|id| !uses_static.contains(id) && uses(id)).collect();
+        if more.is_empty() {
+            break;
+        }
+        uses_static.extend(more);
+    }
+    let stands_behind = |id: &ItemId| match &items.all[id].piece.role {
+        Role::Impl(role) => uses_static.contains(id) && role.may_be_a_trait(|_| true),
+        _ => false,
+    };
     let mut before: BTreeSet<ItemId> = BTreeSet::new();
     let mut open = statics.clone();
     while let Some(id) = open.pop() {
         let targets = items.edges(&items.all[&id]);
         let impls =
             of_cell.iter().copied().filter(|each| subjects(items, &items.all[each]).contains(&id));
+        let impls = impls.filter(|each| !stands_behind(each));
         for target in targets.into_iter().chain(impls.collect::<Vec<_>>()) {
             if of_cell.contains(&target) && !statics.contains(&target) && before.insert(target) {
                 open.push(target);

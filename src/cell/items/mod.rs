@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::item::{ItemPiece, Role, spaced};
 use super::map::Map;
-use super::mentions::mentions_of_text;
+use super::mentions::{self, mentions_of_text};
 use super::namespace::{CrateSet, Import, Kind, Provided};
 use super::plan::PRELUDE;
 
@@ -230,7 +230,18 @@ impl Items {
         let item = &self.all[&id];
         let is_past = item.retired;
         let methods: BTreeSet<String> = item.methods().into_iter().map(str::to_owned).collect();
-        let says = |item: &Item| !self.said(item).is_disjoint(&methods);
+        let known = self.names();
+        let says = |item: &Item| {
+            let is_ours = |head: &str| {
+                head == "Self" || known.contains(head) || known.contains(&*self.root(item, head))
+            };
+            let said = self.said(item);
+            let mut said = methods.iter().filter(|name| said.contains(*name));
+            said.any(|name| {
+                let is_by_macro = !item.piece.words.contains(name);
+                is_by_macro || !mentions::is_of_others(self.text(item), name, is_ours)
+            })
+        };
         let users = self.all.iter().filter(|(each, user)| **each != id && says(user));
         let users: Vec<ItemId> = users.map(|(each, _)| *each).collect();
         for user in users {

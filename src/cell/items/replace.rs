@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::advance::{is_alias, named, refs_by, subjects};
-use super::statics::begins_with;
+use super::statics::{self, begins_with};
 use super::{Item, ItemId, Items, SheetId};
 use crate::cell::item::{ItemPiece, Role};
 
@@ -133,10 +133,15 @@ pub(super) fn unchanged(
     old: &Items,
     replaced: &Replaced,
     new: &[ItemId],
+    forced: &BTreeSet<ItemId>,
 ) -> BTreeSet<ItemId> {
     let mut kept: BTreeSet<ItemId> = items.all.keys().copied().collect();
     kept.retain(|id| !new.contains(id) || replaced.same.contains_key(id));
-    kept.retain(|id| !replaced.gone.contains(id));
+    kept.retain(|id| !replaced.gone.contains(id) && !forced.contains(id));
+    kept.retain(|id| {
+        let before = replaced.same.get(id);
+        before.is_none_or(|before| statics::begins_so(items, old, replaced, *id, *before))
+    });
     loop {
         let goes =
             |id: &&ItemId| !replaced.same.iter().any(|(new, old)| old == *id && kept.contains(new));
@@ -150,8 +155,10 @@ pub(super) fn unchanged(
             }
         });
         let altered = kept.iter().filter_map(|id| Some((*id, altered(items, *id, &kept)?)));
-        let come = new.iter().filter(|id| !kept.contains(id));
-        let swaying = replaced.gone.iter().filter(goes).chain(come).copied();
+        let gone = replaced.gone.iter().filter(goes).copied();
+        let come = new.iter().filter(|id| !kept.contains(id)).copied();
+        let turned = statics::turned(items, gone.clone(), come.clone());
+        let swaying = gone.chain(come);
         let swaying = swaying.filter(|id| sways(items, *id, &kept));
         let changed: BTreeSet<ItemId> = went
             .chain(added)
@@ -177,7 +184,8 @@ pub(super) fn unchanged(
                             means_what_it_did(items, item, old, before, replaced)
                         })
                 };
-                item.retired || (!changed.contains(id) && means_the_same())
+                let is_other = || statics::is_kept_otherwise(items, item, &turned);
+                item.retired || (!changed.contains(id) && !is_other() && means_the_same())
             })
             .collect();
         kept = still;

@@ -441,3 +441,31 @@ fn a_method_taken_out_of_an_impl_that_is_written_as_a_trait_is_not_declared_by_i
     let source = unit(items, of, None).krate.source.text;
     assert!(source.contains("fn b (") && !source.contains("fn c"), "{source}");
 }
+
+#[test]
+fn what_is_made_of_something_that_is_made_anew_is_made_anew() {
+    let mut session = Session::after(&[
+        "use lib::T;\nstruct W(T);\nconst N: usize = lib::N;",
+        "type Al = W;\nstruct X { w: Al, tag: u32 }\nstruct Y([u8; N]);\nstruct Z(u8);",
+        "static S: Mutex<Option<X>> = Mutex::new(None);\nstatic C: AtomicU8 = AtomicU8::new(1);",
+    ]);
+    let names = ["W", "X", "Y", "Z", "S", "C"];
+    let units = |session: &Session| names.map(|name| session.item(name).unit.clone());
+    let before = units(&session);
+    let forced = session.items().naming(&BTreeSet::from(["lib".to_owned()]));
+    let held: BTreeSet<(String, String)> = names.iter().flat_map(|it| session.held(it)).collect();
+    let none = BTreeMap::new();
+    let next = advance(session.items(), &super::NewCell::default(), &held, &none, &forced);
+    let next = next.expect("each item finds a crate");
+    let items = Some(Box::new(next.items.clone()));
+    session.namespace.apply(&Delta { items, ..Delta::default() });
+    let after = units(&session);
+    let renewed: Vec<&str> = names
+        .into_iter()
+        .enumerate()
+        .filter(|(at, _)| before[*at] != after[*at])
+        .map(|it| it.1)
+        .collect();
+    assert_eq!(renewed, ["W", "X", "Y", "S"]);
+    assert_eq!(next.reset, [session.id("S")]);
+}

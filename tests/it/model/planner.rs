@@ -190,7 +190,8 @@ impl Run {
                 let id = items.current(name).first().copied();
                 id.map(|id| items.all[&id].unit.clone())
             };
-            if before.is_some() && before == after && unit(&self.now) != unit(next) {
+            let begins_so = self.now.world.begun_with(*mark) == next.world.begun_with(*mark);
+            if before.is_some() && before == after && begins_so && unit(&self.now) != unit(next) {
                 return Err(format!("{name} moved, although it is as it was: {after:?}"));
             }
         }

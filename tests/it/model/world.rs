@@ -49,6 +49,8 @@ pub(super) struct World {
     kept: BTreeMap<Mark, BTreeMap<Name, Mark>>,
     /// What names meant to a static when it was made: its value has begun with that.
     begun: BTreeMap<Mark, BTreeMap<Name, Mark>>,
+    /// And what each of these was, whole.
+    begun_with: BTreeMap<Mark, Vec<Option<String>>>,
     /// Names given by `use`: in which module they are.
     pub(super) imports: BTreeMap<Name, Name>,
 }
@@ -148,22 +150,25 @@ impl World {
             kept.retain(|name, meant| self.in_force.get(name) != Some(meant));
             !kept.is_empty() && self.in_force.values().any(|each| each == mark)
         });
+        for definition in cell.iter().filter(|each| !each.is_made_of_names()) {
+            let meant = self.begun[&definition.mark].values();
+            let with = meant.map(|meant| self.shape(*meant)).collect();
+            self.begun_with.insert(definition.mark, with);
+        }
         broken
     }
 
-    /// A static that is there already goes on, also where its cell is run again.
+    /// A static that is written again begins with what its names mean by now.
     fn begin_statics(&mut self, cell: &[Definition]) {
         let in_force: BTreeSet<Mark> = self.in_force.values().copied().collect();
         self.begun.retain(|mark, _| in_force.contains(mark));
         for definition in cell.iter().filter(|each| !each.is_made_of_names()) {
-            if !self.begun.contains_key(&definition.mark) {
-                let says = self.says(definition.mark).into_iter();
-                let meant = says.filter_map(|says| {
-                    Some((self.meaning(definition.mark, &says.name)?, says.name))
-                });
-                let meant = meant.map(|(mark, name)| (name, mark)).collect();
-                self.begun.insert(definition.mark, meant);
-            }
+            self.begun.remove(&definition.mark);
+            let says = self.says(definition.mark).into_iter();
+            let meant = says
+                .filter_map(|says| Some((self.meaning(definition.mark, &says.name)?, says.name)));
+            let meant = meant.map(|(mark, name)| (name, mark)).collect();
+            self.begun.insert(definition.mark, meant);
         }
     }
 
@@ -184,6 +189,11 @@ impl World {
                 self.kept.entry(mark).or_default().insert(name, meant);
             }
         }
+    }
+
+    /// What the names of a static were when it was made.
+    pub(super) fn begun_with(&self, mark: Mark) -> Option<&Vec<Option<String>>> {
+        self.begun_with.get(&mark)
     }
 
     /// What a definition in force is, whole: its text, and that of everything that decides it.
