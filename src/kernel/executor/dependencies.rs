@@ -142,8 +142,17 @@ impl Executor {
             return;
         }
         self.building_ended(if result.is_ok() { "built" } else { "failed" });
+        let job = self.job.as_mut();
+        let is_refresh = job.is_some_and(|job| std::mem::take(&mut job.refreshing));
         let (renewal, remarks) = match result {
             Ok(built) => built,
+            // The cell may be the one that mends it.
+            Err(fault) if is_refresh => {
+                let words = fault.traceback.join("\n");
+                let goes_on = "The cell runs with the package as it was built last.";
+                self.remark(&format!("{words}\n{goes_on}"));
+                return self.go_on();
+            }
             Err(fault) => return self.fail(fault.note("The dependencies stay as they were.")),
         };
         remarks.iter().for_each(|remark| self.remark(remark));

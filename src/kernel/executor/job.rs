@@ -120,6 +120,8 @@ pub(super) struct Job {
     pub(super) surroundings: Option<Surroundings>,
     /// Edited packages of this disk have been built for this run.
     pub(super) refreshed: bool,
+    /// What is built is an edited package, and not what the cell asks for.
+    pub(super) refreshing: bool,
 }
 
 impl Job {
@@ -238,6 +240,7 @@ impl Executor {
             building: None,
             surroundings: None,
             refreshed: false,
+            refreshing: false,
         });
         self.advance();
     }
@@ -269,6 +272,7 @@ impl Executor {
             // First the packages as they are now, then this step again.
             if let Some(job) = &mut self.job {
                 job.steps.push_front(step);
+                job.refreshing = true;
             }
             return self.add_dependencies(String::new());
         }
