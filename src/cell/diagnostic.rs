@@ -266,7 +266,8 @@ fn kept_reference(message: &Message, code: Option<&str>, books: &[Book<'_>]) -> 
     let declared = |name: &String| {
         let line =
             borrowed.book.text[..borrowed.range.start].rsplit('\n').next().unwrap_or_default();
-        line.contains(name.as_str())
+        let is_in_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+        line.split(|letter| !is_in_name(letter)).any(|word| word == name)
     };
     let names: Vec<String> = in_slots.map(|(name, _)| name).collect();
     let name = names.iter().find(|name| declared(name)).or(names.first())?.clone();

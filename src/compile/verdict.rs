@@ -3,6 +3,8 @@
 use super::cell::{Cell, Compiler, Failed};
 use super::rustc::Call;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::mentions::mentions_of_text;
+use crate::cell::namespace::unit_paths;
 use crate::cell::plan::CratePlan;
 use crate::cell::plan::leaf::{NO_VALUE, Unkept};
 use crate::cell::rustc_json::Message;
@@ -59,8 +61,37 @@ impl Compiler {
                 None,
             )]));
         }
-        Err(Failed::Errors(distinct(errors, namespace)))
+        let mut errors = distinct(errors, namespace);
+        if let Some(error) = errors.iter_mut().find(|error| is_about_types(error))
+            && let Some(note) = of_old_types(cell.text, namespace)
+        {
+            error.note(&note);
+        }
+        Err(Failed::Errors(errors))
     }
+}
+
+/// Whether a type that was defined anew may be behind it; where rustc says so itself, no more is to
+/// be said.
+fn is_about_types(error: &Diagnostic) -> bool {
+    let codes = ["E0277", "E0282", "E0308", "E0369", "E0560", "E0599", "E0609", "E0631"];
+    let is_one = error.code.as_deref().is_some_and(|code| codes.contains(&code));
+    is_one && !error.plain.contains("was defined anew")
+}
+
+/// Which variables that a cell names are of older definitions.
+fn of_old_types(text: &str, namespace: &Namespace) -> Option<String> {
+    let words = mentions_of_text(text);
+    let named = namespace.variables.iter().filter(|(name, _)| words.contains(*name));
+    let old = named.filter_map(|(name, variable)| {
+        let paths = unit_paths(&variable.type_text);
+        let mut old = paths.iter().filter(|(unit, of)| namespace.items.is_retired(unit, of));
+        let (_, of) = old.next()?;
+        Some(format!("`{name}` ({}) is of the old `{of}`", variable.cell))
+    });
+    let old: Vec<String> = old.collect();
+    (!old.is_empty())
+        .then(|| format!("{}: run its cell again, and what has changed since fits", old.join(", ")))
 }
 
 impl Compiler {
