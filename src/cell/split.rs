@@ -8,12 +8,12 @@ use std::ops::Range;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
-use syn::{Attribute, Block, Expr, Item, Pat, Stmt, UseTree};
+use syn::{Attribute, Block, Expr, Item, LitStr, Pat, Stmt, UseTree};
 
 use super::depth;
 use super::item::{self, ItemPiece};
 use super::map::Edit;
-use super::namespace::{Import, Kind, Variable};
+use super::namespace::{Import, Kind, Variable, digest};
 use super::wrapped::Around;
 
 /// A cell, cut up.
@@ -44,21 +44,38 @@ pub struct Split {
     pub hot: bool,
 }
 
+/// The macros that read files.
+pub(super) const INCLUDING: [&str; 3] = ["include", "include_str", "include_bytes"];
+
 impl Split {
     /// Has `include_str!("data.txt")` and its relatives look in `folder`, the notebook's, and not
     /// beside the generated source.
-    pub fn include_from(&mut self, text: &str, folder: &str, salt: impl FnOnce() -> String) {
+    /// `read` keeps what a file says now, and gives the path to that; `None` where it cannot be
+    /// read. What is compiled again later finds it as it was.
+    pub fn include_from(
+        &mut self,
+        text: &str,
+        folder: &str,
+        mut read: impl FnMut(&str) -> Option<String>,
+    ) {
         let Some(tokens) = depth::tokens(text) else { return };
-        let mut starts = Vec::new();
+        let mut files = Vec::new();
         if text.contains("include") {
-            included(tokens, &mut starts);
+            included(tokens, &mut files);
         }
-        if !starts.is_empty() {
-            self.salt = salt();
-        }
-        let escaped = format!("{folder}/").escape_default().to_string();
-        for at in starts {
-            let edit = Edit { at, remove: 0, insert: escaped.clone() };
+        let escaped = |path: &str| path.escape_default().to_string();
+        let mut salt: Vec<String> = Vec::new();
+        for Included { at, length, path, is_code } in files {
+            let kept = read(&path);
+            salt.push(kept.clone().unwrap_or_else(|| path.clone()));
+            let edit = match kept.filter(|_| !is_code) {
+                Some(kept) => Edit { at, remove: length, insert: escaped(&kept) },
+                // Code has places, and may include more from beside itself.
+                None if !path.starts_with('/') => {
+                    Edit { at, remove: 0, insert: escaped(&format!("{folder}/")) }
+                }
+                None => continue,
+            };
             match self.items.iter_mut().find(|item| item.range.contains(&at)) {
                 Some(item) => {
                     item.edits.push(edit);
@@ -69,6 +86,9 @@ impl Split {
                     self.edits.sort_by_key(|edit| edit.at);
                 }
             }
+        }
+        if !salt.is_empty() {
+            self.salt = digest(salt.iter().map(String::as_str));
         }
     }
 
@@ -159,23 +179,38 @@ fn parse(text: &str) -> syn::Result<(Vec<Attribute>, Vec<Stmt>)> {
     parser.parse2(tokens)
 }
 
-/// Where the relative paths of file-including macros begin.
-fn included(tokens: TokenStream, starts: &mut Vec<usize>) {
+/// A file that a macro reads.
+struct Included {
+    /// Where its path stands, and how long it is written there.
+    at: usize,
+    length: usize,
+    path: String,
+    is_code: bool,
+}
+
+fn included(tokens: TokenStream, files: &mut Vec<Included>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (index, token) in tokens.iter().enumerate() {
         let TokenTree::Group(group) = token else { continue };
-        let named = index >= 2
-            && matches!(&tokens[index - 1], TokenTree::Punct(punct) if punct.as_char() == '!')
-            && matches!(&tokens[index - 2], TokenTree::Ident(ident)
-                if ["include", "include_str", "include_bytes"].iter().any(|name| ident == name));
-        match group.stream().into_iter().next() {
-            Some(TokenTree::Literal(path)) if named => {
+        let name = match index.checked_sub(2).map(|at| &tokens[at..index]) {
+            Some([TokenTree::Ident(name), TokenTree::Punct(sign)]) if sign.as_char() == '!' => {
+                INCLUDING.iter().find(|known| name == **known)
+            }
+            _ => None,
+        };
+        match (group.stream().into_iter().next(), name) {
+            (Some(TokenTree::Literal(path)), Some(name)) => {
                 let text = path.to_string();
-                if text.starts_with('"') && !text.starts_with("\"/") {
-                    starts.push(path.span().byte_range().start + 1);
+                if let (true, Ok(read)) = (text.starts_with('"'), syn::parse_str::<LitStr>(&text)) {
+                    files.push(Included {
+                        at: path.span().byte_range().start + 1,
+                        length: text.len() - 2,
+                        path: read.value(),
+                        is_code: *name == "include",
+                    });
                 }
             }
-            _ => included(group.stream(), starts),
+            _ => included(group.stream(), files),
         }
     }
 }
@@ -327,14 +362,20 @@ mod tests {
     }
 
     #[test]
-    fn included_files_are_looked_for_in_the_notebooks_folder() {
-        let text = "let t = include_str!(\"a.txt\"); let u = include_str!(\"/abs\");";
+    fn included_files_are_kept_as_they_are_read() {
+        let text = "let t = include_str!(\"a.txt\"); let u = include!(\"b.rs\"); \
+                    let v = include_bytes!(\"/gone\");";
         let mut split = Split::read(text);
-        split.include_from(text, "/nb", || "1".to_owned());
+        let read = |path: &str| (path != "/gone").then(|| format!("/kept/{path}"));
+        split.include_from(text, "/nb", read);
         let mut source = crate::cell::map::Source::default();
         source.user_edited(text, 0..text.len(), &split.edits);
-        assert!(source.text.contains("include_str!(\"/nb/a.txt\")"), "{}", source.text);
-        assert!(source.text.contains("include_str!(\"/abs\")"), "{}", source.text);
+        for path in ["include_str!(\"/kept/a.txt\")", "include!(\"/nb/b.rs\")", "(\"/gone\")"] {
+            assert!(source.text.contains(path), "{}", source.text);
+        }
+        let mut other = Split::read(text);
+        other.include_from(text, "/nb", |path| Some(format!("/other/{path}")));
+        assert_ne!(split.salt, other.salt);
     }
 
     #[test]

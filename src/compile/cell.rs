@@ -33,6 +33,9 @@ pub(super) const OPT_LEVEL_UNIT: u8 = 2;
 const OPT_LEVEL_HOT: u8 = 1;
 const OPT_LEVEL_ONCE: u8 = 0;
 
+/// What the names of copies of included files start with.
+pub(super) const READ: &str = "read_";
+
 /// Parts of a package's version, for procedural macros.
 const ZERO: [&str; 3] =
     ["CARGO_PKG_VERSION_MAJOR", "CARGO_PKG_VERSION_MINOR", "CARGO_PKG_VERSION_PATCH"];
@@ -210,9 +213,22 @@ impl Compiler {
         // any of an earlier cell.
         proc_macro2::extra::invalidate_current_thread_spans();
         let mut split = Split::read(cell.text);
-        let salt = || uuid::Uuid::new_v4().simple().to_string();
-        split.include_from(cell.text, &self.shared.cwd.display().to_string(), salt);
+        let folder = self.shared.cwd.display().to_string();
+        split.include_from(cell.text, &folder, |path| self.kept_copy(path));
         split
+    }
+
+    /// A copy of a file that a cell includes. `None` when it cannot be read or copied: then rustc
+    /// says what is wrong with it.
+    fn kept_copy(&self, path: &str) -> Option<String> {
+        let bytes = fs::read(self.shared.cwd.join(path)).ok()?;
+        let name = format!("{READ}{}", store::hash_of(&bytes));
+        let copy = self.shared.store.src().join(format!("{name}.txt"));
+        self.shared.store.hold(&name).ok()?;
+        if !copy.is_file() {
+            store::write(&copy, &bytes).ok()?;
+        }
+        Some(copy.display().to_string())
     }
 
     /// As [`Compiler::cell`], but always with a leaf: what an engine runs to take over the change,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use super::cell::Compiler;
+use super::cell::{Compiler, READ};
 use super::store::{self, Store};
 
 /// The most that the cache directory holds. A leaf takes some 20 kB, the directory of a toolchain
@@ -18,8 +18,8 @@ pub(super) const STORE_BYTES_MAX: u64 = 8 << 30;
 /// Cells compiled between two looks.
 const CELLS_PER_SWEEP: u64 = 500;
 
-/// What the names of units and leaves start with.
-const CELL_PREFIXES: [&str; 2] = ["unit_", "leaf_"];
+/// What the names of units, leaves and the files that they include start with.
+const CELL_PREFIXES: [&str; 3] = ["unit_", "leaf_", READ];
 
 /// What can be removed.
 #[derive(Debug)]

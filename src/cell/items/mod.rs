@@ -16,9 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::item::{ItemPiece, Role, spaced};
 use super::map::Map;
-use super::mentions::{self, mentions_of_text};
+use super::mentions;
 use super::namespace::{CrateSet, Import, Kind, Provided};
-use super::plan::PRELUDE;
 
 pub mod advance;
 mod circle;
@@ -27,6 +26,7 @@ mod members;
 mod name;
 mod reach;
 mod replace;
+mod says;
 mod statics;
 
 #[cfg(test)]
@@ -272,44 +272,6 @@ impl Items {
         named.filter(|id| self.all[id].is_current()).copied().collect()
     }
 
-    /// What the user wrote.
-    fn text(&self, item: &Item) -> &str {
-        self.sheets[&item.sheet].text.get(item.piece.range.clone()).unwrap_or_default()
-    }
-
-    /// What it says to rustc, with the imports that its words mean something by.
-    fn says(&self, item: &Item) -> String {
-        let mut says = item.piece.shape.clone().unwrap_or_else(|| self.text(item).to_owned());
-        let mut imports: Vec<&str> = self.imports_of(item, &item.piece.words).collect();
-        imports.sort_unstable();
-        imports.dedup();
-        imports.iter().for_each(|import| {
-            says.push('\n');
-            says.push_str(import);
-        });
-        says
-    }
-
-    /// The imports that give one of these words, as declarations.
-    fn imports_of<'a>(
-        &'a self,
-        item: &'a Item,
-        words: &'a BTreeSet<String>,
-    ) -> impl Iterator<Item = &'a str> {
-        let sheet = &self.sheets[&item.sheet];
-        let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
-        // What leads into the item itself is none of what it says.
-        let all = own.chain(&sheet.imports);
-        let all = all.filter(|import| !import.is_implicit() && !item.provides(&import.root));
-        all.filter(|import| words.contains(&import.key)).map(|import| import.text.as_str())
-    }
-
-    /// What is in force by a name, and how the user wrote it.
-    pub fn texts(&self, name: &str) -> impl Iterator<Item = (&ItemPiece, &str)> {
-        let current = self.current(name).into_iter().map(|id| &self.all[&id]);
-        current.map(|item| (&*item.piece, self.text(item)))
-    }
-
     /// An item of this name that is left out because it does not compile, and its cell.
     pub fn withheld(&self, name: &str) -> Option<&str> {
         let mut found = self.all.values().filter(|item| item.withheld && item.provides(name));
@@ -386,56 +348,6 @@ impl Items {
                 refs.insert(name);
             }
         }
-    }
-
-    /// The words of an item, with those of the macros that it names.
-    fn said(&self, item: &Item) -> BTreeSet<String> {
-        let mut said = item.piece.words.clone();
-        let mut open: Vec<ItemId> = self.macros_of(item);
-        let mut seen: BTreeSet<ItemId> = BTreeSet::new();
-        while let Some(id) = open.pop().filter(|id| seen.insert(*id)) {
-            let named = &self.all[&id];
-            said.extend(named.piece.words.iter().cloned());
-            open.extend(self.macros_of(named));
-        }
-        // By an import, something is said under another name.
-        let imports = self.imports_of(item, &said).map(mentions_of_text).collect::<Vec<_>>();
-        said.extend(imports.into_iter().flatten());
-        said
-    }
-
-    fn macros_of(&self, item: &Item) -> Vec<ItemId> {
-        let named = item.refs.iter().flat_map(|name| self.resolve(item, name));
-        let is_macro = |id: &ItemId| {
-            let provides = self.all.get(id).map(|item| &item.piece.provides);
-            provides.into_iter().flatten().any(|it| it.kind == Kind::Macro)
-        };
-        named.filter(is_macro).collect()
-    }
-
-    /// Where a name's path begins: at the root of the import that gives it, or at itself.
-    fn root(&self, item: &Item, name: &str) -> String {
-        let sheet = &self.sheets[&item.sheet];
-        let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
-        let mut given = imports.filter(|import| import.key == name);
-        given.next().map_or(name, |import| &import.root).to_owned()
-    }
-
-    /// Items in force that name one of these crates, by themselves or by an import.
-    pub fn naming(&self, crates: &BTreeSet<String>) -> BTreeSet<ItemId> {
-        let mut crates = crates.clone();
-        if crates.contains("prust") {
-            crates.extend(PRELUDE.map(str::to_owned));
-        }
-        let names = |item: &&Item| {
-            let sheet = &self.sheets[&item.sheet];
-            let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
-            let mut used = imports
-                .filter(|import| import.is_implicit() || item.piece.words.contains(&import.key));
-            !item.piece.words.is_disjoint(&crates) || used.any(|used| crates.contains(&used.root))
-        };
-        let all = self.all.iter().filter(|(_, item)| item.is_current() && names(item));
-        all.map(|(id, _)| *id).collect()
     }
 
     /// The unit with this crate name.

@@ -64,6 +64,7 @@ fn shape(items: &Items, item: &Item) -> String {
 /// hashed once.
 fn shape_within(items: &Items, home: &str, item: &Item, open: &mut BTreeSet<ItemId>) -> String {
     let mut parts: Vec<String> = vec![item.piece.shape.clone().unwrap_or_default()];
+    parts.push(items.read_from(item).to_owned());
     let mut imports: Vec<&str> = items.imports_of(item, &item.piece.words).collect();
     imports.sort_unstable();
     imports.dedup();

@@ -1,0 +1,107 @@
+//! What items say: their text and words, with what imports, macros and files make of them.
+
+use std::collections::BTreeSet;
+
+use super::{Item, ItemId, Items};
+use crate::cell::item::ItemPiece;
+use crate::cell::mentions::mentions_of_text;
+use crate::cell::namespace::Kind;
+use crate::cell::plan::PRELUDE;
+use crate::cell::split::INCLUDING;
+
+impl Items {
+    /// What the user wrote.
+    pub(super) fn text(&self, item: &Item) -> &str {
+        self.sheets[&item.sheet].text.get(item.piece.range.clone()).unwrap_or_default()
+    }
+
+    /// What it says to rustc, with the imports that its words mean something by.
+    pub(super) fn says(&self, item: &Item) -> String {
+        let mut says = item.piece.shape.clone().unwrap_or_else(|| self.text(item).to_owned());
+        says.push_str(self.read_from(item));
+        let mut imports: Vec<&str> = self.imports_of(item, &item.piece.words).collect();
+        imports.sort_unstable();
+        imports.dedup();
+        imports.iter().for_each(|import| {
+            says.push('\n');
+            says.push_str(import);
+        });
+        says
+    }
+
+    /// A hash of the files that are part of what it says.
+    pub(super) fn read_from(&self, item: &Item) -> &str {
+        let reads = INCLUDING.iter().any(|name| item.piece.words.contains(*name));
+        if reads { &self.sheets[&item.sheet].salt } else { "" }
+    }
+
+    /// The imports that give one of these words, as declarations.
+    pub(super) fn imports_of<'a>(
+        &'a self,
+        item: &'a Item,
+        words: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = &'a str> {
+        let sheet = &self.sheets[&item.sheet];
+        let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
+        // What leads into the item itself is none of what it says.
+        let all = own.chain(&sheet.imports);
+        let all = all.filter(|import| !import.is_implicit() && !item.provides(&import.root));
+        all.filter(|import| words.contains(&import.key)).map(|import| import.text.as_str())
+    }
+
+    /// What is in force by a name, and how the user wrote it.
+    pub fn texts(&self, name: &str) -> impl Iterator<Item = (&ItemPiece, &str)> {
+        let current = self.current(name).into_iter().map(|id| &self.all[&id]);
+        current.map(|item| (&*item.piece, self.text(item)))
+    }
+
+    /// The words of an item, with those of the macros that it names.
+    pub(super) fn said(&self, item: &Item) -> BTreeSet<String> {
+        let mut said = item.piece.words.clone();
+        let mut open: Vec<ItemId> = self.macros_of(item);
+        let mut seen: BTreeSet<ItemId> = BTreeSet::new();
+        while let Some(id) = open.pop().filter(|id| seen.insert(*id)) {
+            let named = &self.all[&id];
+            said.extend(named.piece.words.iter().cloned());
+            open.extend(self.macros_of(named));
+        }
+        // By an import, something is said under another name.
+        let imports = self.imports_of(item, &said).map(mentions_of_text).collect::<Vec<_>>();
+        said.extend(imports.into_iter().flatten());
+        said
+    }
+
+    pub(super) fn macros_of(&self, item: &Item) -> Vec<ItemId> {
+        let named = item.refs.iter().flat_map(|name| self.resolve(item, name));
+        let is_macro = |id: &ItemId| {
+            let provides = self.all.get(id).map(|item| &item.piece.provides);
+            provides.into_iter().flatten().any(|it| it.kind == Kind::Macro)
+        };
+        named.filter(is_macro).collect()
+    }
+
+    /// Where a name's path begins: at the root of the import that gives it, or at itself.
+    pub(super) fn root(&self, item: &Item, name: &str) -> String {
+        let sheet = &self.sheets[&item.sheet];
+        let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
+        let mut given = imports.filter(|import| import.key == name);
+        given.next().map_or(name, |import| &import.root).to_owned()
+    }
+
+    /// Items in force that name one of these crates, by themselves or by an import.
+    pub fn naming(&self, crates: &BTreeSet<String>) -> BTreeSet<ItemId> {
+        let mut crates = crates.clone();
+        if crates.contains("prust") {
+            crates.extend(PRELUDE.map(str::to_owned));
+        }
+        let names = |item: &&Item| {
+            let sheet = &self.sheets[&item.sheet];
+            let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
+            let mut used = imports
+                .filter(|import| import.is_implicit() || item.piece.words.contains(&import.key));
+            !item.piece.words.is_disjoint(&crates) || used.any(|used| crates.contains(&used.root))
+        };
+        let all = self.all.iter().filter(|(_, item)| item.is_current() && names(item));
+        all.map(|(id, _)| *id).collect()
+    }
+}
