@@ -215,9 +215,11 @@ fn sways(items: &Items, id: ItemId, kept: &BTreeSet<ItemId>) -> bool {
         }
     }
     let says = |item: &Item| {
+        // What a static begins with is no part of what it is.
+        let said = item.piece.type_words.clone().unwrap_or_else(|| items.said(item));
         item.piece.shape.is_some()
             && !matches!(item.piece.role, Role::Impl(_))
-            && !items.said(item).is_disjoint(&given)
+            && !said.is_disjoint(&given)
     };
     !given.is_empty() && kept.iter().any(|id| says(&items.all[id]))
 }

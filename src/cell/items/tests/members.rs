@@ -125,6 +125,13 @@ fn an_impl_that_decides_which_others_apply_makes_another_type_where_one_is_made_
         session.item("B").unit == unit
     };
     assert!(!run("<A as Tr>::K"));
+    let mut session = Session::after(&[
+        "struct Stack<T>(T);\nimpl<T: Clone> Stack<T> { const fn new(t: T) -> Self { Stack(t) } }",
+        "struct A;\nstatic S: Mutex<u8> = Mutex::new(1);",
+    ]);
+    let unit = session.item("A").unit.clone();
+    session.run("impl Clone for A { fn clone(&self) -> A { A } }");
+    assert_eq!(session.item("A").unit, unit, "what a static begins with makes no type");
     assert!(run("9"), "nothing that is made of it: all stays as it is");
 }
 
