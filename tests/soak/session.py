@@ -325,8 +325,11 @@ class Session:
         except DoesNotCompile:
             return Outcome("error")
         outcome = Outcome(keeps_old=change.broken | change.orphans)
+        # What the cell makes anew is of the new type.
         outcome.old_values = {
-            name for name in self.variables if self.is_old(name, world) and not self.is_old(name, self.world)
+            name
+            for name in self.variables
+            if self.is_old(name, world) and not self.is_old(name, self.world) and name not in types.own
         }
         if not cell.statements:
             self.world = world
