@@ -151,6 +151,7 @@ class Shelve(Expression):
 
     def value(self, scope):
         one = self.parts[0].value(scope)
-        found, _ = scope.definition(self.name)
-        scope.memory.setdefault(found, []).append(copy.deepcopy(one))
-        return copy.deepcopy(scope.memory[found][0])
+        found, static = scope.definition(self.name)
+        shelf = scope.memory.setdefault((found, static.text), [])
+        shelf.append(copy.deepcopy(one))
+        return copy.deepcopy(shelf[0])

@@ -302,8 +302,10 @@ class Bump(Expression):
 
     def value(self, scope):
         found, static = scope.definition(self.name)
-        before = scope.memory.get(found, static.value)
-        scope.memory[found] = before + self.n
+        # A cell that failed may have had another one under this number.
+        place = (found, static.text)
+        before = scope.memory.get(place, static.value)
+        scope.memory[place] = before + self.n
         return before
 
 
