@@ -307,6 +307,8 @@ class Past:
 class Session:
     def __init__(self):
         self.world, self.variables, self.memory, self.history = World(), {}, {}, []
+        # What a process has begun in a cell that failed may go on when the cell is run again.
+        self.begun_in_vain = set()
 
     def trial(self, cell):
         """The session after a cell and what is seen of it; this one stays as it is."""
@@ -316,6 +318,9 @@ class Session:
     def run(self, cell):
         if cell.command:
             return self.undo()
+        statics = {each.text for each in cell.definitions if each.kind == "static"}
+        if statics & self.begun_in_vain:
+            raise Unsure("a static as a failed cell had one")
         past = Past(self.world, copy.deepcopy((self.variables, self.memory)), bool(cell.statements))
         try:
             world, change = self.world.after(cell.definitions, cell.key)
@@ -346,6 +351,7 @@ class Session:
                 statement.run(Scope(world, None, {}, values, self.memory))
         except Ended as ended:
             outcome.status = "error"
+            self.begun_in_vain |= {each.text for each in cell.definitions if each.kind == "static"}
             if types.moved & set(types.own):
                 raise Unsure("a moved variable's name is given anew") from None
             if ended.crash or types.moved:
