@@ -379,11 +379,6 @@ impl Items {
         Some(&self.sheets[&self.all[&id].sheet].label)
     }
 
-    /// What an item of the same text was in `old`.
-    pub fn written_before<'a>(&self, old: &'a Self, id: ItemId) -> Option<&'a Item> {
-        statics::written_before(old, self, id)
-    }
-
     /// The libraries that a process loads for these units, in order.
     pub fn libraries(&self, names: &[String]) -> Vec<&str> {
         let mut files: Vec<&str> = Vec::new();

@@ -63,9 +63,10 @@ pub(super) fn replaced(items: &Items, sheet: SheetId, new: &[ItemId]) -> Replace
             replaced.same.insert(*twin, *id);
         }
     }
+    // What another impl or macro of the cell is for moves with it, though it says the same.
     let alone: Vec<ItemId> = replaced.same.keys().copied().collect();
     let another = new.iter().filter(|id| !alone.contains(id)).map(|id| &*items.all[id].piece);
-    for piece in another.filter(|piece| has_impls(piece)) {
+    for piece in another.filter(|piece| is_tied(piece)) {
         let is_named = |id: &ItemId| items.all[id].names().any(|name| piece.words.contains(name));
         replaced.same.retain(|id, _| !is_named(id) && !piece.words.contains("macro_use"));
     }
@@ -74,7 +75,7 @@ pub(super) fn replaced(items: &Items, sheet: SheetId, new: &[ItemId]) -> Replace
 
 /// Whether an item implements traits for types outside, or has macros for what follows it: those
 /// must stand in its crate.
-fn has_impls(piece: &ItemPiece) -> bool {
+fn is_tied(piece: &ItemPiece) -> bool {
     let is_module = !piece.modules.is_empty();
     let is_nameless = piece.provides.is_empty() && piece.role == Role::Movable;
     (is_module && piece.words.contains("macro_use"))
@@ -237,11 +238,13 @@ fn altered(items: &Items, id: ItemId, kept: &BTreeSet<ItemId>) -> Option<BTreeSe
         let known = &items.all[target];
         !kept.contains(target) && !known.retired && known.piece.shape.is_some()
     };
-    let named = refs_by(items, &Items::default(), item, &role.header_words);
-    let mut heads = item.refs.intersection(&named).flat_map(|name| items.resolve(item, name));
-    let is_other_head =
-        |target: &ItemId| items.all[target].piece.role == Role::Movable && is_other(target);
-    let is_altered = targets.any(|target| is_other(&target)) || heads.any(|it| is_other_head(&it));
+    // An alias or a constant in its head says whom it is for.
+    let is_for_others = || {
+        let named = refs_by(items, &Items::default(), item, &role.header_words);
+        let mut heads = item.refs.intersection(&named).flat_map(|name| items.resolve(item, name));
+        heads.any(|id| items.all[&id].piece.role == Role::Movable && is_other(&id))
+    };
+    let is_altered = targets.any(|target| is_other(&target)) || is_for_others();
     is_altered.then(|| role.deciding.clone())
 }
 

@@ -29,6 +29,24 @@ impl Items {
         says
     }
 
+    /// What an item in force here, or one of the same text, was in `old`.
+    pub fn written_before<'a>(&self, old: &'a Self, id: ItemId) -> Option<&'a Item> {
+        let item = &self.all[&id];
+        let is_known = |before: &&Item| before.is_current();
+        let itself = || old.all.get(&id).filter(is_known);
+        let says_the_same = || {
+            let names = item.names().flat_map(|name| old.current(name)).map(|id| &old.all[&id]);
+            let mut same = names.filter(|before| old.says(before) == self.says(item));
+            same.find(is_known)
+        };
+        let stood_there = || {
+            let is_there =
+                |it: &&Item| it.sheet == item.sheet && it.piece.range == item.piece.range;
+            old.all.values().filter(is_there).find(is_known)
+        };
+        itself().or_else(says_the_same).or_else(stood_there)
+    }
+
     /// A hash of the files that are part of what it says.
     pub(super) fn read_from(&self, item: &Item) -> &str {
         let reads = INCLUDING.iter().any(|name| item.piece.words.contains(*name));

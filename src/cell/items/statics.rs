@@ -107,24 +107,9 @@ pub(super) fn reset(old: &Items, items: &Items, touched: &[String]) -> Vec<ItemI
         if !is_static && !item.piece.has_statics {
             return false;
         }
-        let Some(before) = written_before(old, items, **id) else { return false };
+        let Some(before) = items.written_before(old, **id) else { return false };
         let keeps = is_static && items.unit(&item.unit).is_some_and(|unit| items.is_static(unit));
         before.unit != item.unit || (!keeps && touched.contains(&item.unit))
     });
     reset.map(|(id, _)| *id).collect()
-}
-
-/// What an item of the same text was before this cell.
-pub(super) fn written_before<'a>(old: &'a Items, items: &Items, id: ItemId) -> Option<&'a Item> {
-    let item = &items.all[&id];
-    let is_known = |before: &&Item| before.is_current();
-    old.all.get(&id).filter(is_known).or_else(|| {
-        let names = item.names().flat_map(|name| old.current(name)).map(|id| &old.all[&id]);
-        let mut same = names.filter(|before| old.says(before) == items.says(item));
-        same.find(is_known).or_else(|| {
-            let is_there =
-                |it: &&Item| it.sheet == item.sheet && it.piece.range == item.piece.range;
-            old.all.values().filter(is_there).find(is_known)
-        })
-    })
 }
