@@ -43,8 +43,10 @@ pub struct ImplRole {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
     pub head: String,
-    /// What it declares, in the order of the impl's members; `None` for what no trait can declare.
-    pub declarations: Vec<Option<String>>,
+    /// What it declares, in the order of the impl's members.
+    pub declarations: Vec<String>,
+    /// Those that are `const fn`, which no trait has: as a trait's, they run at run time only.
+    pub constant: BTreeSet<String>,
     pub edits: Vec<Edit>,
 }
 
@@ -67,12 +69,10 @@ impl ImplRole {
         }
     }
 
-    /// Whether these of an inherent impl's members can be written as a trait's.
+    /// Whether these of an inherent impl's members can be written as a trait's, and nobody misses
+    /// anything.
     pub fn may_be_a_trait(&self, which: impl Fn(&str) -> bool) -> bool {
-        self.extension.as_ref().is_some_and(|extension| {
-            let mut declared = self.members.iter().zip(&extension.declarations);
-            declared.all(|((name, _), text)| text.is_some() || !which(name))
-        })
+        self.extension.as_ref().is_some_and(|it| !it.constant.iter().any(|name| which(name)))
     }
 }
 
@@ -185,6 +185,7 @@ fn types_of(segment: &syn::PathSegment) -> Vec<&Type> {
 /// `impl A { pub fn f(&self) {} }` as `trait X { fn f(&self); } impl X for A { fn f(&self) {} }`.
 fn extension(item: &ItemImpl) -> Option<Extension> {
     let mut declarations = Vec::new();
+    let mut constant = BTreeSet::new();
     let (for_all, arguments, bounds) = item.generics.split_for_impl();
     let at = item.self_ty.span().byte_range().start;
     let insert = format!("{{}}{} for ", arguments.to_token_stream());
@@ -192,13 +193,21 @@ fn extension(item: &ItemImpl) -> Option<Extension> {
     for member in &item.items {
         let visibility = match member {
             ImplItem::Fn(method) => {
-                let text = format!("{};\n", declared(&method.sig).to_token_stream());
-                declarations.push(method.sig.constness.is_none().then_some(text));
+                declarations.push(format!("{};\n", declared(&method.sig).to_token_stream()));
+                if let Some(word) = method.sig.constness {
+                    let range = word.span().byte_range();
+                    edits.push(Edit {
+                        at: range.start,
+                        remove: range.len(),
+                        insert: String::new(),
+                    });
+                    constant.insert(method.sig.ident.to_string());
+                }
                 &method.vis
             }
             ImplItem::Const(constant) => {
                 let (name, of) = (&constant.ident, constant.ty.to_token_stream());
-                declarations.push(Some(format!("const {name}: {of};\n")));
+                declarations.push(format!("const {name}: {of};\n"));
                 &constant.vis
             }
             _ => return None,
@@ -214,12 +223,12 @@ fn extension(item: &ItemImpl) -> Option<Extension> {
     let sized = if matches!(*item.self_ty, Type::TraitObject(_)) { "" } else { ": Sized" };
     let head =
         format!("#[allow(async_fn_in_trait)]\npub trait {{}}{generics}{sized} {bounds} {{\n");
-    Some(Extension { head, declarations, edits })
+    Some(Extension { head, declarations, constant, edits })
 }
 
 /// A signature as a trait may declare it: names instead of patterns.
 fn declared(signature: &syn::Signature) -> syn::Signature {
-    let mut declared = signature.clone();
+    let mut declared = syn::Signature { constness: None, ..signature.clone() };
     for (number, input) in declared.inputs.iter_mut().enumerate() {
         match input {
             syn::FnArg::Receiver(receiver) => receiver.mutability = None,

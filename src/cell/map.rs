@@ -19,6 +19,10 @@ pub enum Origin {
         name: String,
         put: Option<usize>,
     },
+    /// The beginning of a name, ours, whose rest is the user's.
+    Prefix {
+        length: usize,
+    },
     Ours,
 }
 
@@ -66,7 +70,7 @@ impl Map {
         self.pieces.iter().filter(|piece| piece.start <= at).rev().find_map(|piece| {
             match piece.origin {
                 Origin::User { at } => Some(at + piece.length),
-                Origin::Slot { .. } | Origin::Ours => None,
+                Origin::Slot { .. } | Origin::Prefix { .. } | Origin::Ours => None,
             }
         })
     }
@@ -77,7 +81,7 @@ impl Map {
         self.pieces.iter().filter(|piece| piece.start >= at && piece.start <= at + within).find_map(
             |piece| match piece.origin {
                 Origin::User { at } => Some(at),
-                Origin::Slot { .. } | Origin::Ours => None,
+                Origin::Slot { .. } | Origin::Prefix { .. } | Origin::Ours => None,
             },
         )
     }
@@ -87,6 +91,7 @@ impl Map {
     pub fn to_user(&self, range: Range<usize>) -> Option<Range<usize>> {
         let lead = match self.origin(range.start) {
             Origin::User { .. } => 0,
+            Origin::Prefix { length } => *length,
             _ => self.lead(&range)?,
         };
         if range.is_empty() && !matches!(self.origin(range.start), Origin::User { .. }) {
@@ -123,6 +128,9 @@ impl Map {
             .then(|| first.start - range.start)
     }
 }
+
+/// What the name of an old member begins with where it goes by one of its own.
+pub const PREFIX: &str = "__prust_";
 
 /// The longest text of ours that belongs to the place of the user's words behind it.
 const LEAD_BYTES: usize = "match &(\n".len();
@@ -183,7 +191,11 @@ impl Source {
     pub fn user_edited(&mut self, cell: &str, range: Range<usize>, edits: &[Edit]) -> &mut Self {
         let mut from = range.start;
         for edit in edits.iter().filter(|edit| range.contains(&edit.at)) {
-            self.user(cell, from..edit.at).ours(&edit.insert);
+            self.user(cell, from..edit.at);
+            match edit.insert.starts_with(PREFIX) {
+                true => self.push(&edit.insert, Origin::Prefix { length: edit.insert.len() }),
+                false => self.push(&edit.insert, Origin::Ours),
+            }
             from = edit.at + edit.remove;
         }
         self.user(cell, from..range.end)

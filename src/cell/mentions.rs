@@ -33,28 +33,6 @@ pub fn mentions_of_text(text: &str) -> BTreeSet<String> {
     }
 }
 
-/// Whether `text` says `name` only behind a path that begins at none of ours: `Mutex::new`.
-pub fn is_of_others(text: &str, name: &str, is_ours: impl Fn(&str) -> bool + Copy) -> bool {
-    fn each(tokens: TokenStream, name: &str, is_ours: impl Fn(&str) -> bool + Copy) -> bool {
-        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        let is_colon = |token: &TokenTree| match token {
-            TokenTree::Punct(sign) => sign.as_char() == ':',
-            _ => false,
-        };
-        tokens.iter().enumerate().all(|(at, token)| match token {
-            TokenTree::Group(group) => each(group.stream(), name, is_ours),
-            TokenTree::Ident(word) if word == name => match &tokens[at.saturating_sub(3)..at] {
-                [TokenTree::Ident(head), one, other] if is_colon(one) && is_colon(other) => {
-                    !is_ours(&head.to_string())
-                }
-                _ => false,
-            },
-            _ => true,
-        })
-    }
-    depth::tokens(text).is_some_and(|tokens| each(tokens, name, is_ours))
-}
-
 fn collect(tokens: TokenStream, names: &mut BTreeMap<String, usize>) {
     for token in tokens {
         let said: Vec<String> = match token {
@@ -103,15 +81,6 @@ mod tests {
         let found = mentions_of_text(text);
         for name in expected {
             assert!(found.contains(*name), "{name} in {found:?}");
-        }
-    }
-
-    #[test]
-    fn a_name_behind_a_foreign_path_is_none_of_ours() {
-        let check = |text: &str| is_of_others(text, "new", |head| head == "Config");
-        assert!(check("Mutex::new(vec![OnceLock::new()])"));
-        for text in ["Config::new()", "Mutex::new(new())", "c.new()", "f(Config::new)"] {
-            assert!(!check(text), "{text}");
         }
     }
 

@@ -11,6 +11,7 @@
 
 mod advice;
 mod bare;
+pub mod calls;
 pub mod depth;
 pub mod diagnostic;
 mod everyday;

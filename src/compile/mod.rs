@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 mod base;
+mod blame;
 mod books;
 mod cargo;
 mod cell;

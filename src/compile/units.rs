@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use tokio::task::JoinSet;
 
+use super::blame::{Breaks, blame, give_members_up};
 use super::cell::{Cell, Compiler, Failed, OPT_LEVEL_UNIT};
 use super::rustc::{self, CrateType};
 use super::verdict::{distinct, unit_books};
@@ -32,14 +33,11 @@ pub(super) struct Units {
 }
 
 /// What rustc said of one unit.
-struct Verdict {
-    unit: String,
-    messages: Vec<Message>,
-    success: bool,
+pub(super) struct Verdict {
+    pub(super) unit: String,
+    pub(super) messages: Vec<Message>,
+    pub(super) success: bool,
 }
-
-/// An earlier item that does not compile with the new ones, and why.
-type Breaks = BTreeMap<ItemId, (Broken, String)>;
 
 impl Compiler {
     /// Compiles a cell's items and whatever they touch.
@@ -90,7 +88,7 @@ impl Compiler {
         let mut breaks = Breaks::new();
         let mut first: Vec<Diagnostic> = Vec::new();
         for _ in 0..ROUNDS_MAX {
-            let known = breaks.iter().map(|(id, (broken, _))| (*id, *broken)).collect();
+            let known = breaks.iter().map(|(id, (broken, _))| (*id, broken.clone())).collect();
             let next = advance(old, new, &held, &known, forced);
             let mut next = next.ok_or_else(no_place)?;
             let verdicts = self.build_touched(namespace, &mut next).await?;
@@ -326,65 +324,6 @@ fn own_errors(
     distinct(all.collect(), namespace)
 }
 
-/// Finds which earlier items rustc complains of, and what is to be tried with them next. False when
-/// nothing is left to try.
-fn blame(
-    old: &Items,
-    next: &Advance,
-    verdicts: &[Verdict],
-    files: &[String],
-    breaks: &mut Breaks,
-) -> bool {
-    let books = unit_books(&next.items, files);
-    let mut changed = false;
-    for verdict in verdicts.iter().filter(|verdict| !verdict.success) {
-        let unit = next.items.unit(&verdict.unit).expect("a verdict is of a unit");
-        let errors = verdict.messages.iter().filter(|message| message.level == "error");
-        let mut guilty: BTreeMap<ItemId, String> = BTreeMap::new();
-        for message in errors {
-            let Some((book, at)) = diagnostic::user_place(message, &books) else { continue };
-            let places = unit.items.iter().map(|id| (id, &next.items.all[id]));
-            let found = places.filter(|(_, item)| {
-                let text = &next.items.sheets[&item.sheet].text;
-                item.piece.range.contains(&at) && book.text == text
-            });
-            for (id, item) in found {
-                let same = |old: &Item| {
-                    old.sheet == item.sheet && old.piece.range == item.piece.range && !old.retired
-                };
-                let known = old.all.get_key_value(id).filter(|(_, old)| old.retired);
-                let known = known.or_else(|| old.all.iter().find(|(_, old)| same(old)));
-                if let Some((id, _)) = known {
-                    guilty.entry(*id).or_insert_with(|| diagnostic::title(message));
-                }
-            }
-        }
-        for (id, why) in guilty {
-            // What is kept for its values, or for others, knows its names already, and stays.
-            let (is_past, has_members) = (old.all[&id].retired, next.members.contains(&id));
-            let next = match breaks.get(&id).map(|(broken, _)| *broken) {
-                None if !is_past => Broken::Pinned,
-                None | Some(Broken::Pinned) if has_members => Broken::Members,
-                Some(Broken::Pinned | Broken::Members) if !is_past => Broken::Withheld,
-                None | Some(_) => continue,
-            };
-            changed = true;
-            let why = breaks.get(&id).map_or(why, |(_, first)| first.clone());
-            breaks.insert(id, (next, why));
-        }
-    }
-    changed
-}
-
-/// Old members cannot be kept where the new ones do not compile as a trait's; false when none are.
-fn give_members_up(breaks: &mut Breaks) -> bool {
-    let mut found = false;
-    for (broken, _) in breaks.values_mut().filter(|(broken, _)| *broken == Broken::Members) {
-        (*broken, found) = (Broken::Withheld, true);
-    }
-    found
-}
-
 /// What an earlier item goes on with.
 fn names(next: &Advance, item: &Item) -> String {
     let same = |each: &&Item| {
@@ -408,7 +347,7 @@ fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> 
         let item = &old.all[id];
         let (title, cell) = (item.title(), &old.sheets[&item.sheet].label);
         told.push(match broken {
-            Broken::Pinned | Broken::Members => warn(
+            Broken::Pinned | Broken::Members | Broken::ByName(_) => warn(
                 "kept_old",
                 format!(
                     "`{title}` ({cell}) does not compile with this: {why}. It goes on with the old \

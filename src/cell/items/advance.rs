@@ -17,11 +17,14 @@ pub struct NewCell {
 }
 
 /// What is known of earlier items that do not compile with a new cell's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Broken {
     /// It goes on with the definitions that it knew.
     Pinned,
-    /// Also with the members of types that it knew.
+    /// Also with the members of types that it knew, by names of their own. Calls may be of another
+    /// type: at these bytes of its text, so many of the members that are called so are not meant.
+    ByName(BTreeMap<usize, usize>),
+    /// With these members as a trait's: what a macro calls goes by the name that it says.
     Members,
     /// That does not help: it is left out until it compiles again.
     Withheld,
@@ -116,9 +119,7 @@ fn attempt(
     members::carry(&mut items, &verbatim);
     let again = renew(&mut items, old, &renewed, &verbatim, forced);
     let lost = members::Lost::find(&items, old, &new, &replaced, &verbatim);
-    let keepers = broken.iter().filter(|(_, what)| **what == Broken::Members);
-    let keepers: BTreeSet<ItemId> = keepers.map(|(id, _)| *id).collect();
-    members::keep(&mut items, old, &lost, &keepers, &replaced.gone);
+    members::keep(&mut items, old, &lost, broken, &replaced.gone);
     retire(&mut items, old, &replaced.gone, &renewed);
     succeed(&mut items, &verbatim);
     reach::forget_unneeded(&mut items, held);
@@ -183,6 +184,8 @@ fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
             withheld: false,
             extension: None,
             inherent: BTreeSet::new(),
+            renamed: false,
+            of_others: BTreeMap::new(),
             unit: String::new(),
         };
         new.push(items.insert(item));

@@ -1,14 +1,18 @@
 //! Methods that are defined anew, and callers that do not fit them. A type has one inherent method
-//! of a name; so both are written as traits' methods, and each caller has in scope the one it goes
-//! on with.
+//! of a name: the old one becomes a trait's that goes by a name of its own, which its callers say
+//! instead. What a caller says by a macro cannot be written otherwise: then both are written as
+//! traits' methods, and each caller has in scope the one it goes on with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use super::advance::{NewCell, pins, subjects};
+use super::advance::{Broken, NewCell, named, pins, subjects};
 use super::replace::Replaced;
 use super::{EXTENSION, Item, ItemId, Items};
+use crate::cell::calls;
 use crate::cell::impls::ImplRole;
 use crate::cell::item::{ItemPiece, Role};
+use crate::cell::mentions::mentions_of_text;
 
 /// What a cell takes from the types of earlier ones, or gives them anew.
 #[derive(Debug, Default)]
@@ -97,57 +101,138 @@ pub(super) fn carry(items: &mut Items, verbatim: &BTreeMap<ItemId, ItemId>) {
     }
 }
 
-/// Lets each of `keepers` go on with the members that it knew.
+/// Lets each earlier item that is broken so go on with the members that it knew.
 pub(super) fn keep(
     items: &mut Items,
     old: &Items,
     lost: &Lost,
-    keepers: &BTreeSet<ItemId>,
+    broken: &BTreeMap<ItemId, Broken>,
     passed: &BTreeSet<ItemId>,
 ) {
-    for keeper in keepers {
+    let keepers: BTreeMap<ItemId, Broken> = broken
+        .iter()
+        .filter(|(_, what)| matches!(what, Broken::Members | Broken::ByName(_)))
+        .map(|(id, what)| (*id, what.clone()))
+        .collect();
+    for (keeper, how) in &keepers {
         let before = old.all[keeper].pins.iter();
         let is_past = |id: &ItemId| old.all.get(id).is_some_and(Item::is_past_trait);
         let past = before.filter(|(_, ids)| ids.iter().any(is_past));
         let keeper = items.all.get_mut(keeper).expect("it is an earlier item");
+        keeper.of_others = match how {
+            Broken::ByName(places) => places.clone(),
+            _ => BTreeMap::new(),
+        };
         for (name, ids) in past {
             keeper.refs.insert(name.clone());
             keeper.pins.insert(name.clone(), ids.clone());
         }
     }
     for (id, lost_names) in &lost.members {
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        let mut wanting: Vec<ItemId> = Vec::new();
-        for keeper in keepers {
+        let mut by_trait = Wanted::default();
+        let mut by_name = Wanted::default();
+        for (keeper, how) in &keepers {
             let said = items.said(&items.all[keeper]);
             let said: BTreeSet<String> = said.intersection(lost_names).cloned().collect();
             let known = past_members(items, &items.all[keeper], old, *id);
-            if !said.is_empty() && !said.is_subset(&known) {
-                wanting.push(*keeper);
+            let wanted = match how {
+                Broken::ByName(_) => &mut by_name,
+                _ => &mut by_trait,
+            };
+            if said.is_subset(&known) {
+                wanted.knowing.push(*keeper);
+            } else {
+                wanted.keepers.push(*keeper);
             }
-            names.extend(said);
+            wanted.names.extend(said);
         }
         let may = |id: &ItemId| {
             let role = inherent(&items.all[id].piece.role);
-            role.is_some_and(|role| role.may_be_a_trait(|name| names.contains(name)))
+            role.is_some_and(|role| role.may_be_a_trait(|name| by_trait.names.contains(name)))
         };
-        if names.is_empty() || !may(id) || !lost.rivals[id].iter().all(may) {
+        if !lost.rivals[id].iter().all(may) {
+            by_name.keepers.append(&mut by_trait.keepers);
+            by_name.knowing.append(&mut by_trait.knowing);
+            by_name.names.append(&mut by_trait.names);
+        }
+        rename_known(items, old, *id, &by_name);
+        if inherent(&items.all[id].piece.role).is_none_or(|role| role.extension.is_none()) {
             continue;
         }
-        if !wanting.is_empty() {
-            let past = past(items, old, *id, &names, passed);
-            let name = items.write_as_trait(past);
-            for keeper in wanting {
-                let keeper = items.all.get_mut(&keeper).expect("it is an earlier item");
-                keeper.refs.insert(name.clone());
-                keeper.pins.insert(name.clone(), vec![past]);
-            }
+        if !by_trait.keepers.is_empty() {
+            let past = past(items, old, *id, &by_trait.names, passed);
+            go_on_with(items, &by_trait.keepers, past);
         }
-        for rival in &lost.rivals[id] {
-            write_in_part(items, *rival, &names);
+        for rival in lost.rivals[id].iter().filter(|_| !by_trait.names.is_empty()) {
+            write_in_part(items, *rival, &by_trait.names);
+        }
+        if !by_name.keepers.is_empty() {
+            with_what_they_call(old, *id, lost_names, &mut by_name.names);
+            let past = past_by_name(items, old, *id, &by_name.names, passed);
+            go_on_with(items, &by_name.keepers, past);
         }
     }
     part_rivals(items);
+}
+
+/// Old members that are to be kept, and who goes on with them.
+#[derive(Default)]
+struct Wanted {
+    names: BTreeSet<String>,
+    keepers: Vec<ItemId>,
+    /// Who goes on with still older ones.
+    knowing: Vec<ItemId>,
+}
+
+/// Has those who know a still older definition of these members call it by names of its own.
+fn rename_known(items: &mut Items, old: &Items, of: ItemId, wanted: &Wanted) {
+    let of = subjects(old, &old.all[&of]);
+    let knowing = wanted.knowing.iter().map(|id| &items.all[id]);
+    let pinned = knowing.flat_map(|item| item.pins.values().flatten().copied());
+    let is_one = |id: &ItemId| {
+        items.all.get(id).is_some_and(|past| {
+            let mut names = past.methods().into_iter();
+            past.is_past_trait()
+                && subjects(items, past) == of
+                && names.any(|name| wanted.names.contains(name))
+        })
+    };
+    let found: Vec<ItemId> = pinned.filter(is_one).collect();
+    for id in found {
+        items.all.get_mut(&id).expect("it was found there").renamed = true;
+    }
+}
+
+fn go_on_with(items: &mut Items, keepers: &[ItemId], past: ItemId) {
+    let name = items.write_as_trait(past);
+    for keeper in keepers {
+        let keeper = items.all.get_mut(keeper).expect("it is an earlier item");
+        keeper.refs.insert(name.clone());
+        keeper.pins.insert(name.clone(), vec![past]);
+    }
+}
+
+/// Adds the lost members that the old ones of these names say themselves.
+fn with_what_they_call(
+    old: &Items,
+    id: ItemId,
+    lost: &BTreeSet<String>,
+    names: &mut BTreeSet<String>,
+) {
+    let before = &old.all[&id];
+    let Some(role) = inherent(&before.piece.role) else { return };
+    let text = &old.sheets[&before.sheet].text;
+    loop {
+        let said = role.members.iter().filter(|(name, _)| names.contains(name));
+        let said = said.filter_map(|(_, range)| text.get(range.clone()));
+        let said: BTreeSet<String> = said.flat_map(mentions_of_text).collect();
+        let more: Vec<&String> =
+            lost.iter().filter(|name| said.contains(*name) && !names.contains(*name)).collect();
+        if more.is_empty() {
+            return;
+        }
+        names.extend(more.into_iter().cloned());
+    }
 }
 
 /// Writes these of an impl's members as a trait's; the others stay the type's own.
@@ -172,25 +257,42 @@ fn past(
     passed: &BTreeSet<ItemId>,
 ) -> ItemId {
     let before = &old.all[&id];
-    let others: Vec<String> = inherent(&before.piece.role)
-        .into_iter()
-        .flat_map(|role| &role.members)
-        .map(|(name, _)| name.clone())
-        .filter(|name| !names.contains(name))
-        .collect();
-    let id = if items.all[&id].retired {
-        id
-    } else {
-        let mut past = before.clone();
-        past.retired = true;
-        past.extension = None;
-        past.pins.extend(pins(old, before, passed, &BTreeSet::new()));
-        items.insert(past)
-    };
+    let id = if items.all[&id].retired { id } else { copied(items, old, before, passed) };
     let past = items.all.get_mut(&id).expect("it is there");
-    past.dropped.extend(others);
+    past.dropped.extend(others(before, names));
     past.inherent.clear();
     id
+}
+
+/// The same as a copy whose members are called by names of their own.
+fn past_by_name(
+    items: &mut Items,
+    old: &Items,
+    id: ItemId,
+    names: &BTreeSet<String>,
+    passed: &BTreeSet<ItemId>,
+) -> ItemId {
+    let before = &old.all[&id];
+    let id = copied(items, old, before, passed);
+    let past = items.all.get_mut(&id).expect("it is there");
+    past.dropped.extend(others(before, names));
+    past.inherent.clear();
+    past.renamed = true;
+    id
+}
+
+fn copied(items: &mut Items, old: &Items, before: &Item, passed: &BTreeSet<ItemId>) -> ItemId {
+    let mut past = before.clone();
+    past.retired = true;
+    past.extension = None;
+    past.pins.extend(pins(old, before, passed, &BTreeSet::new()));
+    items.insert(past)
+}
+
+/// All members but these.
+fn others(item: &Item, names: &BTreeSet<String>) -> Vec<String> {
+    let members = inherent(&item.piece.role).into_iter().flat_map(|role| &role.members);
+    members.map(|(name, _)| name.clone()).filter(|name| !names.contains(name)).collect()
 }
 
 /// The old definitions, written as traits, that an item goes on with.
@@ -207,6 +309,18 @@ fn past_members(items: &Items, item: &Item, old: &Items, of: ItemId) -> BTreeSet
 }
 
 impl Items {
+    /// Where an item may name members that an old definition has: bytes of its text.
+    pub fn calls(&self, item: &Item, past: &Item) -> Vec<Range<usize>> {
+        let of = of_type(self, past);
+        let own = of_type(self, item);
+        let names = past.methods();
+        let is_type = |head: &str| {
+            let meant = if head == "Self" { own.clone() } else { named(self, item, head) };
+            !meant.is_empty() && meant == of
+        };
+        calls::calls(self.text(item), |name| names.contains(name), is_type)
+    }
+
     /// What an item goes on with that is not in force any more, as messages call it.
     pub fn kept(&self, item: &Item) -> Vec<String> {
         let mut kept = Vec::new();
@@ -228,6 +342,12 @@ impl Items {
     }
 }
 
+/// The type that an impl is for.
+fn of_type(items: &Items, item: &Item) -> Vec<ItemId> {
+    let Role::Impl(role) = &item.piece.role else { return Vec::new() };
+    role.subjects.first().map(|name| named(items, item, name)).unwrap_or_default()
+}
+
 /// Who goes on with an old member, and the old member itself, has the new one's trait not in scope.
 fn part_rivals(items: &mut Items) {
     let mut parted: Vec<(ItemId, String)> = Vec::new();
@@ -240,7 +360,7 @@ fn part_rivals(items: &mut Items) {
         let said = items.said(item);
         let is_rival = |other: &Item| {
             let names = other.methods();
-            past.iter().any(|past| {
+            past.iter().filter(|past| !past.renamed).any(|past| {
                 let is_own = std::ptr::eq(*past, item);
                 let mut shared = past.methods().into_iter().filter(|name| names.contains(name));
                 shared.any(|name| is_own || said.contains(name))

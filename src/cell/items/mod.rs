@@ -14,9 +14,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::calls;
 use super::item::{ItemPiece, Role, spaced};
-use super::map::Map;
-use super::mentions;
+use super::map::{Map, PREFIX};
+
 use super::namespace::{CrateSet, Import, Kind, Provided};
 
 pub mod advance;
@@ -76,6 +77,12 @@ pub struct Item {
     pub extension: Option<String>,
     /// The members of such an impl that are the type's own nevertheless.
     pub inherent: BTreeSet<String>,
+    /// Its members, an old definition's, are called by names of their own: what stands before each
+    /// is [`Item::own_prefix`].
+    pub renamed: bool,
+    /// Of calls, by their bytes in its text, that may be those of several such members: how many of
+    /// these they are not.
+    pub of_others: BTreeMap<usize, usize>,
     /// The crate it stands in.
     pub unit: String,
 }
@@ -148,7 +155,7 @@ impl Item {
     }
 
     /// The names that bring methods into scope.
-    fn methods(&self) -> BTreeSet<&str> {
+    pub fn methods(&self) -> BTreeSet<&str> {
         match &self.piece.role {
             Role::Trait { methods } => methods.iter().map(String::as_str).collect(),
             Role::Impl(role) if self.extension.is_some() => {
@@ -179,6 +186,16 @@ impl Item {
     /// An old definition of a type's members, in scope only where somebody goes on with it.
     pub fn is_past_trait(&self) -> bool {
         self.retired && self.extension.is_some()
+    }
+
+    /// Before a member's name where nothing else is to be taken for it.
+    pub fn own_prefix(id: ItemId) -> String {
+        format!("{PREFIX}{id}_")
+    }
+
+    /// Whether rustc names such a member.
+    pub fn speaks_of_own_name(message: &str) -> bool {
+        message.contains(&format!("`{PREFIX}"))
     }
 
     /// How messages call it: its name, or an impl's header.
@@ -239,7 +256,7 @@ impl Items {
             let mut said = methods.iter().filter(|name| said.contains(*name));
             said.any(|name| {
                 let is_by_macro = !item.piece.words.contains(name);
-                is_by_macro || !mentions::is_of_others(self.text(item), name, is_ours)
+                is_by_macro || !calls::is_of_others(self.text(item), name, is_ours)
             })
         };
         let users = self.all.iter().filter(|(each, user)| **each != id && says(user));

@@ -11,7 +11,7 @@ use crate::cell::split::INCLUDING;
 
 impl Items {
     /// What the user wrote.
-    pub(super) fn text(&self, item: &Item) -> &str {
+    pub fn text(&self, item: &Item) -> &str {
         self.sheets[&item.sheet].text.get(item.piece.range.clone()).unwrap_or_default()
     }
 

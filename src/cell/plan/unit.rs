@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::{
     CratePlan, PRELUDE, QUIET, QUIET_UNIT, crates, imports_for, new_imports, old_imports, traits,
 };
+use crate::cell::calls;
 use crate::cell::item::Role;
 use crate::cell::items::{Item, ItemId, Items, NewCell, Part, Sheet, SheetId, Unit};
 use crate::cell::map::{Edit, Source};
@@ -325,18 +326,21 @@ fn traits_inside(items: &Items, unit: &Unit, id: ItemId, units: &mut BTreeSet<St
 fn write_text(items: &Items, id: ItemId, inside: &str, source: &mut Source) {
     let item = &items.all[&id];
     let text = &items.sheets[&item.sheet].text;
+    let by_name = by_own_names(items, id);
     let Role::Impl(role) = &item.piece.role else {
         let mut edits = item.piece.edits.clone();
+        edits.extend(by_name);
         if !inside.is_empty() {
             let begin = |at: &usize| Edit { at: *at, remove: 0, insert: format!("\n{inside}") };
             edits.extend(item.piece.modules.iter().map(begin));
-            edits.sort_by_key(|edit| edit.at);
         }
+        edits.sort_by_key(|edit| edit.at);
         source.user_edited(text, item.piece.range.clone(), &edits).ours("\n");
         return;
     };
     let mut written = |edits: &[Edit], is_left_out: &dyn Fn(&String) -> bool| {
         let mut edits = edits.to_vec();
+        edits.extend(by_name.iter().cloned());
         for (_, range) in role.members.iter().filter(|(name, _)| is_left_out(name)) {
             edits.retain(|edit| !range.contains(&edit.at));
             edits.push(Edit { at: range.start, remove: range.len(), insert: String::new() });
@@ -357,8 +361,38 @@ fn write_text(items: &Items, id: ItemId, inside: &str, source: &mut Source) {
     written(&edits, &is_left_out);
     source.ours(&extension.head.replace("{}", name));
     let declared = role.members.iter().zip(&extension.declarations);
-    for (_, text) in declared.filter(|((name, _), _)| !is_left_out(name)) {
-        source.ours(text.as_deref().unwrap_or_default());
+    for ((name, _), text) in declared.filter(|((name, _), _)| !is_left_out(name)) {
+        let own = calls::definitions(text, |word| item.renamed && word == name);
+        let at = own.first().map_or(0, |place| place.start);
+        source.ours(&text[..at]);
+        if !own.is_empty() {
+            source.ours(&Item::own_prefix(id));
+        }
+        source.ours(&text[at..]);
     }
     source.ours("}\n");
+}
+
+/// Old members that go by names of their own are called and defined so.
+fn by_own_names(items: &Items, id: ItemId) -> Vec<Edit> {
+    let item = &items.all[&id];
+    let text = items.text(item);
+    let begins = item.piece.range.start;
+    let renamed = |past: &(ItemId, &Item)| past.1.renamed && past.1.is_past_trait();
+    let pinned = item.pins.values().flatten().filter_map(|id| Some((*id, items.all.get(id)?)));
+    let mut meant: BTreeMap<usize, Vec<ItemId>> = BTreeMap::new();
+    for (past, known) in pinned.chain(std::iter::once((id, item))).filter(renamed) {
+        let names = known.methods();
+        let mut places = items.calls(item, known);
+        if past == id {
+            places.extend(calls::definitions(text, |name| names.contains(name)));
+        }
+        places.iter().for_each(|place| meant.entry(place.start).or_default().push(past));
+    }
+    let edits = meant.into_iter().filter_map(|(place, meant)| {
+        let n_passed = item.of_others.get(&place).copied().unwrap_or_default();
+        let insert = Item::own_prefix(*meant.get(n_passed)?);
+        Some(Edit { at: begins + place, remove: 0, insert })
+    });
+    edits.collect()
 }

@@ -42,6 +42,29 @@ fn a_caller_that_does_not_fit_a_method_goes_on_with_the_old_one() {
 }
 
 #[test]
+fn an_old_member_may_go_by_a_name_of_its_own() {
+    let mut session = Session::after(&[
+        "struct S(u8);\nimpl S { const fn new() -> S { S(S::one()) } const fn one() -> u8 { 1 } }",
+        "fn kept() -> S { Vec::<u8>::new(); S::new() }\nfn other(s: &S) -> Vec<u8> { s.new() }",
+    ]);
+    let others = BTreeMap::from([("fn other(s: &S) -> Vec<u8> { s.".len(), 1)]);
+    let by_name = |places| Broken::ByName(places);
+    let broken = BTreeMap::from([
+        (session.id("kept"), by_name(BTreeMap::new())),
+        (session.id("other"), by_name(others)),
+    ]);
+    let new = "impl S { const fn new(x: u8) -> S { S(x) } const fn one() -> u16 { 2 } }";
+    session.run_as("", new, &BTreeSet::new(), &broken);
+    let (of_type, of_kept) = (session.source("S"), session.source("kept"));
+    let past = session.items().all.iter().find(|(_, item)| item.is_past_trait());
+    let own = Item::own_prefix(*past.expect("it is kept").0);
+    assert!(of_type.contains("const fn new(x: u8)"), "the new one is as it is: {of_type}");
+    assert!(of_type.contains(&format!(" fn {own}new() -> S {{ S(S::{own}one()) }}")), "{of_type}");
+    assert!(of_kept.contains(&format!("{{ Vec::<u8>::new(); S::{own}new() }}")), "{of_kept}");
+    assert!(of_kept.contains("{ s.new() }"), "a method of another type: {of_kept}");
+}
+
+#[test]
 fn a_method_may_itself_go_on_with_another_one() {
     let none = BTreeSet::new();
     let mut session = Session::after(&[

@@ -1,0 +1,120 @@
+//! Which earlier items do not compile with new ones, and what is tried with them next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::units::Verdict;
+use super::verdict::unit_books;
+use crate::cell::Items;
+use crate::cell::diagnostic;
+use crate::cell::items::{Advance, Broken, Item, ItemId};
+use crate::cell::rustc_json::Message;
+
+/// An earlier item that does not compile with the new ones, and why.
+pub(super) type Breaks = BTreeMap<ItemId, (Broken, String)>;
+
+/// What rustc says of one item.
+struct Guilt {
+    why: String,
+    /// The places, in its text, of calls that were taken for those of old members and are not.
+    of_others: BTreeSet<usize>,
+    /// Whether that is all that is wrong.
+    only: bool,
+}
+
+/// Finds which earlier items rustc complains of, and what is to be tried with them next. False when
+/// nothing is left to try.
+pub(super) fn blame(
+    old: &Items,
+    next: &Advance,
+    verdicts: &[Verdict],
+    files: &[String],
+    breaks: &mut Breaks,
+) -> bool {
+    let mut changed = false;
+    for verdict in verdicts.iter().filter(|verdict| !verdict.success) {
+        for (id, guilt) in guilty(old, next, verdict, files) {
+            // What is kept for its values, or for others, knows its names already, and stays.
+            let (is_past, has_members) = (old.all[&id].retired, next.members.contains(&id));
+            let (before, why) = match breaks.get(&id) {
+                Some((broken, first)) => (Some(broken.clone()), first.clone()),
+                None => (None, guilt.why),
+            };
+            let next = match before {
+                None if !is_past => Broken::Pinned,
+                None | Some(Broken::Pinned) if has_members => Broken::ByName(BTreeMap::new()),
+                Some(Broken::ByName(mut others)) if guilt.only => {
+                    for place in guilt.of_others {
+                        *others.entry(place).or_default() += 1;
+                    }
+                    Broken::ByName(others)
+                }
+                Some(Broken::ByName(_)) => Broken::Members,
+                Some(Broken::Pinned | Broken::Members) if !is_past => Broken::Withheld,
+                None | Some(_) => continue,
+            };
+            changed = true;
+            breaks.insert(id, (next, why));
+        }
+    }
+    changed
+}
+
+/// The items of earlier cells that a unit's errors point into.
+fn guilty(
+    old: &Items,
+    next: &Advance,
+    verdict: &Verdict,
+    files: &[String],
+) -> BTreeMap<ItemId, Guilt> {
+    let books = unit_books(&next.items, files);
+    let unit = next.items.unit(&verdict.unit).expect("a verdict is of a unit");
+    let errors = verdict.messages.iter().filter(|message| message.level == "error");
+    let mut guilty: BTreeMap<ItemId, Guilt> = BTreeMap::new();
+    for message in errors {
+        let Some((book, at)) = diagnostic::user_place(message, &books) else { continue };
+        let places = unit.items.iter().map(|id| (id, &next.items.all[id]));
+        let found = places.filter(|(_, item)| {
+            let text = &next.items.sheets[&item.sheet].text;
+            item.piece.range.contains(&at) && book.text == text
+        });
+        for (id, item) in found {
+            let same = |old: &Item| {
+                old.sheet == item.sheet && old.piece.range == item.piece.range && !old.retired
+            };
+            let known = old.all.get_key_value(id).filter(|(_, old)| old.retired);
+            let known = known.or_else(|| old.all.iter().find(|(_, old)| same(old)));
+            let Some((id, _)) = known else { continue };
+            let guilt = guilty.entry(*id).or_insert_with(|| Guilt {
+                why: diagnostic::title(message),
+                of_others: BTreeSet::new(),
+                only: true,
+            });
+            if is_of_others(message) {
+                guilt.of_others.insert(at - item.piece.range.start);
+            } else {
+                guilt.only = false;
+            }
+        }
+    }
+    guilty
+}
+
+/// Whether rustc misses an old member's own name in a type that never had it.
+fn is_of_others(message: &Message) -> bool {
+    let number = message.code.as_ref().map(|code| code.code.as_str());
+    matches!(number, Some("E0599" | "E0689")) && Item::speaks_of_own_name(&message.message)
+}
+
+/// Old members cannot be kept where the new ones do not compile beside them; false when none are.
+pub(super) fn give_members_up(breaks: &mut Breaks) -> bool {
+    let mut found = false;
+    for (broken, _) in breaks.values_mut() {
+        let next = match broken {
+            Broken::ByName(_) => Broken::Members,
+            Broken::Members => Broken::Withheld,
+            Broken::Pinned | Broken::Withheld => continue,
+        };
+        (*broken, found) = (next, true);
+    }
+    found
+}
