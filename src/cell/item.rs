@@ -39,6 +39,8 @@ pub struct ItemPiece {
     pub inner_methods: BTreeSet<String>,
     /// Whether functions or modules in it have statics.
     pub has_statics: bool,
+    /// The functions in it, itself or members, that make closures or async blocks.
+    pub bodies: BTreeSet<String>,
     /// What the type of a static says: what it begins with is of no consequence later.
     pub type_words: Option<BTreeSet<String>>,
 }
@@ -93,6 +95,7 @@ pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
         modules: modules(item),
         inner_methods: if matches!(item, Item::Mod(_)) { methods(item) } else { BTreeSet::new() },
         has_statics: !matches!(item, Item::Static(_)) && has_statics(tokens),
+        bodies: bodies(item),
         type_words: match item {
             Item::Static(item) => Some(mentions::mentions(item.ty.to_token_stream())),
             _ => None,
@@ -208,6 +211,7 @@ pub fn made_by_macro(mac: &StmtMacro, range: Range<usize>) -> Option<ItemPiece> 
         modules: Vec::new(),
         inner_methods: BTreeSet::new(),
         has_statics: false,
+        bodies: BTreeSet::new(),
         type_words: None,
     })
 }
@@ -247,6 +251,29 @@ pub(super) fn has_items(tokens: &TokenStream) -> bool {
     ["struct", "enum", "union", "trait", "impl", "static", "const", "mod", "thread_local"]
         .iter()
         .any(|word| words.contains(*word))
+}
+
+fn bodies(item: &Item) -> BTreeSet<String> {
+    match item {
+        Item::Impl(item) => {
+            let members = item.items.iter().filter(|member| makes_types(member.to_token_stream()));
+            members.filter_map(impl_member).collect()
+        }
+        Item::Fn(_) | Item::Const(_) if makes_types(item.to_token_stream()) => {
+            provided(item).into_iter().map(|(name, _)| name).collect()
+        }
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Whether there may be closures or async blocks in it.
+fn makes_types(tokens: TokenStream) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(word) => word == "async",
+        TokenTree::Punct(sign) => sign.as_char() == '|',
+        TokenTree::Group(group) => makes_types(group.stream()),
+        TokenTree::Literal(_) => false,
+    })
 }
 
 /// Whether something is declared `static` in it, by the word or by `thread_local!`.

@@ -152,6 +152,14 @@ impl Namespace {
         hex(&Sha256::digest(text)[..16])
     }
 
+    /// A cell that failed while it ran leaves nothing but what it may have put elsewhere: no other
+    /// type is to be taken for its types.
+    pub fn remember_failed(&mut self, delta: &Delta) {
+        if let Some(items) = &delta.items {
+            self.items.remember(items);
+        }
+    }
+
     /// Takes over what a cell changed.
     pub fn apply(&mut self, delta: &Delta) {
         for name in &delta.moved {

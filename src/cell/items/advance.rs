@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::group::{self, Placing};
 use super::replace::{replaced, unchanged};
-use super::{EXTENSION, Item, ItemId, Items, Sheet, circle, members, name, reach, statics};
+use super::{EXTENSION, Item, ItemId, Items, Sheet, bodies, circle, members, name, reach, statics};
 use crate::cell::item::{ItemPiece, Role};
 use crate::cell::namespace::{Kind, Provided};
 
@@ -187,6 +187,8 @@ fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
             renamed: false,
             of_others: BTreeMap::new(),
             unit: String::new(),
+            body: String::new(),
+            apart: false,
         };
         new.push(items.insert(item));
     }
@@ -468,6 +470,7 @@ fn finish(old: &Items, mut items: Items, sheet: u64, orphans: Vec<(ItemId, Strin
             touched.push(unit.name.clone());
         }
     }
+    bodies::place(&mut items, &touched);
     for unit in &mut items.units {
         if let Some(before) = old.unit(&unit.name) {
             unit.file.clone_from(&before.file);

@@ -21,6 +21,7 @@ use super::map::{Map, PREFIX};
 use super::namespace::{CrateSet, Import, Kind, Provided};
 
 pub mod advance;
+mod bodies;
 mod circle;
 mod group;
 mod members;
@@ -85,6 +86,11 @@ pub struct Item {
     pub of_others: BTreeMap<usize, usize>,
     /// The crate it stands in.
     pub unit: String,
+    /// A hash of what its bodies mean, as it was last compiled; empty where these have no types of
+    /// their own.
+    pub body: String,
+    /// Stands in a module of its own: at the root of the crate, something else has stood.
+    pub apart: bool,
 }
 
 /// A crate of items, compiled as a library that later cells link.
@@ -143,6 +149,9 @@ pub struct Items {
     pub units: Vec<Unit>,
     /// What stands, or has stood, under a path of a crate: never two different things.
     shapes: BTreeMap<String, String>,
+    /// What bodies stand, or have stood, under a path of a crate: never two that mean different
+    /// things.
+    bodies: BTreeMap<String, String>,
     /// Every item that has, or had, a name.
     by_name: BTreeMap<String, BTreeSet<ItemId>>,
     next: u64,
@@ -196,6 +205,11 @@ impl Item {
     /// Whether rustc names such a member.
     pub fn speaks_of_own_name(message: &str) -> bool {
         message.contains(&format!("`{PREFIX}"))
+    }
+
+    /// The module that it stands in where it stands in one of its own.
+    pub fn module(&self, id: ItemId) -> String {
+        format!("{PREFIX}{id}{}{}", if self.body.is_empty() { "" } else { "_" }, self.body)
     }
 
     /// How messages call it: its name, or an impl's header.

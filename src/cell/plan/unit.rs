@@ -186,7 +186,7 @@ fn home(unit: &Unit, id: ItemId, item: &Item, units: &mut BTreeSet<String>) -> S
         format!("::{}::", item.unit)
     };
     if item.is_past_trait() {
-        path.push_str(&format!("__prust_{id}::"));
+        path.push_str(&format!("{}::", item.module(id)));
     }
     path
 }
@@ -254,7 +254,8 @@ fn write(
     }
     apart.push_str(&without_rivals(items, unit, id, root));
     let movable = !item.piece.has_identity();
-    let is_seen = apart.is_empty() && !item.is_past_trait() && !is_rival(items, unit, id);
+    let stands_apart = item.apart || item.is_past_trait() || is_rival(items, unit, id);
+    let is_seen = apart.is_empty() && !stands_apart;
     if is_seen || !movable {
         let inside = if item.piece.modules.is_empty() {
             String::new()
@@ -264,14 +265,15 @@ fn write(
         write_text(items, id, &inside, source);
         return;
     }
-    source.ours(&format!("pub mod __prust_{id} {{\nuse super::*;\n{apart}"));
+    let module = item.module(id);
+    source.ours(&format!("pub mod {module} {{\nuse super::*;\n{apart}"));
     write_text(items, id, "", source);
     source.ours("}\n");
     // An exported macro stands at the root by itself, and nowhere else.
     let is_macro =
         |name: &str| item.piece.provides.iter().any(|it| it.name == name && it.kind == Kind::Macro);
     for name in item.names().filter(|name| !is_macro(name) && !item.is_past_trait()) {
-        source.ours(&format!("pub use __prust_{id}::{name};\n"));
+        source.ours(&format!("pub use {module}::{name};\n"));
     }
 }
 

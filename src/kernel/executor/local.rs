@@ -194,6 +194,9 @@ impl Executor {
                         "`{name}` was moved by the cell and is lost: there was no snapshot."
                     ));
                 }
+                if !restored {
+                    self.namespace.remember_failed(&delta);
+                }
                 if restored {
                     self.roll_back(true, &threads_lost);
                     fault = fault.note(RESTORED);

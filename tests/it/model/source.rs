@@ -63,10 +63,13 @@ impl Crate {
             } else if in_trait {
                 continue;
             } else if let Some(rest) = word("pub mod __prust_") {
-                place = rest.strip_suffix(" {").map(|number| format!("__prust_{number}"));
+                place = rest.strip_suffix(" {").map(|module| apart(number(module)));
             } else if let Some(rest) = word("pub use ") {
                 let (module, name) = rest.trim_end_matches(';').split_once("::").expect("a path");
-                read.raised.insert((module.to_owned(), name.to_owned()));
+                let module = module
+                    .strip_prefix("__prust_")
+                    .map_or(module.to_owned(), |module| apart(number(module)));
+                read.raised.insert((module, name.to_owned()));
             } else if let Some(rest) = word("use ::") {
                 let (unit, name) = rest.trim_end_matches(';').split_once("::").expect("a path");
                 read.uses.push((place.clone(), unit.to_owned(), name.to_owned()));
@@ -79,6 +82,16 @@ impl Crate {
         }
         read
     }
+}
+
+/// The module of an item of this number.
+fn apart(number: &str) -> String {
+    format!("__prust_{number}")
+}
+
+/// A module's name says what stands in it, too, behind the number.
+fn number(module: &str) -> &str {
+    module.split('_').next().unwrap_or(module)
 }
 
 impl Crates<'_> {
@@ -100,7 +113,7 @@ impl Crates<'_> {
 
     /// The item of this number and mark: in a module of its own, or at the root.
     pub(super) fn stand(&self, unit: &str, id: u64, mark: Mark) -> Stand {
-        let apart = Some(format!("__prust_{id}"));
+        let apart = Some(apart(&id.to_string()));
         let is_apart = self.all[unit].items.contains(&(apart.clone(), mark));
         let place = apart.filter(|_| is_apart);
         Stand { unit: unit.to_owned(), place, mark }
