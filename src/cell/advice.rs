@@ -21,6 +21,11 @@ pub(super) fn helps(message: &Message) -> Vec<String> {
                 super::diagnostic::short(name)
             )]
         }
+        _ if message.message == "non-statement macro in statement position: include" => vec![
+            "a file of items is included in a module: `mod helpers { include!(\"..\"); }`, then \
+             `use helpers::name;`"
+                .into(),
+        ],
         _ if message.children.iter().any(|child| child.message.contains(TWO_OF_A_NAME)) => vec![
             "one of the two was defined anew since: run the cell again that made the value, or \
              that of the function which did not follow"

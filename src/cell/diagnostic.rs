@@ -12,7 +12,7 @@ use super::everyday::everyday;
 use super::generated::{clean, speaks_of_us};
 use super::map::{Origin, line_column};
 pub use super::place::{Book, slot_of, span_place, user_place};
-use super::place::{Placed, place, same, slot_at};
+use super::place::{Placed, included_place, place, same, slot_at};
 use super::rustc_json::{Message, Span};
 use super::suggestion;
 
@@ -140,6 +140,9 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
         notes.extend(suggestion::group(child, text, books));
     }
     groups.extend(notes);
+    let included = included_place(message);
+    groups
+        .extend(included.map(|at| Group::with_level(Level::NOTE).element(Level::NOTE.message(at))));
     groups.extend(
         advice::helps(message)
             .into_iter()

@@ -26,7 +26,7 @@ pub mod map;
 pub mod mentions;
 pub mod mir;
 pub mod namespace;
-mod place;
+pub mod place;
 pub mod plan;
 pub mod publish;
 mod rules;

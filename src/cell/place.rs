@@ -5,6 +5,25 @@ use std::ops::Range;
 use super::map::{Map, Origin};
 use super::rustc_json::{Message, Span};
 
+/// What the names of copies of included files start with; a hash follows, and their own name.
+pub const COPY: &str = "read_";
+
+/// What the user calls a file that was included: the name of the copy without what is ours.
+pub fn as_included(file: &str) -> Option<&str> {
+    let (_, name) = file.rsplit_once('/')?;
+    let (hash, name) = name.strip_prefix(COPY)?.split_once('_')?;
+    hash.bytes().all(|letter| letter.is_ascii_hexdigit()).then_some(name)
+}
+
+/// Where a message points into a file that a cell includes.
+pub(super) fn included_place(message: &Message) -> Option<String> {
+    let span = message.spans.iter().find(|span| span.is_primary)?;
+    let name = as_included(&span.file_name)?;
+    let said = span.text.first().map(|line| format!(": {}", line.text.trim()));
+    let (line, column) = (span.line_start, span.column_start);
+    Some(format!("in {name}, line {line}, column {column}{}", said.unwrap_or_default()))
+}
+
 /// A generated source and the cell it came from.
 #[derive(Clone, Copy, Debug)]
 pub struct Book<'a> {

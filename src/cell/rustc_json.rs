@@ -26,10 +26,22 @@ pub struct Span {
     pub file_name: String,
     pub byte_start: usize,
     pub byte_end: usize,
+    #[serde(default)]
+    pub line_start: usize,
+    #[serde(default)]
+    pub column_start: usize,
+    #[serde(default)]
+    pub text: Vec<Line>,
     pub is_primary: bool,
     pub label: Option<String>,
     pub suggested_replacement: Option<String>,
     pub expansion: Option<Box<Expansion>>,
+}
+
+/// A line that a span covers, or begins in.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Line {
+    pub text: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

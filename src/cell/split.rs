@@ -47,16 +47,40 @@ pub struct Split {
 /// The macros that read files.
 pub(super) const INCLUDING: [&str; 3] = ["include", "include_str", "include_bytes"];
 
+/// A copy of an included file.
+pub struct Kept {
+    pub path: String,
+    /// As code, it reads nothing from beside itself.
+    pub stands_alone: bool,
+}
+
+/// Whether code reads no other files.
+pub fn stands_alone(code: &str) -> bool {
+    fn is_alone(tokens: TokenStream) -> bool {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        tokens.iter().enumerate().all(|(at, token)| match token {
+            TokenTree::Group(group) => is_alone(group.stream()),
+            // `mod name;` is a file.
+            TokenTree::Ident(word) if word == "mod" => {
+                !matches!(tokens.get(at + 2), Some(TokenTree::Punct(sign)) if sign.as_char() == ';')
+            }
+            TokenTree::Ident(word) => INCLUDING.iter().all(|name| word != name),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => true,
+        })
+    }
+    depth::tokens(code).is_some_and(is_alone)
+}
+
 impl Split {
     /// Has `include_str!("data.txt")` and its relatives look in `folder`, the notebook's, and not
     /// beside the generated source.
-    /// `read` keeps what a file says now, and gives the path to that; `None` where it cannot be
-    /// read. What is compiled again later finds it as it was.
+    /// `read` keeps what a file says now; `None` where it cannot be read. What is compiled again
+    /// later finds it as it was.
     pub fn include_from(
         &mut self,
         text: &str,
         folder: &str,
-        mut read: impl FnMut(&str) -> Option<String>,
+        mut read: impl FnMut(&str) -> Option<Kept>,
     ) {
         let Some(tokens) = depth::tokens(text) else { return };
         let mut files = Vec::new();
@@ -67,10 +91,9 @@ impl Split {
         let mut salt: Vec<String> = Vec::new();
         for Included { at, length, path, is_code } in files {
             let kept = read(&path);
-            salt.push(kept.clone().unwrap_or_else(|| path.clone()));
-            let edit = match kept.filter(|_| !is_code) {
-                Some(kept) => Edit { at, remove: length, insert: escaped(&kept) },
-                // Code has places, and may include more from beside itself.
+            salt.push(kept.as_ref().map_or_else(|| path.clone(), |kept| kept.path.clone()));
+            let edit = match kept.filter(|kept| !is_code || kept.stands_alone) {
+                Some(kept) => Edit { at, remove: length, insert: escaped(&kept.path) },
                 None if !path.starts_with('/') => {
                     Edit { at, remove: 0, insert: escaped(&format!("{folder}/")) }
                 }
@@ -366,16 +389,25 @@ mod tests {
         let text = "let t = include_str!(\"a.txt\"); let u = include!(\"b.rs\"); \
                     let v = include_bytes!(\"/gone\");";
         let mut split = Split::read(text);
-        let read = |path: &str| (path != "/gone").then(|| format!("/kept/{path}"));
+        let kept = |path: String| Kept { path, stands_alone: true };
+        let read = |path: &str| (path != "/gone").then(|| kept(format!("/kept/{path}")));
         split.include_from(text, "/nb", read);
         let mut source = crate::cell::map::Source::default();
         source.user_edited(text, 0..text.len(), &split.edits);
-        for path in ["include_str!(\"/kept/a.txt\")", "include!(\"/nb/b.rs\")", "(\"/gone\")"] {
+        for path in ["include_str!(\"/kept/a.txt\")", "include!(\"/kept/b.rs\")", "(\"/gone\")"] {
             assert!(source.text.contains(path), "{}", source.text);
         }
         let mut other = Split::read(text);
-        other.include_from(text, "/nb", |path| Some(format!("/other/{path}")));
+        let beside = |path: &str| Kept { path: format!("/other/{path}"), stands_alone: false };
+        other.include_from(text, "/nb", |path| Some(beside(path)));
         assert_ne!(split.salt, other.salt);
+        let mut source = crate::cell::map::Source::default();
+        source.user_edited(text, 0..text.len(), &other.edits);
+        assert!(source.text.contains("include!(\"/nb/b.rs\")"), "{}", source.text);
+        assert!(stands_alone("mod m { fn f() {} }"));
+        for text in ["mod m;", "fn f() { include!(\"c.rs\") }", "fn f( {"] {
+            assert!(!stands_alone(text), "{text}");
+        }
     }
 
     #[test]

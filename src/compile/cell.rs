@@ -21,9 +21,11 @@ use crate::cell::depth;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::expand::expand;
 use crate::cell::mir::{self, Types};
+use crate::cell::place::COPY;
 use crate::cell::plan::leaf::LeafSlots;
 use crate::cell::plan::shape::Shape;
 use crate::cell::plan::{self, CratePlan};
+use crate::cell::split::{Kept, stands_alone};
 use crate::cell::{CrateSet, Delta, Namespace, Split};
 
 /// Optimisation of units, before the user chooses.
@@ -32,9 +34,6 @@ pub(super) const OPT_LEVEL_UNIT: u8 = 2;
 /// times slower to compile, and code that runs once gains nothing from it.
 const OPT_LEVEL_HOT: u8 = 1;
 const OPT_LEVEL_ONCE: u8 = 0;
-
-/// What the names of copies of included files start with.
-pub(super) const READ: &str = "read_";
 
 /// Parts of a package's version, for procedural macros.
 const ZERO: [&str; 3] =
@@ -220,15 +219,18 @@ impl Compiler {
 
     /// A copy of a file that a cell includes. `None` when it cannot be read or copied: then rustc
     /// says what is wrong with it.
-    fn kept_copy(&self, path: &str) -> Option<String> {
-        let bytes = fs::read(self.shared.cwd.join(path)).ok()?;
-        let name = format!("{READ}{}", store::hash_of(&bytes));
-        let copy = self.shared.store.src().join(format!("{name}.txt"));
-        self.shared.store.hold(&name).ok()?;
+    fn kept_copy(&self, path: &str) -> Option<Kept> {
+        let original = self.shared.cwd.join(path);
+        let bytes = fs::read(&original).ok()?;
+        let called = original.file_name()?.to_string_lossy().into_owned();
+        let name = format!("{COPY}{}_{called}", store::hash_of(&bytes));
+        let copy = self.shared.store.src().join(&name);
+        self.shared.store.hold(name.rsplit_once('.').map_or(&*name, |(stem, _)| stem)).ok()?;
         if !copy.is_file() {
             store::write(&copy, &bytes).ok()?;
         }
-        Some(copy.display().to_string())
+        let stands_alone = std::str::from_utf8(&bytes).is_ok_and(stands_alone);
+        Some(Kept { path: copy.display().to_string(), stands_alone })
     }
 
     /// As [`Compiler::cell`], but always with a leaf: what an engine runs to take over the change,

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use super::cell::{Compiler, READ};
+use super::cell::Compiler;
 use super::store::{self, Store};
+use crate::cell::place::COPY;
 
 /// The most that the cache directory holds. A leaf takes some 20 kB, the directory of a toolchain
 /// 100 MB, a large dependency set 1 GB.
@@ -19,7 +20,7 @@ pub(super) const STORE_BYTES_MAX: u64 = 8 << 30;
 const CELLS_PER_SWEEP: u64 = 500;
 
 /// What the names of units, leaves and the files that they include start with.
-const CELL_PREFIXES: [&str; 3] = ["unit_", "leaf_", READ];
+const CELL_PREFIXES: [&str; 3] = ["unit_", "leaf_", COPY];
 
 /// What can be removed.
 #[derive(Debug)]

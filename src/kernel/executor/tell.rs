@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Executor;
 use crate::cell::diagnostic::Diagnostic;
+use crate::cell::place::as_included;
 use crate::compile::Failed;
 use crate::kernel::seam::{Item, Names, Report, RunId, Variable};
 use crate::wire::jupyter::{Object, Stdio};
@@ -62,7 +63,10 @@ fn foreign(failure: &Failure) -> String {
         Some((_, within)) => {
             format!("  at library/{within}:{line}:{column}, in Rust's own library")
         }
-        None => format!("  at {file}:{line}:{column}"),
+        None => {
+            let file = as_included(file).unwrap_or(file);
+            format!("  at {file}:{line}:{column}")
+        }
     }
 }
 
