@@ -42,7 +42,7 @@ pub fn expand(items: &Items, text: &str, split: &mut Split) -> Expanded {
     let mut full = format!("{text}\n");
     // Where an item begins is counted from the beginning of the cell.
     let mut padded = " ".repeat(full.len());
-    let (mut made, mut wrapped) = (Vec::new(), Vec::new());
+    let (mut made, mut wrapped, mut value) = (Vec::new(), Vec::new(), None);
     for range in split.statements.iter().chain(&split.value) {
         let said = text.get(range.clone()).unwrap_or_default().trim_end().trim_end_matches(';');
         if said.len() > CALL_BYTES_MAX {
@@ -60,6 +60,9 @@ pub fn expand(items: &Items, text: &str, split: &mut Split) -> Expanded {
             _ if macros.makes_items(&call) => {
                 mixed.push((range.clone(), call.path.to_token_stream().to_string()));
             }
+            _ if split.tail.as_ref() == Some(range) && macros.gives_value(&call) => {
+                value = Some(range.clone());
+            }
             _ if macros.knows(&call) => (),
             _ if wrapping(&call, range.clone()).is_none() => (),
             _ => {
@@ -69,6 +72,10 @@ pub fn expand(items: &Items, text: &str, split: &mut Split) -> Expanded {
                 wrapped.extend(wrapping(&call, range.clone()));
             }
         }
+    }
+    if let Some(range) = value {
+        split.statements.retain(|statement| *statement != range);
+        split.value = Some(range);
     }
     made.extend(wrapped.iter().map(|piece| piece.range.clone()));
     if made.is_empty() {
@@ -155,6 +162,10 @@ impl Macros<'_> {
             _ => false,
         };
         statements.is_some_and(|made| made.is_ok_and(|made| made.iter().any(is_item)))
+    }
+
+    fn gives_value(&self, call: &syn::Macro) -> bool {
+        self.expanded(call).is_some_and(|made| syn::parse2::<syn::Expr>(made).is_ok())
     }
 
     fn knows(&self, call: &syn::Macro) -> bool {

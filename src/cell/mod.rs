@@ -12,6 +12,7 @@
 mod advice;
 mod bare;
 pub mod calls;
+mod configured;
 pub mod depth;
 pub mod diagnostic;
 mod everyday;

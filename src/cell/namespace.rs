@@ -76,6 +76,8 @@ pub struct Import {
     pub text: String,
     /// The first segment of the path, which may be a name of the user's.
     pub root: String,
+    /// What makes another run of its cell the same cell; empty when there is nothing.
+    pub of: String,
 }
 
 impl Import {
@@ -118,6 +120,8 @@ pub struct Delta {
     /// All items, where the cell defines some.
     pub items: Option<Box<Items>>,
     pub imports: Vec<Import>,
+    /// Keys of imports that are in force no more.
+    pub imports_gone: BTreeSet<String>,
     /// Crate-level attributes, such as `#![feature(..)]`.
     pub attributes: Vec<String>,
     /// The dependency set in force from now on.
@@ -152,6 +156,20 @@ impl Namespace {
         hex(&Sha256::digest(text)[..16])
     }
 
+    /// Keys of the imports that a cell takes away: those of an earlier run of it, and those that
+    /// give names which it gives to items. What came last counts, as with `let`.
+    pub fn imports_gone<'a>(
+        &self,
+        key: &str,
+        defined: impl Iterator<Item = &'a Provided> + Clone,
+    ) -> BTreeSet<String> {
+        let is_gone = |import: &&Import| {
+            let again = !key.is_empty() && import.of == key;
+            again || defined.clone().any(|item| item.name == import.key)
+        };
+        self.imports.iter().filter(is_gone).map(|import| import.key.clone()).collect()
+    }
+
     /// A cell that failed while it ran leaves nothing but what it may have put elsewhere: no other
     /// type is to be taken for its types.
     pub fn remember_failed(&mut self, delta: &Delta) {
@@ -173,6 +191,7 @@ impl Namespace {
             self.variables.insert(name.clone(), variable.clone());
             self.moved.remove(name);
         }
+        self.imports.retain(|known| !delta.imports_gone.contains(&known.key));
         for import in &delta.imports {
             self.imports.retain(|known| known.key != import.key);
             self.imports.push(import.clone());

@@ -1,9 +1,10 @@
 //! The edits that make an item reachable from other crates: `pub` where nothing stands, `pub` for
-//! `pub(crate)`. What stands inside a user's own `mod` is left as written.
+//! `pub(crate)`. What is private inside a user's own `mod` stays so; what its crate, or the cell
+//! around it, may see there is public: other cells are other crates.
 
 use std::ops::Range;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
@@ -20,6 +21,11 @@ pub(super) fn publish(item: &Item, edits: &mut Vec<Edit>) {
         Item::Mod(item) => {
             let first = item.unsafety.map_or(item.mod_token.span, |unsafety| unsafety.span);
             show(&item.vis, first.byte_range(), edits);
+            if let Some((_, content)) = &item.content {
+                let macros: Vec<String> = content.iter().filter_map(macro_name).collect();
+                let inside = content.iter().map(ToTokens::to_token_stream);
+                inside.for_each(|tokens| within(tokens, 1, &macros, edits));
+            }
         }
         Item::Static(item) => show(&item.vis, item.static_token.span.byte_range(), edits),
         Item::Struct(item) => {
@@ -50,6 +56,41 @@ pub(super) fn publish(item: &Item, edits: &mut Vec<Edit>) {
             }
         }
         _ => (),
+    }
+}
+
+fn macro_name(item: &Item) -> Option<String> {
+    match item {
+        Item::Macro(item) => item.ident.as_ref().map(ToString::to_string),
+        _ => None,
+    }
+}
+
+/// Makes public what a module shows its crate, or what is around it. `depth`: how many modules are
+/// around; a macro of the module cannot be shown to others.
+fn within(tokens: TokenStream, depth: usize, macros: &[String], edits: &mut Vec<Edit>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let is_word = |at: usize, words: &[&str]| match tokens.get(at) {
+        Some(TokenTree::Ident(word)) => words.iter().any(|each| word == each),
+        _ => false,
+    };
+    for (at, token) in tokens.iter().enumerate() {
+        let TokenTree::Group(group) = token else { continue };
+        let is_module = at >= 2 && is_word(at - 2, &["mod"]);
+        if at == 0 || !is_word(at - 1, &["pub"]) {
+            within(group.stream(), depth + usize::from(is_module), macros, edits);
+            continue;
+        }
+        let said = group.stream().to_string();
+        let is_shown = ["crate", "in crate"].contains(&&*said) || (said == "super" && depth == 1);
+        let rest = tokens[at + 1..].iter();
+        let mut named = rest.take_while(|token| token.to_string() != ";");
+        let is_macro =
+            is_word(at + 1, &["use"]) && named.any(|token| macros.contains(&token.to_string()));
+        if is_shown && !is_macro {
+            let range = token.span().byte_range();
+            edits.push(Edit { at: range.start, remove: range.len(), insert: String::new() });
+        }
     }
 }
 
@@ -145,6 +186,16 @@ mod tests {
         check("impl D for S { fn f() {} }", "impl D for S { fn f() {} }");
         check("enum E { A { x: u8 } }", "pub enum E { A { x: u8 } }");
         check("mod m { fn private() {} }", "pub mod m { fn private() {} }");
+        check(
+            "mod m { pub(crate) fn f() {} pub(super) struct S { pub(crate) x: u8 } mod n { \
+             pub(super) fn g() {} pub(in crate) fn h() {} } struct T(pub (crate::S)); }",
+            "pub mod m { pub fn f() {} pub struct S { pub x: u8 } mod n { \
+             pub(super) fn g() {} pub fn h() {} } struct T(pub (crate::S)); }",
+        );
+        check(
+            "mod m { macro_rules! own { () => {} } pub(crate) use own; pub(crate) use super::f; }",
+            "pub mod m { macro_rules! own { () => {} } pub(crate) use own; pub use super::f; }",
+        );
     }
 
     #[test]

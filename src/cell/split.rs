@@ -10,6 +10,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Attribute, Block, Expr, Item, LitStr, Pat, Stmt, UseTree};
 
+use super::configured::is_left_out;
 use super::depth;
 use super::item::{self, ItemPiece};
 use super::map::Edit;
@@ -37,6 +38,8 @@ pub struct Split {
     pub around: Option<Around>,
     /// The text is no sequence of statements: rustc is to say why.
     pub unparsed: bool,
+    /// The last statement, where that is a macro's call in braces: it may be a value.
+    pub tail: Option<Range<usize>>,
     /// `.await` stands at the top level of a statement.
     pub awaits: bool,
     /// Has a loop or a closure: worth optimising. Other code runs once, and compiles faster
@@ -141,11 +144,19 @@ impl Split {
             let range = statement.span().byte_range();
             let last = index + 1 == statements.len();
             match statement {
+                Stmt::Item(item) if is_left_out(item::attributes(item)) => (),
                 Stmt::Item(Item::Use(item)) => {
                     let mut imports = Vec::new();
                     let lead = if item.leading_colon.is_some() { "::" } else { "" };
                     flatten(&item.tree, lead, &mut imports);
                     split.imports.push((range, imports));
+                }
+                Stmt::Item(Item::ExternCrate(item)) if item.rename.is_some() => {
+                    let (_, bound) = item.rename.as_ref().expect("it was asked for");
+                    let (key, root, of) =
+                        (bound.to_string(), item.ident.to_string(), String::new());
+                    let text = format!("use ::{root} as {key};");
+                    split.imports.push((range, vec![Import { key, text, root, of }]));
                 }
                 Stmt::Item(item) => split.items.push(item::read(item, range, text)),
                 Stmt::Local(local) => {
@@ -155,7 +166,9 @@ impl Split {
                 Stmt::Expr(expression, None) if last && shows(expression) => {
                     split.value = Some(range);
                 }
-                Stmt::Macro(mac) if last && mac.semi_token.is_none() && !is_braced(mac) => {
+                Stmt::Macro(mac)
+                    if last && mac.semi_token.is_none() && (!is_braced(mac) || is_value(mac)) =>
+                {
                     split.value = Some(range);
                 }
                 Stmt::Macro(mac) if let Some(piece) = item::made_by_macro(mac, range.clone()) => {
@@ -165,7 +178,10 @@ impl Split {
                     split.unended = end.is_none() && matches!(expression, Expr::Assign(_));
                     split.statements.push(range);
                 }
-                Stmt::Macro(_) => split.statements.push(range),
+                Stmt::Macro(mac) => {
+                    split.tail = Some(range.clone()).filter(|_| last && mac.semi_token.is_none());
+                    split.statements.push(range);
+                }
             }
         }
         let all = split.statements.iter().chain(&split.value);
@@ -272,6 +288,31 @@ fn awaits(tokens: TokenStream) -> bool {
     })
 }
 
+/// Macros that make a value and are called in braces, too.
+const VALUES: [&str; 16] = [
+    "array",
+    "assert",
+    "concat",
+    "dbg",
+    "format",
+    "html",
+    "join",
+    "json",
+    "matches",
+    "parse_quote",
+    "quote",
+    "select",
+    "toml",
+    "try_join",
+    "vec",
+    "write",
+];
+
+fn is_value(mac: &syn::StmtMacro) -> bool {
+    let name = mac.mac.path.segments.last().map(|segment| segment.ident.to_string());
+    name.is_some_and(|name| VALUES.contains(&name.as_str()))
+}
+
 fn is_braced(mac: &syn::StmtMacro) -> bool {
     matches!(mac.mac.delimiter, syn::MacroDelimiter::Brace(_))
 }
@@ -316,7 +357,8 @@ fn flatten(tree: &UseTree, prefix: &str, imports: &mut Vec<Import>) {
     };
     let mut push = |key: String, path: String| {
         let root = root(&path);
-        imports.push(Import { key, text: format!("use {path};"), root });
+        let (text, of) = (format!("use {path};"), String::new());
+        imports.push(Import { key, text, root, of });
     };
     match tree {
         UseTree::Path(path) => flatten(&path.tree, &format!("{prefix}{}::", path.ident), imports),

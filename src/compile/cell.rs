@@ -269,7 +269,11 @@ impl Compiler {
         refuse_depth(cell)?;
         let made = expand(&namespace.items, cell.text, &mut split);
         self.refuse_features(cell, &split)?;
+        let defined = split.items.iter().flat_map(|item| &item.provides);
+        let imports_gone = namespace.imports_gone(cell.key, defined);
         let mut scope = namespace.clone();
+        scope.imports.retain(|import| !imports_gone.contains(&import.key));
+        let namespace = &scope.clone();
         let mut warnings = mixed(cell, &made);
         let (mut items, mut hidden) = (None, Vec::new());
         // What an earlier run of this cell defined goes, also where this one defines nothing.
@@ -299,6 +303,8 @@ impl Compiler {
         });
         delta.items = items;
         delta.unkept.extend(hidden);
+        delta.imports_gone = imports_gone;
+        delta.imports.iter_mut().for_each(|import| cell.key.clone_into(&mut import.of));
         Ok(Compiled { library, needs, delta, warnings })
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::group::{self, Placing};
 use super::replace::{replaced, unchanged};
-use super::{EXTENSION, Item, ItemId, Items, Sheet, bodies, circle, members, name, reach, statics};
+use super::{
+    EXTENSION, Item, ItemId, Items, Sheet, bodies, circle, members, name, reach, release, statics,
+};
 use crate::cell::item::{ItemPiece, Role};
 use crate::cell::namespace::{Kind, Provided};
 
@@ -80,7 +82,7 @@ fn attempt(
     forced: &Forced,
 ) -> Result<Advance, Forced> {
     let mut items = old.clone();
-    release_pins(&mut items, cell);
+    release::release(&mut items, cell);
     let (sheet, new) = join(&mut items, cell);
     let mut replaced = replaced(&items, sheet, &new);
     // What must be made anew is not what it was, though it says the same.
@@ -133,40 +135,6 @@ fn attempt(
         return Err(Forced::new());
     }
     Ok(Advance { members: lost.said_by(old), ..finish(old, items, sheet, orphans) })
-}
-
-/// A name that is defined anew is tried again by those who kept an older definition.
-fn release_pins(items: &mut Items, cell: &NewCell) {
-    let new: BTreeSet<&str> = cell
-        .items
-        .iter()
-        .flat_map(|piece| piece.provides.iter().map(|provided| provided.name.as_str()))
-        .collect();
-    let impls = cell.items.iter().filter_map(|piece| match &piece.role {
-        Role::Impl(role) => Some(role.subjects.iter().chain(&role.of_trait)),
-        _ => None,
-    });
-    let touched: BTreeSet<&str> = impls.flatten().map(String::as_str).collect();
-    let mut released: Vec<(ItemId, String)> = Vec::new();
-    for (id, item) in items.all.iter().filter(|(_, item)| !item.retired) {
-        // What it names fits together now, or some of it still does not.
-        if item.refs.iter().any(|name| new.contains(name.as_str())) {
-            let is_there = |name: &str| new.contains(name) || !items.current(name).is_empty();
-            let names =
-                item.pins.keys().filter(|name| !name.starts_with(EXTENSION) && is_there(name));
-            released.extend(names.map(|name| (*id, name.clone())));
-        }
-    }
-    for (id, name) in released {
-        items.all.get_mut(&id).expect("it was found there").pins.remove(&name);
-    }
-    members::release(items, cell);
-    for item in items.all.values_mut().filter(|item| !item.retired) {
-        let again = |name: &String| new.contains(&**name) || touched.contains(&**name);
-        if item.refs.iter().any(again) {
-            item.withheld = false;
-        }
-    }
 }
 
 fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
@@ -234,7 +202,9 @@ pub(super) fn refs_by(
         words.extend(roots);
     }
     let mut refs = items.refs_or(&words, before);
-    item.names().for_each(|name| {
+    // What an import gives is none of the session's, unless it leads there.
+    let imported = sheet.imports.iter().chain(own).filter(|import| import.key != import.root);
+    imported.map(|import| import.key.as_str()).chain(item.names()).for_each(|name| {
         refs.remove(name);
     });
     refs

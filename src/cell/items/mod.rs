@@ -27,6 +27,7 @@ mod group;
 mod members;
 mod name;
 mod reach;
+mod release;
 mod replace;
 mod says;
 mod statics;
@@ -183,7 +184,7 @@ impl Item {
         self.piece.has_identity()
     }
 
-    fn provides(&self, name: &str) -> bool {
+    pub fn provides(&self, name: &str) -> bool {
         self.names().any(|provided| provided == name)
     }
 

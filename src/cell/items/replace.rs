@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::advance::{is_alias, named, refs_by, subjects};
 use super::statics::{self, begins_with};
 use super::{Item, ItemId, Items, SheetId};
+use crate::cell::impls::ImplRole;
 use crate::cell::item::{ItemPiece, Role};
 
 /// What a cell's items do to those before them.
@@ -146,7 +147,11 @@ pub(super) fn unchanged(
     loop {
         let goes =
             |id: &&ItemId| !replaced.same.iter().any(|(new, old)| old == *id && kept.contains(new));
+        // A trait's impl that is written again with the same types and constants.
+        let again = pairs(items, &replaced.gone, new, &kept);
+        let comes_again = |id: &ItemId| again.iter().any(|(old, new)| old == id || new == id);
         let went = replaced.gone.iter().chain(replaced.dropped.keys()).filter(goes);
+        let went = went.filter(|id| !comes_again(id));
         let went = went.map(|id| (*id, replaced.lost.get(id).cloned().unwrap_or_default()));
         // A type's own constant hides one that it has by a trait.
         let added = new.iter().filter(|id| !kept.contains(id)).filter_map(|id| {
@@ -160,7 +165,7 @@ pub(super) fn unchanged(
         let come = new.iter().filter(|id| !kept.contains(id)).copied();
         let turned = statics::turned(items, gone.clone(), come.clone());
         let swaying = gone.chain(come);
-        let swaying = swaying.filter(|id| sways(items, *id, &kept));
+        let swaying = swaying.filter(|id| !comes_again(id) && sways(items, *id, &kept));
         let changed: BTreeSet<ItemId> = went
             .chain(added)
             .chain(altered)
@@ -196,6 +201,47 @@ pub(super) fn unchanged(
     }
 }
 
+/// Impls that are gone, and what came for each: for the same trait and type, with the same said of
+/// other types.
+fn pairs(
+    items: &Items,
+    gone: &BTreeSet<ItemId>,
+    new: &[ItemId],
+    kept: &BTreeSet<ItemId>,
+) -> Vec<(ItemId, ItemId)> {
+    let says_the_same = |old: &Item, new: &Item| {
+        let (Role::Impl(was), Role::Impl(is)) = (&old.piece.role, &new.piece.role) else {
+            return false;
+        };
+        let words: BTreeSet<String> = is.deciding_words.union(&is.header_words).cloned().collect();
+        let said = |item: &Item, role: &ImplRole| -> Vec<String> {
+            let text = &items.sheets[&item.sheet].text;
+            let members = role.members.iter().filter(|(name, _)| role.deciding.contains(name));
+            let members = members.filter_map(|(_, range)| text.get(range.clone()));
+            let mut said: Vec<String> = members.map(str::to_owned).collect();
+            said.extend(items.imports_of(item, &words).map(str::to_owned));
+            said.sort_unstable();
+            said
+        };
+        let means_the_same = || {
+            let named = refs_by(items, &Items::default(), new, &words);
+            let mut meant = named.iter().flat_map(|name| items.resolve(new, name));
+            meant.all(|id| kept.contains(&id) || items.all[&id].piece.shape.is_none())
+        };
+        is.of_trait.is_some()
+            && was.header == is.header
+            && !is.deciding.contains("")
+            && items.macros_of(new).is_empty()
+            && said(old, was) == said(new, is)
+            && means_the_same()
+    };
+    let of_gone = gone.iter().filter_map(|id| {
+        let again = new.iter().find(|new| says_the_same(&items.all[id], &items.all[*new]))?;
+        Some((*id, *again))
+    });
+    of_gone.collect()
+}
+
 /// Whether an impl that comes or goes decides what an earlier type is made of: other impls have
 /// their constants and types for whatever has its trait.
 fn sways(items: &Items, id: ItemId, kept: &BTreeSet<ItemId>) -> bool {
@@ -216,13 +262,16 @@ fn sways(items: &Items, id: ItemId, kept: &BTreeSet<ItemId>) -> bool {
         }
     }
     let says = |item: &Item| {
-        // What a static begins with is no part of what it is.
-        let said = item.piece.type_words.clone().unwrap_or_else(|| items.said(item));
         item.piece.shape.is_some()
             && !matches!(item.piece.role, Role::Impl(_))
-            && !said.is_disjoint(&given)
+            && !said_of_types(items, item).is_disjoint(&given)
     };
     !given.is_empty() && kept.iter().any(|id| says(&items.all[id]))
+}
+
+/// The words of an item that decide what it is: what a static begins with is no part of that.
+fn said_of_types(items: &Items, item: &Item) -> BTreeSet<String> {
+    item.piece.type_words.clone().unwrap_or_else(|| items.said(item))
 }
 
 /// The constants and types of an impl in force, where what these say is not what it was.
@@ -277,7 +326,7 @@ fn decides(
     loop {
         let mut more: BTreeSet<String> = BTreeSet::new();
         for (_, item) in items.all.iter().filter(stays) {
-            if item.piece.shape.is_none() || items.said(item).is_disjoint(&lost) {
+            if item.piece.shape.is_none() || said_of_types(items, item).is_disjoint(&lost) {
                 continue;
             }
             match &item.piece.role {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use proc_macro2::{TokenStream, TokenTree};
 
-use super::shape::{RUNTIME, Shape};
+use super::shape::{Guess, RUNTIME, Shape, VALUE};
 use super::{CratePlan, QUIET, head, new_imports, scope};
 use crate::cell::Diagnostic;
 use crate::cell::map::{Source, line_column};
@@ -171,7 +171,7 @@ fn body(
     let (open, close, show) = match &split.around {
         Some(around) => (around.open.as_str(), around.close.as_str(), BLACK_BOX),
         None if shape.silent => ("", "", ("", ";\n")),
-        None => ("", "", ("match &(\n", SHOW)),
+        None => ("", "", ("match &(\n", "\n) { __prust_value => {\n")),
     };
     source.ours(open);
     for range in &split.statements {
@@ -180,6 +180,9 @@ fn body(
     source.ours(if split.unended { ";\n" } else { "" });
     if let Some(range) = &split.value {
         source.ours(show.0).user_edited(cell, range.clone(), &edits).ours(show.1);
+        if split.around.is_none() && !shape.silent {
+            source.ours(&shown(&shape.value));
+        }
     }
     source.ours(close);
     for (number, (name, _)) in slots.puts.iter().enumerate() {
@@ -202,9 +205,23 @@ const END: &str = "::core::result::Result::Ok(())\n});\n";
 const END_ASYNC: &str =
     "::core::result::Result::Ok::<(), ::prust_runtime::cell::CellError>(())\n}))\n});\n";
 
-/// Shows the final expression by the ladder of `prust_runtime::show`.
-const SHOW: &str = "\n) { __prust_value => {\n\
-    use ::prust_runtime::show::{NoEvcxr as _, ShowDebug as _, ShowDisplay as _};\n\
+/// Shows the final expression, or asks for its type.
+fn shown(value: &Guess) -> String {
+    match value {
+        Guess::NotNeeded | Guess::Unknown => SHOW.to_owned(),
+        Guess::Known(type_text) => {
+            format!("let __prust_value: &{type_text} = __prust_value;\n{SHOW}")
+        }
+        // It is compiled, and not run.
+        Guess::Asked => format!(
+            "::prust_runtime::slots::put::<{VALUE}, _>\
+             (\"\", unsafe {{ ::core::ptr::read(__prust_value) }});\n}} }}\n"
+        ),
+    }
+}
+
+/// By the ladder of `prust_runtime::show`.
+const SHOW: &str = "use ::prust_runtime::show::{NoEvcxr as _, ShowDebug as _, ShowDisplay as _};\n\
     use ::prust_runtime::show::ShowNothing as _;\n\
     let __prust_shown = __prust_value.evcxr_display();\n\
     if ::prust_runtime::show::fell_through(&__prust_shown) {\n\

@@ -19,6 +19,8 @@ pub struct Shape {
     pub asynchronous: bool,
     /// The final expression gives no value (`{ panic!() }`): nothing of it can be shown.
     pub(super) silent: bool,
+    /// What is known of the final expression's type.
+    pub(super) value: Guess,
     /// The runtime that the main thread is to be in.
     pub(super) runtime: Option<Runtime>,
     /// Taken and not put back.
@@ -54,6 +56,22 @@ enum Kept {
     /// Known to nobody but where it is declared.
     Hidden(Form),
 }
+
+/// The type of the final expression, where rustc does not know it yet when the value is shown:
+/// numbers become `i32` and `f64` only at a function's end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Guess {
+    #[default]
+    NotNeeded,
+    /// rustc is asked what it becomes.
+    Asked,
+    Known(String),
+    /// Not even then.
+    Unknown,
+}
+
+/// The number of the `put` by which the final expression's type is asked for.
+pub(super) const VALUE: usize = 1_000_000;
 
 /// Stands for a variable at the line that enters a runtime; no variable can be called so.
 pub(super) const RUNTIME: &str = "(runtime)";
@@ -119,7 +137,8 @@ impl Shape {
             asynchronous || names.contains("tokio") || built(&leaf::units(namespace, &names, split))
         };
         let runtime = (tokio && uses()).then_some(Runtime::ManyThreads);
-        Self { asynchronous, runtime, ..Self::default() }
+        let value = split.value.as_ref().map_or(Guess::Unknown, |_| Guess::NotNeeded);
+        Self { asynchronous, runtime, value, ..Self::default() }
     }
 
     /// Whether the cell moves the variable away, or moved the one it declared in its place.
@@ -167,6 +186,12 @@ impl Shape {
     /// form. `behind` says where the type of a variable may be written. Whether another round is
     /// needed.
     pub fn keep(&mut self, types: &Types, behind: impl Fn(usize) -> Option<usize>) -> bool {
+        if self.value == Guess::Asked {
+            let text = types.puts.get(&VALUE).filter(|text| mir::unwritable(text).is_none());
+            self.silent = text.is_some_and(|text| text == "!");
+            self.value = text.map_or(Guess::Unknown, |text| Guess::Known(mir::writable(text)));
+            return true;
+        }
         if self.types == Types::default() {
             self.types = types.clone();
         }
@@ -244,13 +269,19 @@ impl Shape {
             self.plain = true;
             return true;
         }
-        let before = self.clone();
+        if matches!(self.value, Guess::Asked | Guess::Known(_)) {
+            self.value = Guess::Unknown;
+            return true;
+        }
+        let (before, mut is_open) = (self.clone(), false);
         for message in messages.iter().filter(|message| message.level == "error") {
             let code = message.code.as_ref().map(|code| code.code.as_str());
             if code == Some("E0728") {
                 self.asynchronous = true;
             } else if code == Some("E0282") && diagnostic::is_in_ours(message, book) {
                 self.silent = true;
+            } else if matches!(code, Some("E0282" | "E0283" | "E0689")) {
+                is_open = true;
             } else if let Some(at) = diagnostic::question_on_none(message, book) {
                 let insert = ".ok_or(::prust_runtime::cell::NoneError)".to_owned();
                 let edit = Edit { at, remove: 0, insert };
@@ -276,6 +307,9 @@ impl Shape {
                     (_, None) => (),
                 }
             }
+        }
+        if *self == before && is_open && self.value == Guess::NotNeeded {
+            self.value = Guess::Asked;
         }
         if *self == before && self.kept.values().any(|kept| *kept != Kept::Never) {
             // The cell compiled before its values were put in another form.

@@ -205,8 +205,12 @@ fn imports(
         .iter()
         .flat_map(|id| items.all[id].names().chain(items.all[id].refs.iter().map(String::as_str)))
         .collect();
-    let reaches =
-        |import: &Import| !known.contains(import.root.as_str()) || here.contains(&*import.root);
+    let own: BTreeSet<&str> = unit.items.iter().flat_map(|id| items.all[id].names()).collect();
+    let reaches = |import: &Import| {
+        let leads = !known.contains(import.root.as_str()) || here.contains(&*import.root);
+        // One crate cannot mean two things by a name.
+        leads && !own.contains(import.key.as_str())
+    };
     let mut written: BTreeSet<String> = BTreeSet::new();
     for (id, range) in texts {
         let sheet = &items.sheets[id];
@@ -252,6 +256,7 @@ fn write(
             apart.push_str(&uses(items, unit, name, &meant, units));
         }
     }
+    apart.push_str(&imports_apart(items, unit, item));
     apart.push_str(&without_rivals(items, unit, id, root));
     let movable = !item.piece.has_identity();
     let stands_apart = item.apart || item.is_past_trait() || is_rival(items, unit, id);
@@ -275,6 +280,23 @@ fn write(
     for name in item.names().filter(|name| !is_macro(name) && !item.is_past_trait()) {
         source.ours(&format!("pub use {module}::{name};\n"));
     }
+}
+
+/// The imports by which an item means something else than its crate defines by the name.
+fn imports_apart(items: &Items, unit: &Unit, item: &Item) -> String {
+    let sheet = &items.sheets[&item.sheet];
+    let own: BTreeSet<&str> = unit.items.iter().flat_map(|id| items.all[id].names()).collect();
+    let imports = sheet.imports.iter().chain(sheet.uses.iter().flat_map(|(_, own)| own));
+    let is_apart = |import: &&Import| {
+        let key = import.key.as_str();
+        item.piece.words.contains(key) && !item.refs.contains(key) && own.contains(key)
+    };
+    let by_key: BTreeMap<&str, &str> = imports
+        .filter(is_apart)
+        .filter(|import| !item.provides(&import.key))
+        .map(|import| (import.key.as_str(), import.text.as_str()))
+        .collect();
+    by_key.values().map(|text| format!("{text}\n")).collect()
 }
 
 /// Whether a macro has the name of one that others in the crate mean: what follows it in the text

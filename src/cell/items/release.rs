@@ -1,0 +1,58 @@
+//! Who kept an older definition, or was left out, tries what a new cell brings.
+
+use std::collections::BTreeSet;
+
+use super::advance::NewCell;
+use super::{EXTENSION, Item, ItemId, Items, members};
+use crate::cell::item::Role;
+
+/// A name that is defined anew is tried again by those who kept an older definition, or were left
+/// out; and so is a type that gets an impl, which they may have missed.
+pub(super) fn release(items: &mut Items, cell: &NewCell) {
+    let provided = cell.items.iter().flat_map(|piece| &piece.provides);
+    let mut new: BTreeSet<String> = provided.map(|provided| provided.name.clone()).collect();
+    let impls = cell.items.iter().filter_map(|piece| match &piece.role {
+        Role::Impl(role) => Some(role.subjects.iter().chain(&role.of_trait)),
+        _ => None,
+    });
+    let touched: BTreeSet<String> = impls.flatten().cloned().collect();
+    // What is tried again may be what others wait for.
+    loop {
+        let waits = |item: &Item| {
+            let again = |name: &String| new.contains(name) || touched.contains(name);
+            !item.retired && item.withheld && item.refs.iter().any(again)
+        };
+        let waiting = items.all.iter().filter(|(_, item)| waits(item));
+        let waiting: Vec<ItemId> = waiting.map(|(id, _)| *id).collect();
+        if waiting.is_empty() {
+            break;
+        }
+        for id in waiting {
+            let item = items.all.get_mut(&id).expect("it was found there");
+            item.withheld = false;
+            new.extend(item.names().map(str::to_owned));
+        }
+    }
+    let mut released: Vec<(ItemId, String)> = Vec::new();
+    for (id, item) in items.all.iter().filter(|(_, item)| !item.retired) {
+        let may_fit = |name: &String| {
+            let is_of_touched =
+                |id: &ItemId| items.all.get(id).is_some_and(|it| !it.refs.is_disjoint(&touched));
+            let kept = item.pins.get(name);
+            let has_more =
+                kept.is_some_and(|old| touched.contains(name) || old.iter().any(is_of_touched));
+            new.contains(name) || has_more
+        };
+        // What it names fits together now, or some of it still does not.
+        if item.refs.iter().any(may_fit) {
+            let is_there = |name: &str| new.contains(name) || !items.current(name).is_empty();
+            let names =
+                item.pins.keys().filter(|name| !name.starts_with(EXTENSION) && is_there(name));
+            released.extend(names.map(|name| (*id, name.clone())));
+        }
+    }
+    for (id, name) in released {
+        items.all.get_mut(&id).expect("it was found there").pins.remove(&name);
+    }
+    members::release(items, cell);
+}
