@@ -123,7 +123,10 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
         let (line, column) = line_column(placed.book.text, placed.range.start);
         (placed.book.label.to_owned(), line, column)
     });
-    let title = title(message);
+    let title = match ends_in_ours(message, books) {
+        true => at_the_end(&title(message)),
+        false => title(message),
+    };
     let mut groups = vec![main_group(severity, code.as_deref(), &title, message, books)];
     let mut notes = Vec::new();
     for child in &message.children {
@@ -184,8 +187,28 @@ fn syntax_error(message: &Message, books: &[Book<'_>]) -> Diagnostic {
         let end = book.text[..end].trim_end().len();
         Some((*book, end..end))
     });
-    let title = message.message.replace("found `}`", "found the end of the cell");
-    own(Severity::Error, "syntax", clean(&title), "", at)
+    own(Severity::Error, "syntax", clean(&at_the_end(&message.message)), "", at)
+}
+
+/// Whether a place that a message speaks of is in text of ours, as the brace behind the cell is.
+fn ends_in_ours(message: &Message, books: &[Book<'_>]) -> bool {
+    message.code.is_none()
+        && message.spans.iter().any(|span| {
+            let book = books.iter().find(|book| book.file == span.file_name);
+            let origin = book.map(|book| book.map.origin(span.byte_start));
+            matches!(origin, Some(Origin::Ours))
+        })
+}
+
+/// What rustc says of the brace behind the cell, which the user did not write.
+fn at_the_end(title: &str) -> String {
+    let ours = [
+        ("found `}`", "found the end of the cell"),
+        ("mismatched closing delimiter: `}`", "this bracket is not closed"),
+        ("unexpected token: `}`", "unexpected end of the cell"),
+        ("this file contains an unclosed delimiter", "a bracket is not closed"),
+    ];
+    ours.iter().fold(title.to_owned(), |title, (from, to)| title.replace(from, to))
 }
 
 pub(super) fn level(name: &str) -> Level<'static> {

@@ -20,8 +20,8 @@ pub(super) fn speaks_of_us(text: &str) -> bool {
 /// Shortens the paths of generated crates: `unit_0a1b::S` reads `S`. What is said of such a crate
 /// as a whole is said of the cell.
 pub(super) fn clean(text: &str) -> String {
-    let text =
-        without_crates(&without_closure_places(&shortened(&shortened(text, "unit_"), "leaf_")));
+    let text = shortened(&shortened(text, "unit_"), "leaf_");
+    let text = without_crates(&without_closure_places(&without_traits(&text)));
     match text.split_once(" to your crate (`") {
         Some((before, rest)) => {
             let rest = rest.split_once("`)").map_or("", |(_, rest)| rest);
@@ -29,6 +29,33 @@ pub(super) fn clean(text: &str) -> String {
         }
         None => text,
     }
+}
+
+/// A method that is written as a trait's reads as the type's own, and an argument without a name
+/// of its own as `_`.
+fn without_traits(text: &str) -> String {
+    let mut text = text.replace("an impl of the trait `__Prust", "an impl of `__Prust");
+    for prefix in ["__PrustExtension", "__prust_"] {
+        while let Some(at) = text.find(prefix) {
+            let rest = &text[at + prefix.len()..];
+            let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+            let mut end = at + prefix.len() + digits;
+            let mut begin = at;
+            let before = &text[..at];
+            let qualified = before.strip_suffix(" as ").and_then(|before| before.rfind('<'));
+            let (mut inside, mut new) = (String::new(), "");
+            match (qualified, text[end..].starts_with(">::")) {
+                (Some(opens), true) => {
+                    inside = text[opens + 1..at - " as ".len()].to_owned();
+                    (begin, end) = (opens, end + 1);
+                }
+                _ if text[end..].starts_with("::") => end += "::".len(),
+                _ => new = "_",
+            }
+            text.replace_range(begin..end, &format!("{inside}{new}"));
+        }
+    }
+    text
 }
 
 /// `{closure@leaf_0a1b.rs:8:20}` reads `{closure}`: the place is one in text of ours.
@@ -88,6 +115,14 @@ mod tests {
     fn unit_paths_are_shortened() {
         assert_eq!(clean("expected `unit_0123456789abcdef01234567::S`"), "expected `S`");
         assert_eq!(clean("unit_test stays"), "unit_test stays");
+    }
+
+    #[test]
+    fn a_trait_of_ours_is_not_seen() {
+        assert_eq!(clean("note: `__PrustExtension6::to_b` takes"), "note: `to_b` takes");
+        assert_eq!(clean("fn item {<A as __PrustExtension6>::to_b}"), "fn item {A::to_b}");
+        assert_eq!(clean("A(1).map(1u8, /* __prust_2 */)"), "A(1).map(1u8, /* _ */)");
+        assert_eq!(clean("the trait `__PrustExtension6` is"), "the trait `_` is");
     }
 
     #[test]

@@ -60,7 +60,9 @@ fn ways<'a>(child: &'a Message, books: &[Book<'a>]) -> Vec<Vec<Part<'a>>> {
     let mut ways: Vec<(usize, Vec<Option<Part<'a>>>)> = Vec::new();
     for span in &child.spans {
         let Some(new) = span.suggested_replacement.as_deref() else { continue };
-        let part = in_book(span, books).map(|at| (at, new));
+        // To say a trait of ours is no way.
+        let is_ours = new.contains("__Prust");
+        let part = in_book(span, books).filter(|_| !is_ours).map(|at| (at, new));
         match ways.last_mut().filter(|(end, _)| *end <= span.byte_start) {
             Some((end, parts)) => {
                 *end = span.byte_end.max(span.byte_start + 1);
@@ -87,6 +89,10 @@ fn drawn<'a>(parts: Vec<Part<'a>>) -> Snippet<'a, Patch<'a>> {
     let book = parts[0].0.book;
     let patches = parts.into_iter().map(|(at, new)| {
         let mut new = clean(new);
+        // Our bracket around the cell's last value.
+        if let Some(own) = new.strip_suffix("\n)").filter(|_| at.range.end == book.text.len()) {
+            new = own.to_owned();
+        }
         // What follows stays on its line, where it can be seen.
         let follows = book.text[at.range.end..].lines().next().unwrap_or_default();
         if !follows.trim().is_empty() && new.ends_with('\n') {

@@ -10,11 +10,12 @@ use super::verdict::unkept_warning;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::jumps;
 use crate::cell::mir;
+use crate::cell::namespace::unit_paths;
 use crate::cell::plan::leaf::{self, LeafSlots};
 use crate::cell::plan::shape::Shape;
 use crate::cell::plan::{self, CratePlan};
 use crate::cell::rustc_json;
-use crate::cell::{Delta, Namespace, Split};
+use crate::cell::{Delta, Namespace, Split, Variable};
 
 /// A cell whose shape changes stops being compiled again after this many rounds: moved variables
 /// and forms of values come to light a few at a time.
@@ -32,7 +33,13 @@ impl Compiler {
         split: &Split,
     ) -> Result<Leaf, Failed> {
         refuse_jumps(cell, split)?;
-        let slots = LeafSlots::of(namespace, cell.text, split);
+        let mut slots = LeafSlots::of(namespace, cell.text, split);
+        // Another value may be given to its name.
+        slots.takes.retain(|name| {
+            let is_anew = split.declares.iter().any(|(declared, _)| declared == name);
+            !is_anew || of_left_out(namespace, &namespace.variables[name]).is_none()
+        });
+        refuse_left_out(namespace, cell, &slots)?;
         let set = self.set_of(namespace.set.as_ref())?;
         let opt_level = self.leaf_opt_level(split);
         let mut shape = Shape::of(namespace, cell.text, split);
@@ -84,6 +91,31 @@ impl Compiler {
         }
         unreachable!("the last round returns")
     }
+}
+
+/// A variable's type may be left out since something that it uses was changed: nothing can be done
+/// with its value until it compiles again.
+fn refuse_left_out(namespace: &Namespace, cell: Cell<'_>, slots: &LeafSlots) -> Result<(), Failed> {
+    let map = crate::cell::Map::default();
+    let book = Book { file: "", label: cell.label, text: cell.text, map: &map };
+    let left_out = slots.takes.iter().filter_map(|name| {
+        let variable = &namespace.variables[name];
+        let of = of_left_out(namespace, variable)?;
+        let message = format!("`{name}` ({}) is of `{of}`, which is left out", variable.cell);
+        let help = format!("`{of}` does not compile any more: change it and run its cell again");
+        let at = cell.text.find(name.as_str()).map(|at| (book, at..at + name.len()));
+        Some(diagnostic::own(Severity::Error, "left_out", message, &help, at))
+    });
+    let left_out: Vec<Diagnostic> = left_out.collect();
+    if left_out.is_empty() { Ok(()) } else { Err(Failed::Errors(left_out)) }
+}
+
+/// The type of a variable, or one that it is made of, that is left out.
+fn of_left_out(namespace: &Namespace, variable: &Variable) -> Option<String> {
+    let paths = unit_paths(&variable.type_text);
+    let mut paths = paths.into_iter();
+    let found = paths.find(|(unit, of)| namespace.items.is_left_out(unit, of));
+    found.map(|(_, of)| of.to_owned())
 }
 
 /// `return` would leave our function around the cell, and its variables unkept.

@@ -383,6 +383,14 @@ fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> 
             told.push(warn("old_type", message, help));
         }
     }
+    for (name, variable) in &namespace.variables {
+        let paths = unit_paths(&variable.type_text);
+        let now = paths.iter().find(|(unit, of)| next.items.is_left_out(unit, of));
+        if let Some((_, of)) = now.filter(|(unit, of)| !old.is_left_out(unit, of)) {
+            let message = format!("`{name}` ({}) is of `{of}`, which is left out", variable.cell);
+            told.push(warn("left_out", message, "it is there again when that compiles"));
+        }
+    }
     told.extend(statics(old, next));
     told
 }

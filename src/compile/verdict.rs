@@ -19,8 +19,12 @@ fn of_syntax(errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
         let number = error.code.as_deref().and_then(|code| code.strip_prefix('E')?.parse().ok());
         number.is_none_or(|number: u16| (748..=768).contains(&number) || number == 585)
     };
-    if errors.iter().any(is_syntax) {
-        return errors.into_iter().filter(is_syntax).collect();
+    if !errors.iter().any(is_syntax) {
+        return errors;
+    }
+    let mut errors: Vec<Diagnostic> = errors.into_iter().filter(is_syntax).collect();
+    for error in &mut errors {
+        error.code.get_or_insert_with(|| "syntax".to_owned());
     }
     errors
 }

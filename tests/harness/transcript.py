@@ -10,7 +10,7 @@ from harness.deadline import Late
 from harness.kernel import Cell, is_idle
 
 TITLE = re.compile(r"([CD]?\d+[a-z]?)\. (\S.*)")
-STEP = re.compile(r"([A-Z][a-z]+|[a-z]+):(?: +(.*))?")
+STEP = re.compile(r"([A-Z][a-z]+|[a-z]+)(?: (\d))?:(?: +(.*))?")
 MARGIN = 8
 # A cell that takes longer is stuck; only one that builds crates comes near.
 SECONDS = 30
@@ -29,6 +29,8 @@ class Step:
     kind: str
     text: str
     line: int
+    # What the notebook calls the cell, where that is said.
+    cell: str = ""
 
 
 @dataclass
@@ -57,7 +59,7 @@ def rows(path):
         elif step := STEP.fullmatch(line):
             if step[1] not in TYPED | SEEN:
                 raise SyntaxError(f"{path.name}:{number}: a transcript knows no `{step[1]}:`")
-            found[-1].steps.append(Step(step[1], line[MARGIN:].rstrip(), number))
+            found[-1].steps.append(Step(step[1], line[MARGIN:].rstrip(), number, step[2] or ""))
         elif line.startswith(" " * MARGIN) or not line.strip():
             if found[-1].steps:
                 found[-1].steps[-1].text += "\n" + line[MARGIN:].rstrip()
@@ -127,7 +129,8 @@ class Player:
 
     def do_in(self, text):
         self.end()
-        self.cell, self.ended = self.kernel.send(text, allow_stdin=True), None
+        cell_id = f"{self.row.number}-{self.step.cell}" if self.step.cell else None
+        self.cell, self.ended = self.kernel.send(text, cell_id=cell_id, allow_stdin=True), None
 
     def do_stop(self, _):
         self.see_so_far()

@@ -75,13 +75,17 @@ pub(super) fn place(items: &mut Items, placing: &Placing<'_>) -> Result<(), BTre
 fn set_apart(items: &mut Items) {
     let mut apart: BTreeSet<ItemId> = BTreeSet::new();
     for item in items.all.values().filter(|item| item.has_identity() && !item.unit.is_empty()) {
-        for name in &item.refs {
-            let meant = items.resolve(item, name);
+        // By a word that is none of these names, it means what Rust does, or an import.
+        let others = item.piece.words.iter().filter(|word| !item.provides(word));
+        for name in item.refs.iter().chain(others) {
+            let is_ref = item.refs.contains(name);
+            let meant = if is_ref { items.resolve(item, name) } else { Vec::new() };
             let named = items.by_name.get(name).into_iter().flatten().filter(|id| {
                 let other = &items.all[id];
                 other.unit == item.unit && other.piece.role == Role::Movable
             });
-            apart.extend(named.filter(|id| !meant.is_empty() && !meant.contains(id)));
+            let is_other = |id: &&ItemId| !meant.contains(id) && (!meant.is_empty() || !is_ref);
+            apart.extend(named.filter(is_other));
         }
     }
     for id in apart {

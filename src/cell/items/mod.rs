@@ -430,6 +430,12 @@ impl Items {
             && unit.items.iter().all(|id| self.all[id].piece.role == Role::Static)
     }
 
+    /// Whether a type, as a variable's type text names it, is left out because it does not compile
+    /// any more.
+    pub fn is_left_out(&self, unit: &str, name: &str) -> bool {
+        self.all.values().any(|item| item.withheld && item.unit == unit && item.provides(name))
+    }
+
     /// Whether a type, as a variable's type text names it, is an old definition.
     pub fn is_retired(&self, unit: &str, name: &str) -> bool {
         let here = |item: &&Item| item.unit == unit && item.provides(name);

@@ -9,6 +9,7 @@ use super::namespace::{CrateSet, Import, Namespace};
 use super::split::Split;
 
 pub mod leaf;
+mod names;
 pub mod shape;
 pub mod unit;
 

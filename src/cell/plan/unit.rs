@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use super::names::{Root, imports, imports_apart, root};
 use super::{
     CratePlan, PRELUDE, QUIET, QUIET_UNIT, crates, imports_for, new_imports, old_imports, traits,
 };
@@ -10,7 +11,7 @@ use crate::cell::calls;
 use crate::cell::item::Role;
 use crate::cell::items::{Item, ItemId, Items, NewCell, Part, Sheet, SheetId, Unit};
 use crate::cell::map::{Edit, Source};
-use crate::cell::namespace::{CrateSet, Import, Kind, Namespace};
+use crate::cell::namespace::{CrateSet, Kind, Namespace};
 use crate::cell::split::Split;
 
 /// A unit's crate, and the user's texts in it.
@@ -19,9 +20,6 @@ pub struct UnitPlan {
     pub krate: CratePlan,
     pub parts: Vec<Part>,
 }
-
-/// What the names at the root of a crate mean: items of other crates to import.
-type Root = BTreeMap<String, BTreeSet<ItemId>>;
 
 /// A cell's items with what is in scope for them. `key` tells another run of the same cell; empty
 /// when there is none.
@@ -133,30 +131,6 @@ fn texts(items: &Items, unit: &Unit) -> BTreeMap<SheetId, Range<usize>> {
     texts
 }
 
-/// What names mean at the root: what the crate defines itself, else what most of its items mean.
-fn root(items: &Items, unit: &Unit) -> Root {
-    let mut root = Root::new();
-    let own = unit.items.iter().map(|id| &items.all[id]).filter(|item| !item.is_past_trait());
-    let own: BTreeSet<&str> = own.flat_map(Item::names).collect();
-    let is_past = |ids: &BTreeSet<ItemId>| {
-        ids.iter().filter_map(|id| items.all.get(id)).any(Item::is_past_trait)
-    };
-    // A type cannot stand elsewhere: its meaning of a name comes before that of a function.
-    let (first, then): (Vec<&Item>, Vec<&Item>) =
-        unit.items.iter().map(|id| &items.all[id]).partition(|item| item.piece.has_identity());
-    for item in first.into_iter().chain(then) {
-        for name in item.refs.iter().filter(|name| !own.contains(name.as_str())) {
-            let meant: BTreeSet<ItemId> = items.resolve(item, name).into_iter().collect();
-            // Old members are for those who go on with them; a trait or type cannot stand apart.
-            let stands_here = item.piece.has_identity() && item.piece.modules.is_empty();
-            if !meant.is_empty() && (stands_here || !is_past(&meant)) {
-                root.entry(name.clone()).or_insert(meant);
-            }
-        }
-    }
-    root
-}
-
 fn uses(
     items: &Items,
     unit: &Unit,
@@ -189,50 +163,6 @@ fn home(unit: &Unit, id: ItemId, item: &Item, units: &mut BTreeSet<String>) -> S
         path.push_str(&format!("{}::", item.module(id)));
     }
     path
-}
-
-/// The cells' imports: those of earlier cells by their text, their own where the user wrote them.
-fn imports(
-    items: &Items,
-    unit: &Unit,
-    texts: &BTreeMap<SheetId, Range<usize>>,
-    words: &BTreeSet<&str>,
-    source: &mut Source,
-) {
-    let known = items.names();
-    let here: BTreeSet<&str> = unit
-        .items
-        .iter()
-        .flat_map(|id| items.all[id].names().chain(items.all[id].refs.iter().map(String::as_str)))
-        .collect();
-    let own: BTreeSet<&str> = unit.items.iter().flat_map(|id| items.all[id].names()).collect();
-    let reaches = |import: &Import| {
-        let leads = !known.contains(import.root.as_str()) || here.contains(&*import.root);
-        // One crate cannot mean two things by a name.
-        leads && !own.contains(import.key.as_str())
-    };
-    let mut written: BTreeSet<String> = BTreeSet::new();
-    for (id, range) in texts {
-        let sheet = &items.sheets[id];
-        let roots: BTreeSet<&str> =
-            sheet.imports.iter().map(|import| import.root.as_str()).collect();
-        for import in &sheet.imports {
-            let used = import.is_implicit()
-                || import.may_be_trait()
-                || words.contains(import.key.as_str())
-                || roots.contains(import.key.as_str());
-            if used && reaches(import) && written.insert(import.key.clone()) {
-                source.ours(&import.text).ours("\n");
-            }
-        }
-        source.begin_text(range.start);
-        for (range, imports) in &sheet.uses {
-            let new = imports.iter().filter(|import| written.insert(import.key.clone())).count();
-            if imports.iter().all(reaches) && new > 0 {
-                source.user(&sheet.text, range.clone()).ours("\n");
-            }
-        }
-    }
 }
 
 /// One item; in a module of its own where a name means something else to it than at the root.
@@ -280,23 +210,6 @@ fn write(
     for name in item.names().filter(|name| !is_macro(name) && !item.is_past_trait()) {
         source.ours(&format!("pub use {module}::{name};\n"));
     }
-}
-
-/// The imports by which an item means something else than its crate defines by the name.
-fn imports_apart(items: &Items, unit: &Unit, item: &Item) -> String {
-    let sheet = &items.sheets[&item.sheet];
-    let own: BTreeSet<&str> = unit.items.iter().flat_map(|id| items.all[id].names()).collect();
-    let imports = sheet.imports.iter().chain(sheet.uses.iter().flat_map(|(_, own)| own));
-    let is_apart = |import: &&Import| {
-        let key = import.key.as_str();
-        item.piece.words.contains(key) && !item.refs.contains(key) && own.contains(key)
-    };
-    let by_key: BTreeMap<&str, &str> = imports
-        .filter(is_apart)
-        .filter(|import| !item.provides(&import.key))
-        .map(|import| (import.key.as_str(), import.text.as_str()))
-        .collect();
-    by_key.values().map(|text| format!("{text}\n")).collect()
 }
 
 /// Whether a macro has the name of one that others in the crate mean: what follows it in the text
