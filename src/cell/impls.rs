@@ -193,7 +193,9 @@ fn extension(item: &ItemImpl) -> Option<Extension> {
     for member in &item.items {
         let visibility = match member {
             ImplItem::Fn(method) => {
-                declarations.push(format!("{};\n", declared(&method.sig).to_token_stream()));
+                let moved = moved_attributes(&method.attrs, &mut edits);
+                let signature = declared(&method.sig).to_token_stream();
+                declarations.push(format!("{moved}{signature};\n"));
                 if let Some(word) = method.sig.constness {
                     let range = word.span().byte_range();
                     edits.push(Edit {
@@ -224,6 +226,23 @@ fn extension(item: &ItemImpl) -> Option<Extension> {
     let head =
         format!("#[allow(async_fn_in_trait)]\npub trait {{}}{generics}{sized} {bounds} {{\n");
     Some(Extension { head, declarations, constant, edits })
+}
+
+/// Attributes that a trait's declaration has in place of the impl's member, or beside it.
+fn moved_attributes(attributes: &[syn::Attribute], edits: &mut Vec<Edit>) -> String {
+    let mut moved = String::new();
+    for attribute in attributes {
+        let is_moved =
+            ["must_use", "deprecated"].iter().any(|name| attribute.path().is_ident(name));
+        if is_moved {
+            let range = attribute.span().byte_range();
+            edits.push(Edit { at: range.start, remove: range.len(), insert: String::new() });
+        }
+        if is_moved || attribute.path().is_ident("cfg") {
+            moved.push_str(&format!("{}\n", attribute.to_token_stream()));
+        }
+    }
+    moved
 }
 
 /// A signature as a trait may declare it: names instead of patterns.

@@ -34,10 +34,16 @@ pub fn mentions_of_text(text: &str) -> BTreeSet<String> {
 }
 
 fn collect(tokens: TokenStream, names: &mut BTreeMap<String, usize>) {
+    // `#[serde(default = "empty")]` names a function.
+    let mut is_attribute = false;
     for token in tokens {
+        let was_sign = std::mem::take(&mut is_attribute);
         let said: Vec<String> = match token {
             TokenTree::Group(group) => {
                 collect(group.stream(), names);
+                if was_sign {
+                    paths(group.stream(), names);
+                }
                 continue;
             }
             TokenTree::Ident(ident) => {
@@ -51,10 +57,29 @@ fn collect(tokens: TokenStream, names: &mut BTreeMap<String, usize>) {
                 let has_captures = text.contains('"') && text.contains('{');
                 if has_captures { captures(&text).collect() } else { Vec::new() }
             }
-            TokenTree::Punct(_) => Vec::new(),
+            TokenTree::Punct(sign) => {
+                is_attribute = sign.as_char() == '#' || (was_sign && sign.as_char() == '!');
+                Vec::new()
+            }
         };
         for name in said {
             *names.entry(name).or_default() += 1;
+        }
+    }
+}
+
+/// The words of paths that stand in strings.
+fn paths(tokens: TokenStream, names: &mut BTreeMap<String, usize>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => paths(group.stream(), names),
+            TokenTree::Literal(literal) => {
+                let text = literal.to_string();
+                if text.starts_with('"') && !text.contains(char::is_whitespace) {
+                    words(&text).for_each(|word| *names.entry(word.to_owned()).or_default() += 1);
+                }
+            }
+            TokenTree::Ident(_) | TokenTree::Punct(_) => (),
         }
     }
 }
@@ -90,6 +115,7 @@ mod tests {
         check(r#"println!("{x} {y:?} {:>width$}", z)"#, &["x", "y", "width", "z"]);
         check("vec![inner; n]", &["inner", "n"]);
         check("r#async::T", &["async", "r#async", "T"]);
+        check("#[serde(default = \"empty\", with = \"m::hex\")] a: u8", &["empty", "m", "hex"]);
     }
 
     #[test]

@@ -90,15 +90,15 @@ impl Split {
         if text.contains("include") {
             included(tokens, &mut files);
         }
-        let escaped = |path: &str| path.escape_default().to_string();
+        let written = |path: &str| format!("\"{}\"", path.escape_default());
         let mut salt: Vec<String> = Vec::new();
         for Included { at, length, path, is_code } in files {
             let kept = read(&path);
             salt.push(kept.as_ref().map_or_else(|| path.clone(), |kept| kept.path.clone()));
             let edit = match kept.filter(|kept| !is_code || kept.stands_alone) {
-                Some(kept) => Edit { at, remove: length, insert: escaped(&kept.path) },
+                Some(kept) => Edit { at, remove: length, insert: written(&kept.path) },
                 None if !path.starts_with('/') => {
-                    Edit { at, remove: 0, insert: escaped(&format!("{folder}/")) }
+                    Edit { at, remove: length, insert: written(&format!("{folder}/{path}")) }
                 }
                 None => continue,
             };
@@ -240,10 +240,10 @@ fn included(tokens: TokenStream, files: &mut Vec<Included>) {
         match (group.stream().into_iter().next(), name) {
             (Some(TokenTree::Literal(path)), Some(name)) => {
                 let text = path.to_string();
-                if let (true, Ok(read)) = (text.starts_with('"'), syn::parse_str::<LitStr>(&text)) {
+                if let Ok(read) = syn::parse_str::<LitStr>(&text) {
                     files.push(Included {
-                        at: path.span().byte_range().start + 1,
-                        length: text.len() - 2,
+                        at: path.span().byte_range().start,
+                        length: text.len(),
                         path: read.value(),
                         is_code: *name == "include",
                     });

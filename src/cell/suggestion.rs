@@ -98,7 +98,18 @@ fn drawn<'a>(parts: Vec<Part<'a>>) -> Snippet<'a, Patch<'a>> {
         if !follows.trim().is_empty() && new.ends_with('\n') {
             new.pop();
         }
-        Patch::new(at.range, new)
+        Patch::new(without_bracket(book.text, at.range, &new), new)
     });
     Snippet::source(book.text).path(book.label).patches(patches)
+}
+
+/// rustc takes the bracket behind the last argument away with it where another one follows, as ours
+/// does behind the cell's value.
+fn without_bracket(text: &str, range: Range<usize>, new: &str) -> Range<usize> {
+    let removed = text.get(range.clone()).unwrap_or_default();
+    let count = |letter: char| removed.matches(letter).count();
+    match removed.rfind(')') {
+        Some(at) if new.is_empty() && count(')') > count('(') => range.start..range.start + at,
+        _ => range,
+    }
 }

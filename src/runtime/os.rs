@@ -22,6 +22,8 @@ unsafe extern "C" {
     fn sigaction(signal: c_int, new: *const SigAction, old: *mut SigAction) -> c_int;
     fn raise(signal: c_int) -> c_int;
     fn usleep(micros: u32) -> c_int;
+    fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
+    fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
     fn _Unwind_Backtrace(
         each: extern "C" fn(*mut c_void, *mut c_void) -> c_int,
         to: *mut c_void,
@@ -181,11 +183,33 @@ pub fn end_child(pid: i32) {
     unsafe { waitpid(pid, &raw mut status, 0) };
 }
 
-/// Replaces this process by a new start of its own program. Returns only when that fails.
-pub(crate) fn start_over(arguments: impl Iterator<Item = &'static str>) {
+#[repr(C)]
+struct Limit {
+    now: u64,
+    most: u64,
+}
+
+/// Has the stack of the main thread grow to so many bytes, in this program's next start. False
+/// where it may already, or must not.
+pub(crate) fn raise_stack(bytes: u64) -> bool {
+    const STACK: c_int = 3;
+    let mut limit = Limit { now: 0, most: 0 };
+    // SAFETY: both take a `struct rlimit`, which on 64-bit Linux is two 64-bit numbers.
+    unsafe {
+        if getrlimit(STACK, &raw mut limit) != 0 || limit.now >= bytes || limit.most < bytes {
+            return false;
+        }
+        limit.now = bytes;
+        setrlimit(STACK, &raw const limit) == 0
+    }
+}
+
+/// Replaces this process by a new start of its own program, with one more variable in its
+/// environment. Returns only when that fails.
+pub(crate) fn start_over(variable: &str, value: &str) {
     use std::os::unix::process::CommandExt;
     if let Ok(exe) = std::env::current_exe() {
-        let _ = std::process::Command::new(exe).args(arguments).exec();
+        let _ = std::process::Command::new(exe).env(variable, value).exec();
     }
 }
 

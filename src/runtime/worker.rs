@@ -14,20 +14,30 @@ pub const SOCKET_VARIABLE: &str = "PRUST_WORKER_SOCKET";
 /// The C library chooses wrongly every other time.
 const STARTS_MAX: usize = 12;
 
-/// Starts the process over until the C library makes large allocations of huge pages, as it was
-/// asked to: it compares what the system says with text that it forgets to end (glibc 2.35 to 2.36
-/// at least), so that the answer depends on where the stack happens to be.
-fn start_with_huge_pages() {
+/// The main thread's stack. An array of a cell is there, and again for each call that takes it.
+const STACK_BYTES: u64 = 64 << 20;
+
+/// Starts the process over where that makes it what it was asked to be.
+fn start_well() {
+    const STARTS: &str = "PRUST_WORKER_STARTS";
+    let starts = os::take_variable(STARTS).and_then(|text| text.parse().ok()).unwrap_or(1);
+    // The system reads the limit when a program starts.
+    let has_little_stack = os::raise_stack(STACK_BYTES);
+    if starts <= STARTS_MAX && (has_little_stack || lacks_huge_pages()) {
+        // Returns only when it cannot start: then this process goes on as it is.
+        os::start_over(STARTS, &(starts + 1).to_string());
+    }
+}
+
+/// Whether the C library does not make large allocations of huge pages although it was asked to: it
+/// compares what the system says with text that it forgets to end (glibc 2.35 to 2.36 at least), so
+/// that the answer depends on where the stack happens to be.
+fn lacks_huge_pages() -> bool {
     const ASKED: &str = "glibc.malloc.hugetlb=1";
     let asked = std::env::var("GLIBC_TUNABLES").is_ok_and(|tunables| tunables.contains(ASKED));
     let offered = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
         .is_ok_and(|modes| modes.contains("[madvise]"));
-    let starts = std::env::args_os().count();
-    if !asked || !offered || starts > STARTS_MAX || large_allocations_are_huge() {
-        return;
-    }
-    // Returns only when it cannot start: then this process goes on, with pages as they are.
-    os::start_over(std::iter::repeat_n("again", starts));
+    asked && offered && !large_allocations_are_huge()
 }
 
 fn large_allocations_are_huge() -> bool {
@@ -40,7 +50,7 @@ fn large_allocations_are_huge() -> bool {
 
 /// Runs until the host says so or is gone.
 pub fn main() -> ! {
-    start_with_huge_pages();
+    start_well();
     let Some(socket) = os::take_variable(SOCKET_VARIABLE) else {
         os::exit_now(2);
     };

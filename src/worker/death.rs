@@ -81,7 +81,8 @@ impl Scene {
             let mut overflow =
                 failure("StackOverflow", format!("the thread `{name}` has overflowed its stack"));
             overflow.backtrace.push(
-                "A recursion without end does this; a deep one can run in a thread of its own: \
+                "A recursion without end does this, or an array that belongs into a `Vec`; a deep \
+                 recursion can run in a thread of its own: \
                  std::thread::Builder::new().stack_size(..)"
                     .to_owned(),
             );
