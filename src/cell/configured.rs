@@ -35,9 +35,11 @@ fn holds(condition: &Meta) -> Option<bool> {
             match pair.path.get_ident()?.to_string().as_str() {
                 // Cells have no features.
                 "feature" => Some(false),
-                "target_os" => Some(value == std::env::consts::OS),
-                "target_family" => Some(value == std::env::consts::FAMILY),
-                "target_arch" => Some(value == std::env::consts::ARCH),
+                // Cells are compiled for the system that this runs on.
+                "target_os" => is_so(&value, "linux", cfg!(target_os = "linux")),
+                "target_family" => is_so(&value, "unix", cfg!(unix)),
+                "target_arch" => is_so(&value, "x86_64", cfg!(target_arch = "x86_64"))
+                    .or_else(|| is_so(&value, "aarch64", cfg!(target_arch = "aarch64"))),
                 "target_pointer_width" => Some(value == usize::BITS.to_string()),
                 "target_endian" => {
                     Some(value == if cfg!(target_endian = "big") { "big" } else { "little" })
@@ -61,6 +63,11 @@ fn holds(condition: &Meta) -> Option<bool> {
     }
 }
 
+/// Of one value it is known whether it is the one; where it is, all others are not.
+fn is_so(value: &str, one: &str, is_one: bool) -> Option<bool> {
+    if value == one || is_one { Some(value == one && is_one) } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +88,6 @@ mod tests {
         check("all(windows, target_feature = \"sse2\")", Some(false));
         check("feature = \"x\"", Some(false));
         check("panic = \"unwind\"", None);
+        check("target_os = \"windows\"", Some(false).filter(|_| cfg!(target_os = "linux")));
     }
 }

@@ -338,10 +338,15 @@ fn names(next: &Advance, item: &Item) -> String {
 /// definition, which statics start again.
 fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> Vec<Diagnostic> {
     let mut told = Vec::new();
+    let defined: BTreeSet<&str> = new_names(next).collect();
     let is_news = |(id, (broken, _)): &(&ItemId, &(Broken, String))| {
         let was = &old.all[id];
         let was_told = was.withheld && *broken == Broken::Withheld;
-        !was.retired && !was_told
+        // It was tried in vain with an impl that came for what it keeps.
+        let is_as_before = !was.pins.is_empty()
+            && next.items.all.get(id).is_some_and(|is| is.pins == was.pins && !is.withheld)
+            && was.pins.keys().all(|name| !defined.contains(name.as_str()));
+        !was.retired && !was_told && !is_as_before
     };
     for (id, (broken, why)) in breaks.iter().filter(is_news) {
         let item = &old.all[id];
@@ -393,6 +398,12 @@ fn told(old: &Items, next: &Advance, breaks: &Breaks, namespace: &Namespace) -> 
     }
     told.extend(statics(old, next));
     told
+}
+
+/// The names that the new cell gives.
+fn new_names(next: &Advance) -> impl Iterator<Item = &str> {
+    let new = next.items.all.values().filter(|item| item.sheet == next.sheet);
+    new.flat_map(|item| &item.piece.provides).map(|provided| provided.name.as_str())
 }
 
 fn warn(code: &str, message: String, help: &str) -> Diagnostic {

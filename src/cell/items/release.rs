@@ -36,8 +36,11 @@ pub(super) fn release(items: &mut Items, cell: &NewCell) {
     let mut released: Vec<(ItemId, String)> = Vec::new();
     for (id, item) in items.all.iter().filter(|(_, item)| !item.retired) {
         let may_fit = |name: &String| {
-            let is_of_touched =
-                |id: &ItemId| items.all.get(id).is_some_and(|it| !it.refs.is_disjoint(&touched));
+            // A static, say, of the type that gets an impl.
+            let is_of_touched = |id: &ItemId| {
+                let old = items.all.get(id);
+                old.is_some_and(|old| old.has_identity() && !old.refs.is_disjoint(&touched))
+            };
             let kept = item.pins.get(name);
             let has_more =
                 kept.is_some_and(|old| touched.contains(name) || old.iter().any(is_of_touched));

@@ -55,6 +55,13 @@ pub(super) struct World {
     pub(super) imports: BTreeMap<Name, Name>,
 }
 
+/// What an impl is for.
+fn subjects(text: &str) -> impl Iterator<Item = &str> {
+    let header = text.strip_prefix("impl ").and_then(|rest| rest.split('{').next());
+    let words = header.unwrap_or_default().split(|letter: char| !letter.is_alphanumeric());
+    words.filter(|word| !word.is_empty())
+}
+
 pub(super) fn bare(name: &str) -> &str {
     name.trim_end_matches('!')
 }
@@ -123,7 +130,16 @@ impl World {
         // Where one name changes, all that a definition says may fit together again.
         let is_tried =
             |mark: &Mark| before.says(*mark).iter().any(|says| names.contains(bare(&says.name)));
-        self.kept.retain(|mark, _| !is_tried(mark));
+        // So it may where a type that it keeps an old one of, or what is made of it, gets an impl.
+        let touched: BTreeSet<&str> = cell.iter().flat_map(|each| subjects(&each.text)).collect();
+        let is_touched = |name: &Name, meant: &Mark| {
+            let of = &before.definitions[meant];
+            let is_made_of = || of.says.iter().any(|says| touched.contains(bare(&says.name)));
+            touched.contains(bare(name)) || (of.has_identity && is_made_of())
+        };
+        self.kept.retain(|mark, kept| {
+            !is_tried(mark) && !kept.iter().any(|(name, meant)| is_touched(name, meant))
+        });
         for definition in cell {
             self.in_force.insert(definition.name.clone(), definition.mark);
             self.keys.insert(definition.mark, key.to_owned());
