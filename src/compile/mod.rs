@@ -25,6 +25,7 @@ mod rustc;
 mod store;
 mod sweep;
 mod terms;
+mod told;
 mod toolchain;
 mod trail;
 mod units;

@@ -167,6 +167,7 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
                 variable.cell
             )
         }));
+        let note = note.or_else(|| lost_import(&error, namespace));
         let note = note.or_else(|| immutable(&error, namespace));
         let note = note.or_else(|| derivable(&error, namespace));
         if let Some(note) = note {
@@ -179,6 +180,15 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
         kept.retain(|error| error.place.is_some());
     }
     kept
+}
+
+/// That an import of an earlier cell leads nowhere any more.
+fn lost_import(error: &Diagnostic, namespace: &Namespace) -> Option<String> {
+    let is_one = error.code.as_deref() == Some("E0432") && error.place.is_none();
+    let path = error.message.split('`').nth(1).filter(|_| is_one)?;
+    let given = |text: &str| text.contains(path);
+    let import = namespace.imports.iter().find(|import| given(&import.text))?;
+    Some(format!("`{}` of an earlier cell leads nowhere now: import it anew", import.text))
 }
 
 /// How a variable of an earlier cell is made one that can be changed.
