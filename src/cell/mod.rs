@@ -6,7 +6,8 @@
 //! lists the names a piece uses; [`items`] decides which definition is in force and which crate it
 //! stands in; [`plan`] writes the unit and the leaf around the user's text with
 //! a [`map::Map`] of where each byte came from; [`mir`] reads the variables' types from the
-//! compiler's MIR, [`keep`] boxes what has no writable type; [`diagnostic`] carries rustc's errors
+//! compiler's MIR, [`keep`] boxes what has no writable type, [`facade`] writes types by their own
+//! crates; [`diagnostic`] carries rustc's errors
 //! back to the user's cell, line and column; [`namespace`] is what persists.
 
 mod advice;
@@ -17,6 +18,7 @@ pub mod depth;
 pub mod diagnostic;
 mod everyday;
 pub mod expand;
+pub mod facade;
 mod generated;
 pub mod impls;
 pub mod item;

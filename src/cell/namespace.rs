@@ -105,6 +105,8 @@ pub struct CrateSet {
     pub crates: Vec<String>,
     /// Those of them that are called otherwise by their own authors.
     pub renamed: Vec<String>,
+    /// What these are built from: types of variables may name it, and cells may not.
+    pub inner: Vec<String>,
 }
 
 /// A change to a namespace; applied only when its cell has run.

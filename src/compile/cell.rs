@@ -347,6 +347,10 @@ impl Compiler {
         let set_or_base = set.unwrap_or(&shared.base.set);
         if plan.set {
             externs.extend(set_or_base.externs.iter().cloned());
+            if !plan.inner.is_empty() {
+                let behind = set_or_base.inner().filter(|(name, _)| plan.inner.contains(name));
+                externs.extend(behind);
+            }
         } else if plan.api {
             externs.extend(set_or_base.api.iter().cloned());
         }

@@ -2,7 +2,7 @@
 //! crate uses, and put into shared libraries upon those of the set before. What has been built once
 //! is known by the set before and the text.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,7 +92,28 @@ impl DependencySet {
             libraries: libraries.filter(is_needed).collect(),
             crates: names(&self.externs).into_iter().filter(|name| name != "prust").collect(),
             renamed: names(&renamed),
+            inner: self.inner().map(|(name, _)| name).collect(),
         }
+    }
+
+    /// Name and file of each crate that those which cells may name are built from. Of two crates of
+    /// one name it is the one that was there first; none, where they came together.
+    pub(super) fn inner(&self) -> impl Iterator<Item = (String, PathBuf)> {
+        let mut inner: BTreeMap<&str, Option<&PathBuf>> =
+            self.externs.iter().map(|(name, _)| (name.as_str(), None)).collect();
+        for layer in &self.layers {
+            let mut here: BTreeMap<&str, Option<&PathBuf>> = BTreeMap::new();
+            let held = |one: &&Crate| !one.proc_macro && layer.holds.contains(&one.identity());
+            for Crate { name, file, .. } in self.crates.iter().filter(held) {
+                let one = here.entry(name).or_insert(Some(file));
+                *one = one.filter(|known| *known == file);
+            }
+            for (name, file) in here {
+                inner.entry(name).or_insert(file);
+            }
+        }
+        let named = inner.into_iter().filter_map(|(name, file)| Some((name.into(), file?.clone())));
+        named.collect::<Vec<(String, PathBuf)>>().into_iter()
     }
 
     /// Whether a crate that the user has asked for is in the library of the `prust` crate.
@@ -123,7 +144,29 @@ impl DependencySet {
         if self.api != newer.api {
             names.insert("prust".to_owned());
         }
+        let known: BTreeMap<_, _> = newer.externs.iter().cloned().chain(newer.inner()).collect();
+        let is_linked = |(_, file): &&(String, PathBuf)| {
+            self.crates.iter().any(|one| one.file == *file && !one.proc_macro)
+        };
+        let meant = self.externs.iter().filter(is_linked).cloned().chain(self.inner());
+        let others = meant.filter(|(name, file)| known.get(name) != Some(file));
+        names.extend(others.map(|(name, _)| name));
         names
+    }
+
+    /// Names of crates that will be other ones with `newer`, as far as cargo's choice says it.
+    fn changes(&self, wanted: &Table, newer: &Graph) -> Option<Progress> {
+        let changed = self.graph.changed_in(newer);
+        let mut names: BTreeSet<String> =
+            changed.iter().map(|name| name.replace('-', "_")).collect();
+        if names.contains("serde") || names.contains("serde_json") {
+            names.insert("prust".to_owned());
+        }
+        // The name that types of variables have is the other version's then.
+        let asked: BTreeSet<String> = wanted.keys().map(|name| name.replace('-', "_")).collect();
+        let inner = self.inner().map(|(name, _)| name).filter(|name| asked.contains(name));
+        names.extend(inner.filter(|name| newer.has_several(name)));
+        (!names.is_empty()).then_some(Progress::Changes(names))
     }
 
     fn is_edited(&self) -> bool {
@@ -190,27 +233,30 @@ impl Compiler {
         all.extend(new);
         let all_text = toml::to_string(&all).expect("what was read can be written");
         let old_key = set.map(|set| set.key.as_str()).unwrap_or_default();
-        let request = store::hash([old_key, &all_text]);
+        let request = store::hash([old_key, &all_text, &manifest::widest()]);
         let record = store.root.join("requests").join(format!("{request}.json"));
         let known = || {
             let key: String = read(&record).ok()?;
             let known = load(store, &key).ok().filter(|known| !known.is_edited())?;
             known.layers.iter().all(|layer| layer.file.is_file()).then_some((key, known))
         };
-        let added = |key: &str, new: &DependencySet, remarks: Vec<String>| Added {
-            set: new.crate_set(key),
-            remarks,
+        let found = |key: &str, new: &DependencySet| {
+            if let Some(changes) = old.changes(&all, &new.graph) {
+                tell(changes);
+            }
+            new.crate_set(key)
         };
         if let Some((key, new)) = known() {
-            return Ok(added(&key, &new, remarks));
+            return Ok(Added { set: found(&key, &new), remarks });
         }
         let _lock = self.lock_store().await?;
         // Another notebook may have built it meanwhile.
         if let Some((key, new)) = known() {
-            return Ok(added(&key, &new, remarks));
+            return Ok(Added { set: found(&key, &new), remarks });
         }
         let project = store.root.join("projects").join(&request);
         let wanted = &all;
+        let tell = tell.clone();
         let mut build = Build { compiler: self, old, wanted, project, tell, remarks };
         let new = DependencySet { wanted: all_text.clone(), ..build.run().await? };
         let layers = new.layers.iter().map(|layer| layer.file.to_str().unwrap_or_default());
@@ -221,7 +267,7 @@ impl Compiler {
         let key = store::hash(parts.chain(fingerprints));
         write(&store.root.join("sets").join(format!("{key}.json")), &new)?;
         write(&record, &key)?;
-        Ok(added(&key, &new, build.remarks))
+        Ok(Added { set: new.crate_set(&key), remarks: build.remarks })
     }
 
     /// Whether a package of this disk that the set uses has been edited since it was built.
@@ -300,14 +346,8 @@ impl Build<'_> {
             tell: Arc::new(move |line: &str| tell(Progress::Line(line.to_owned()))),
         };
         let graph = self.resolve(&mut call).await?;
-        let changed = self.old.graph.changed_in(&graph);
-        if !changed.is_empty() {
-            let names = changed.iter().map(|name| name.replace('-', "_"));
-            let mut names: BTreeSet<String> = names.collect();
-            if names.contains("serde") || names.contains("serde_json") {
-                names.insert("prust".to_owned());
-            }
-            (self.tell)(Progress::Changes(names));
+        if let Some(changes) = self.old.changes(self.wanted, &graph) {
+            (self.tell)(changes);
         }
         (self.tell)(Progress::Packages(self.old.graph.n_new_in(&graph)));
         let local: Vec<Local> = graph.paths.iter().map(|folder| Local::look(folder)).collect();
@@ -403,5 +443,56 @@ impl Build<'_> {
         let api = base::externs(named, &layer);
         layers.push(layer);
         Ok((layers, api))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(layers: &[&[&str]]) -> DependencySet {
+        let file = |stem: &&str| PathBuf::from(format!("/deps/lib{stem}.rlib"));
+        let layer = |held: &&[&str]| Layer {
+            holds: held.iter().map(|stem| format!("lib{stem}.rlib")).collect(),
+            ..Layer::default()
+        };
+        let one = |stem: &&str| Crate {
+            package: (*stem).to_owned(),
+            name: stem.split('-').next().unwrap_or_default().to_owned(),
+            file: file(stem),
+            proc_macro: false,
+            local: false,
+        };
+        let crates = layers.iter().copied().flatten().map(one).collect();
+        let externs = vec![("front".to_owned(), file(&"front-1"))];
+        let layers = layers.iter().map(layer).collect();
+        DependencySet { layers, crates, externs, ..DependencySet::default() }
+    }
+
+    #[test]
+    fn a_crate_behind_others_is_known_by_a_name_that_is_its_alone() {
+        let inner = |set: &DependencySet| set.inner().map(|(name, _)| name).collect::<Vec<_>>();
+        let first = set(&[&["front-1", "chan-1", "twice-1", "twice-2"]]);
+        assert_eq!(inner(&first), ["chan"]);
+        let later = set(&[&["front-1", "chan-1"], &["chan-2", "twice-1"]]);
+        assert_eq!(inner(&later), ["chan", "twice"]);
+    }
+
+    #[test]
+    fn a_name_that_means_another_crate_is_lost() {
+        let first = set(&[&["front-1", "chan-1"]]);
+        let mut second = set(&[&["front-1", "chan-1"], &["chan-2"]]);
+        second.externs.push(("chan".to_owned(), second.crates[2].file.clone()));
+        assert_eq!(first.lost_in(&second), BTreeSet::from(["chan".to_owned()]));
+        let mut third = second.clone();
+        third.externs[1].1.clone_from(&second.crates[1].file);
+        assert_eq!(first.lost_in(&third), BTreeSet::new());
+        assert_eq!(second.lost_in(&third), BTreeSet::from(["chan".to_owned()]));
+        let text = "0|prust-notebook v0.0.0 (/n)|\n1|front v1.0.0|\n2|chan v1.0.0|\n\
+            1|chan v2.0.0|";
+        let wanted = Table::from_iter([("chan".to_owned(), toml::Value::from("2"))]);
+        let told = Some(Progress::Changes(BTreeSet::from(["chan".to_owned()])));
+        assert_eq!(first.changes(&wanted, &Graph::read(text)), told);
+        assert_eq!(first.changes(&Table::new(), &Graph::read(text)), None);
     }
 }

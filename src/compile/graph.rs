@@ -77,6 +77,12 @@ impl Graph {
         newer.packages.iter().filter(|(package, forms)| !known(package, forms)).count()
     }
 
+    /// Whether there are several versions of the package that makes this crate.
+    pub(super) fn has_several(&self, name: &str) -> bool {
+        let names = self.packages.keys().map(|package| name_of(package).replace('-', "_"));
+        names.filter(|package| package == name).count() > 1
+    }
+
     pub(super) fn has(&self, name: &str, version: &str) -> bool {
         let start = format!("{name} v{version}.");
         self.packages.keys().any(|package| package.starts_with(&start))

@@ -64,8 +64,9 @@ impl Compiler {
                 continue;
             }
             if ended.success && round < ROUNDS_MAX {
-                let refused = self.unnameable(namespace, cell, &slots, &types).await?;
-                if shape.hide(&refused, &types) {
+                let refused = self.unnameable(namespace, cell, &slots, &types, &shape).await?;
+                let text = &plan.source.text;
+                if shape.hide(&refused, &types, namespace.set.as_ref(), text) {
                     continue;
                 }
             }

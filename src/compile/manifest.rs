@@ -63,13 +63,30 @@ pub(super) const BASE: [Wide; 6] = [
 ];
 
 /// Widened as soon as a notebook has them.
-pub(super) const OTHERS: [Wide; 5] = [
+pub(super) const OTHERS: [Wide; 15] = [
     Wide { package: "syn", version: "1", host: true, features: SYN },
     Wide { package: "syn", version: "2", host: true, features: SYN },
     Wide { package: "libc", version: "0", host: false, features: &[] },
     Wide { package: "log", version: "0", host: false, features: &["std"] },
     Wide { package: "once_cell", version: "1", host: false, features: &[] },
+    // Behind facades, which leave out the feature `default` alone: who asks for such a crate by
+    // itself asks for that, too.
+    Wide { package: "aho-corasick", version: "1", host: false, features: &[] },
+    Wide { package: "crossbeam-channel", version: "0", host: false, features: &[] },
+    Wide { package: "crossbeam-deque", version: "0", host: false, features: &[] },
+    Wide { package: "crossbeam-epoch", version: "0", host: false, features: &[] },
+    Wide { package: "crossbeam-queue", version: "0", host: false, features: &[] },
+    Wide { package: "crossbeam-utils", version: "0", host: false, features: &[] },
+    Wide { package: "futures-channel", version: "0", host: false, features: &[] },
+    Wide { package: "futures-core", version: "0", host: false, features: &[] },
+    Wide { package: "futures-sink", version: "0", host: false, features: &[] },
+    Wide { package: "futures-task", version: "0", host: false, features: &[] },
 ];
+
+/// What is asked for at most, beside what the user wants: text that says all of it.
+pub(super) fn widest() -> String {
+    base(&OTHERS.iter().collect::<Vec<_>>())
+}
 
 /// Those of `OTHERS` that the graph has.
 pub(super) fn to_widen(graph: &Graph) -> Vec<&'static Wide> {

@@ -6,8 +6,9 @@ use std::ops::Range;
 use proc_macro2::{TokenStream, TokenTree};
 
 use super::shape::{Guess, RUNTIME, Shape, VALUE};
-use super::{CratePlan, QUIET, head, new_imports, scope};
+use super::{CratePlan, QUIET, head, libraries, new_imports, scope};
 use crate::cell::Diagnostic;
+use crate::cell::facade;
 use crate::cell::map::{Source, line_column};
 use crate::cell::mentions::mentions_of_text;
 use crate::cell::mir;
@@ -96,6 +97,17 @@ pub fn leaf(
     scope.units.extend(named_units);
     scope.units.sort();
     scope.units.dedup();
+    let mut inner = shape.named().clone();
+    if let Some(set) = &namespace.set {
+        let taken = slots.takes.iter().map(|name| namespace.variables[name].type_text.as_str());
+        let spelled = taken.chain(shape.spelled());
+        inner.extend(spelled.flat_map(|text| facade::roots(text, set)).cloned());
+        if !inner.is_empty() && !scope.set {
+            scope.text.push_str(&libraries(set));
+            scope.set = true;
+        }
+    }
+    shape.named().iter().for_each(|name| scope.text.push_str(&format!("use ::{name} as _;\n")));
     let mut source = Source::default();
     head(namespace, cell, split, &mut source);
     source.ours(&roots(namespace)).ours(&scope.text);
@@ -113,7 +125,7 @@ pub fn leaf(
     } else {
         body(namespace, cell, split, slots, shape, &mut source);
     }
-    CratePlan { source, units: scope.units, api: scope.api, set: scope.set }
+    CratePlan { source, units: scope.units, api: scope.api, set: scope.set, inner }
 }
 
 /// The crates that types of the standard library are written by, beside `std`; a module of the
@@ -138,7 +150,8 @@ pub fn naming(namespace: &Namespace, slots: &LeafSlots, types: &[(usize, &str)])
         source.put(name, *number, &line);
     }
     let units: BTreeSet<String> = scope.units.into_iter().chain(named_units).collect();
-    CratePlan { source, units: units.into_iter().collect(), api: scope.api, set: scope.set }
+    let units = units.into_iter().collect();
+    CratePlan { source, units, api: scope.api, set: scope.set, inner: BTreeSet::new() }
 }
 
 fn body(
@@ -268,7 +281,8 @@ pub fn delta(
                 unkept.push(Unkept { name: name.clone(), why, by_hand });
             }
             None => {
-                let type_text = mir::writable(type_text);
+                let spelled = shape.spelling(number).map(str::to_owned);
+                let type_text = spelled.unwrap_or_else(|| mir::writable(type_text));
                 let (mutable, cell) = (*mutable, label.to_owned());
                 delta.put.push((name.clone(), Variable { type_text, mutable, cell }));
             }

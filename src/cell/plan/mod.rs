@@ -53,6 +53,8 @@ pub struct CratePlan {
     pub api: bool,
     /// Whether it names a crate of the dependency set.
     pub set: bool,
+    /// Crates that types in it begin at, also such as no cell names.
+    pub inner: BTreeSet<String>,
 }
 
 /// What the generated preamble of a crate brings into scope.
@@ -142,9 +144,13 @@ fn crates(set: &CrateSet, names: &BTreeSet<String>) -> Option<String> {
     if !set.crates.iter().any(|name| mentioned(&name)) {
         return None;
     }
-    let libraries = set.libraries.iter().map(|name| format!("extern crate {name} as _;\n"));
     let renamed = set.renamed.iter().filter(mentioned);
-    Some(libraries.chain(renamed.map(|name| format!("extern crate {name};\n"))).collect())
+    let renamed = renamed.map(|name| format!("extern crate {name};\n"));
+    Some(libraries(set) + &renamed.collect::<String>())
+}
+
+fn libraries(set: &CrateSet) -> String {
+    set.libraries.iter().map(|name| format!("extern crate {name} as _;\n")).collect()
 }
 
 fn head(namespace: &Namespace, cell: &str, split: &Split, source: &mut Source) {

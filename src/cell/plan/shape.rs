@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::leaf;
-use crate::cell::Namespace;
 use crate::cell::diagnostic::{self, Book};
+use crate::cell::facade;
 use crate::cell::keep::{self, Form};
 use crate::cell::map::Edit;
 use crate::cell::mir::{self, Types};
 use crate::cell::rustc_json::Message;
 use crate::cell::split::Split;
+use crate::cell::{CrateSet, Namespace};
 
 /// Starts as the split says; [`Shape::learn`] and [`Shape::keep`] change it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Shape {
     types: Types,
     /// Types that no later cell can name, by number.
     hidden: BTreeMap<usize, String>,
+    /// Crates that are named for rustc's sake, which looks for public paths in such alone.
+    named: BTreeSet<String>,
     /// What is inserted into the user's text.
     edits: Vec<Edit>,
     /// Types that are written behind variables, where rustc may take a closure for a function.
@@ -55,6 +58,8 @@ enum Kept {
     Bounded(Form, String),
     /// Known to nobody but where it is declared.
     Hidden(Form),
+    /// By its type as it may be written, in these ways.
+    Spelled(Vec<String>),
 }
 
 /// The type of the final expression, where rustc does not know it yet when the value is shown:
@@ -166,6 +171,12 @@ impl Shape {
         }
         let type_text = self.types.puts.get(&number).map(String::as_str).unwrap_or_default();
         let value = match self.kept.get(&number) {
+            Some(Kept::Spelled(texts)) => {
+                let text = &texts[0];
+                return Some(format!(
+                    "::prust_runtime::slots::put::<{number}, {text}>({name:?}, {name});\n"
+                ));
+            }
             Some(Kept::Asked) => return Some(format!("let () = {name};\n")),
             Some(Kept::Typed(form)) => keep::kept(name, type_text, &self.types, *form),
             Some(Kept::Bounded(form, bounds)) => keep::kept_opaque(name, bounds, *form),
@@ -174,6 +185,24 @@ impl Shape {
         };
         let value = value.unwrap_or_else(|| name.to_owned());
         Some(format!("::prust_runtime::slots::put::<{number}, _>({name:?}, {value});\n"))
+    }
+
+    /// Crates that the leaf is to name.
+    pub(super) fn named(&self) -> &BTreeSet<String> {
+        &self.named
+    }
+
+    /// The types that are written so that later cells can write them, too.
+    pub(super) fn spelled(&self) -> impl Iterator<Item = &str> {
+        self.kept.keys().filter_map(|number| self.spelling(*number))
+    }
+
+    /// The type of a variable, where it is written in another way than rustc's.
+    pub fn spelling(&self, number: usize) -> Option<&str> {
+        match self.kept.get(&number)? {
+            Kept::Spelled(texts) => texts.first().map(String::as_str),
+            _ => None,
+        }
     }
 
     /// The type to write by hand for a variable that was not kept.
@@ -238,16 +267,39 @@ impl Shape {
         !self.annotations.is_empty()
     }
 
-    /// After a round that compiled: these `put`s are of types that no later cell can name. Whether
-    /// another round is needed.
-    pub fn hide(&mut self, numbers: &BTreeSet<usize>, types: &Types) -> bool {
+    /// After a round that compiled as `text`: these `put`s are of types that no later cell can
+    /// name, unless they are written as types of crates of the set. Whether another round is
+    /// needed.
+    pub fn hide(
+        &mut self,
+        numbers: &BTreeSet<usize>,
+        types: &Types,
+        set: Option<&CrateSet>,
+        text: &str,
+    ) -> bool {
         let mut more = false;
         for number in numbers {
-            if let Some(type_text) = types.puts.get(number) {
-                self.hidden.insert(*number, type_text.clone());
+            let Some(type_text) = types.puts.get(number) else { continue };
+            let crates = set.map(|set| facade::beginnings(type_text, set)).unwrap_or_default();
+            let is_unnamed = |name: &&String| !text.contains(&format!("{name}::"));
+            for name in crates.into_iter().filter(is_unnamed) {
+                more |= self.named.insert(name.clone());
             }
+        }
+        if more {
+            return true;
+        }
+        for number in numbers {
+            let Some(type_text) = types.puts.get(number) else { continue };
+            self.hidden.insert(*number, type_text.clone());
             if !self.kept.contains_key(number) {
-                self.kept.insert(*number, Kept::Hidden(Form::STRONGEST));
+                let text = mir::writable(type_text);
+                let texts = set.map(|set| facade::spellings(&text, set)).unwrap_or_default();
+                let kept = match texts.is_empty() {
+                    true => Kept::Hidden(Form::STRONGEST),
+                    false => Kept::Spelled(texts),
+                };
+                self.kept.insert(*number, kept);
                 more = true;
             }
         }
@@ -257,6 +309,7 @@ impl Shape {
     /// Why a variable of this type cannot stay; `None` when it can.
     pub(super) fn unkept(&self, number: usize, type_text: &str) -> Option<&'static str> {
         let hidden = self.hidden.get(&number).is_some_and(|hidden| hidden == type_text);
+        let hidden = hidden && self.spelling(number).is_none();
         let why = hidden.then_some("of a type that is private where it is declared");
         mir::unwritable(type_text).or(why)
     }
@@ -329,6 +382,9 @@ impl Shape {
                 weaker(form).map_or(Kept::Never, |form| Kept::Bounded(form, bounds.clone()))
             }
             Kept::Hidden(form) => weaker(form).map_or(Kept::Never, Kept::Hidden),
+            // Another crate of that name, or private there, too.
+            Kept::Spelled(texts) if texts.len() > 1 => Kept::Spelled(texts.split_off(1)),
+            Kept::Spelled(_) => Kept::Hidden(Form::STRONGEST),
             Kept::Never => return,
         };
     }
@@ -356,6 +412,22 @@ mod tests {
         let line = shape.put(0, "f").expect("it is stored");
         assert!(line.contains("(\"f\", f as fn(u8) -> u8)"), "{line}");
         assert!(!shape.keep(&types("fn(u8) -> u8"), |_| None));
+    }
+
+    #[test]
+    fn a_type_behind_a_facade_is_written_by_its_own_crate_and_else_as_before() {
+        let set = CrateSet { inner: vec!["chan".to_owned()], ..CrateSet::default() };
+        let (set, hidden) = (Some(&set), types("front::chan::Sender<u8>"));
+        let mut shape = Shape::default();
+        assert!(shape.hide(&BTreeSet::from([0]), &hidden, set, ""));
+        let line = shape.put(0, "s").expect("it is stored");
+        assert!(line.contains("slots::put::<0, ::chan::Sender<u8>>(\"s\", s)"), "{line}");
+        assert_eq!(shape.unkept(0, "front::chan::Sender<u8>"), None);
+        assert!(!shape.hide(&BTreeSet::from([0]), &hidden, set, ""));
+        let error = r#"{"message": "other types", "code": null, "level": "error"}"#;
+        shape.weaken(0, &crate::cell::rustc_json::read(error)[0]);
+        assert_eq!(shape.spelling(0), None);
+        assert!(shape.unkept(0, "front::chan::Sender<u8>").is_some());
     }
 
     #[test]

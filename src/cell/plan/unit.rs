@@ -112,7 +112,7 @@ pub fn unit(items: &Items, unit: &Unit, set: Option<&CrateSet>) -> UnitPlan {
     });
     let parts = parts.collect();
     let (units, set) = (units.into_iter().collect(), crates.is_some());
-    UnitPlan { krate: CratePlan { source, units, api, set }, parts }
+    UnitPlan { krate: CratePlan { source, units, api, set, inner: BTreeSet::new() }, parts }
 }
 
 /// Where the text of each cell begins and ends, one after the other.
