@@ -16,6 +16,11 @@ pub fn spellings(type_text: &str, set: &CrateSet) -> Vec<String> {
     spellings
 }
 
+/// The text with each path that begins at a crate behind others written so that it is no other's.
+pub fn rooted(text: &str, set: &CrateSet) -> String {
+    begun(text, |path| crates(path, set).next().filter(|at| *at == 0))
+}
+
 /// The crates of the set that paths of a spelled type begin at.
 pub fn roots<'a>(type_text: &str, set: &'a CrateSet) -> Vec<&'a String> {
     let starts = paths(type_text).filter_map(|(_, path)| path.strip_prefix("::"));
@@ -30,6 +35,14 @@ pub fn beginnings<'a>(type_text: &str, set: &'a CrateSet) -> Vec<&'a String> {
         paths(type_text).filter_map(|(_, path)| path.split("::").next()).collect();
     let all = set.inner.iter().chain(&set.crates);
     all.filter(|name| starts.contains(&name.as_str())).collect()
+}
+
+/// The crates of the set that paths in rustc's text of a type lead through.
+pub fn within<'a>(type_text: &str, set: &'a CrateSet) -> Vec<&'a String> {
+    let spelled = spellings(type_text, set);
+    let mut names: Vec<&String> = spelled.iter().flat_map(|text| roots(text, set)).collect();
+    names.dedup();
+    names
 }
 
 /// Whether rustc's text of a type has a path that begins at a crate that no cell can name.
@@ -116,6 +129,11 @@ mod tests {
         assert_eq!(
             beginnings("Vec<chan::S<facade::log::L, ::plain::T>>", &set()),
             ["chan", "facade"]
+        );
+        assert_eq!(within("(u8, facade::chan::log::Level)", &set()), ["chan", "log"]);
+        assert_eq!(
+            rooted("f as fn(chan::S, a::log::L) -> facade::T", &set()),
+            "f as fn(::chan::S, a::log::L) -> facade::T"
         );
         assert!(begins_inside("(u8, chan::Sender<u8>)", &set()));
         assert!(!begins_inside("(u8, facade::chan::Sender<u8>, ::chan::Sender)", &set()));

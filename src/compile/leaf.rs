@@ -54,9 +54,10 @@ impl Compiler {
             let file = call.source.display().to_string();
             let book =
                 Book { file: &file, label: cell.label, text: cell.text, map: &plan.source.map };
+            let text = &plan.source.text;
             let again = round < ROUNDS_MAX
                 && if ended.success {
-                    shape.keep(&types, |number| slots.type_at(number, cell.text, split))
+                    shape.keep(&types, text, |number| slots.type_at(number, cell.text, split))
                 } else {
                     shape.learn(&messages, book)
                 };
@@ -65,8 +66,7 @@ impl Compiler {
             }
             if ended.success && round < ROUNDS_MAX {
                 let refused = self.unnameable(namespace, cell, &slots, &types, &shape).await?;
-                let text = &plan.source.text;
-                if shape.hide(&refused, &types, namespace.set.as_ref(), text) {
+                if shape.hide(&refused, &types, text) {
                     continue;
                 }
             }

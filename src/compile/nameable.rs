@@ -36,7 +36,7 @@ impl Compiler {
             let open = texts.filter(|(_, text)| mir::unwritable(text).is_none());
             let open = open.filter(|(_, text)| mir::may_be_private(text));
             // The leaf itself has written these.
-            let open = open.filter(|(number, _)| shape.spelling(*number).is_none());
+            let open = open.filter(|(number, text)| shape.spelling(*number, text).is_none());
             let open = open.filter(|(_, text)| !known.contains(&known_as(text)));
             let set = namespace.set.as_ref();
             open.partition(|(_, text)| set.is_some_and(|set| facade::begins_inside(text, set)))

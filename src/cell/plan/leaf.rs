@@ -100,8 +100,8 @@ pub fn leaf(
     let mut inner = shape.named().clone();
     if let Some(set) = &namespace.set {
         let taken = slots.takes.iter().map(|name| namespace.variables[name].type_text.as_str());
-        let spelled = taken.chain(shape.spelled());
-        inner.extend(spelled.flat_map(|text| facade::roots(text, set)).cloned());
+        let spelled = taken.map(str::to_owned).chain(shape.spelled());
+        spelled.for_each(|text| inner.extend(facade::roots(&text, set).into_iter().cloned()));
         if !inner.is_empty() && !scope.set {
             scope.text.push_str(&libraries(set));
             scope.set = true;
@@ -281,7 +281,7 @@ pub fn delta(
                 unkept.push(Unkept { name: name.clone(), why, by_hand });
             }
             None => {
-                let spelled = shape.spelling(number).map(str::to_owned);
+                let spelled = shape.spelling(number, type_text);
                 let type_text = spelled.unwrap_or_else(|| mir::writable(type_text));
                 let (mutable, cell) = (*mutable, label.to_owned());
                 delta.put.push((name.clone(), Variable { type_text, mutable, cell }));

@@ -16,6 +16,8 @@ use crate::cell::{CrateSet, Namespace};
 /// Starts as the split says; [`Shape::learn`] and [`Shape::keep`] change it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
+    /// The crates that types may be of.
+    set: Option<CrateSet>,
     /// The statements stand in a future.
     pub asynchronous: bool,
     /// The final expression gives no value (`{ panic!() }`): nothing of it can be shown.
@@ -143,7 +145,8 @@ impl Shape {
         };
         let runtime = (tokio && uses()).then_some(Runtime::ManyThreads);
         let value = split.value.as_ref().map_or(Guess::Unknown, |_| Guess::NotNeeded);
-        Self { asynchronous, runtime, value, ..Self::default() }
+        let set = namespace.set.clone();
+        Self { set, asynchronous, runtime, value, ..Self::default() }
     }
 
     /// Whether the cell moves the variable away, or moved the one it declared in its place.
@@ -183,7 +186,7 @@ impl Shape {
             Some(Kept::Hidden(form)) => Some(keep::kept_hidden(name, *form)),
             Some(Kept::Never) | None => None,
         };
-        let value = value.unwrap_or_else(|| name.to_owned());
+        let value = value.map(|value| self.rooted(&value)).unwrap_or_else(|| name.to_owned());
         Some(format!("::prust_runtime::slots::put::<{number}, _>({name:?}, {value});\n"))
     }
 
@@ -192,17 +195,26 @@ impl Shape {
         &self.named
     }
 
-    /// The types that are written so that later cells can write them, too.
-    pub(super) fn spelled(&self) -> impl Iterator<Item = &str> {
-        self.kept.keys().filter_map(|number| self.spelling(*number))
+    /// The lines and texts of ours with types that begin at crates of the set.
+    pub(super) fn spelled(&self) -> impl Iterator<Item = String> {
+        let puts = self.kept.keys().filter_map(|number| self.put(*number, "_"));
+        puts.chain(self.annotations.iter().map(|edit| edit.insert.clone()))
     }
 
     /// The type of a variable, where it is written in another way than rustc's.
-    pub fn spelling(&self, number: usize) -> Option<&str> {
+    pub fn spelling(&self, number: usize, type_text: &str) -> Option<String> {
         match self.kept.get(&number)? {
-            Kept::Spelled(texts) => texts.first().map(String::as_str),
+            Kept::Spelled(texts) => texts.first().cloned(),
+            Kept::Typed(_) | Kept::Bounded(..) => {
+                let text = mir::writable(type_text);
+                Some(self.rooted(&text)).filter(|rooted| *rooted != text)
+            }
             _ => None,
         }
+    }
+
+    fn rooted(&self, text: &str) -> String {
+        self.set.as_ref().map_or_else(|| text.to_owned(), |set| facade::rooted(text, set))
     }
 
     /// The type to write by hand for a variable that was not kept.
@@ -212,13 +224,24 @@ impl Shape {
     }
 
     /// After a round that compiled: values whose types cannot be written are to be put in another
-    /// form. `behind` says where the type of a variable may be written. Whether another round is
-    /// needed.
-    pub fn keep(&mut self, types: &Types, behind: impl Fn(usize) -> Option<usize>) -> bool {
+    /// form. `behind` says where the type of a variable may be written, `text` is the round's.
+    /// Whether another round is needed.
+    pub fn keep(
+        &mut self,
+        types: &Types,
+        text: &str,
+        behind: impl Fn(usize) -> Option<usize>,
+    ) -> bool {
         if self.value == Guess::Asked {
             let text = types.puts.get(&VALUE).filter(|text| mir::unwritable(text).is_none());
             self.silent = text.is_some_and(|text| text == "!");
             self.value = text.map_or(Guess::Unknown, |text| Guess::Known(mir::writable(text)));
+            return true;
+        }
+        let bodies = types.bodies.values();
+        let said = bodies.flat_map(|body| body.parameters.iter().chain([&body.result]));
+        if self.name(said, text, true) {
+            self.types = Types::default();
             return true;
         }
         if self.types == Types::default() {
@@ -261,7 +284,11 @@ impl Shape {
             if let (Some(text), Some(at)) = (by_hand, behind(*number))
                 && !text.contains("dyn ")
             {
-                self.annotations.push(Edit { at, remove: 0, insert: format!(": {text}") });
+                self.annotations.push(Edit {
+                    at,
+                    remove: 0,
+                    insert: format!(": {}", self.rooted(&text)),
+                });
             }
         }
         !self.annotations.is_empty()
@@ -270,21 +297,13 @@ impl Shape {
     /// After a round that compiled as `text`: these `put`s are of types that no later cell can
     /// name, unless they are written as types of crates of the set. Whether another round is
     /// needed.
-    pub fn hide(
-        &mut self,
-        numbers: &BTreeSet<usize>,
-        types: &Types,
-        set: Option<&CrateSet>,
-        text: &str,
-    ) -> bool {
+    pub fn hide(&mut self, numbers: &BTreeSet<usize>, types: &Types, text: &str) -> bool {
         let mut more = false;
-        for number in numbers {
-            let Some(type_text) = types.puts.get(number) else { continue };
-            let crates = set.map(|set| facade::beginnings(type_text, set)).unwrap_or_default();
-            let is_unnamed = |name: &&String| !text.contains(&format!("{name}::"));
-            for name in crates.into_iter().filter(is_unnamed) {
-                more |= self.named.insert(name.clone());
-            }
+        for (number, type_text) in types.puts.iter().filter(|(number, _)| numbers.contains(number))
+        {
+            let is_boxed =
+                matches!(self.kept.get(number), Some(Kept::Typed(_) | Kept::Bounded(..)));
+            more |= self.name([type_text], text, is_boxed);
         }
         if more {
             return true;
@@ -294,6 +313,7 @@ impl Shape {
             self.hidden.insert(*number, type_text.clone());
             if !self.kept.contains_key(number) {
                 let text = mir::writable(type_text);
+                let set = self.set.as_ref();
                 let texts = set.map(|set| facade::spellings(&text, set)).unwrap_or_default();
                 let kept = match texts.is_empty() {
                     true => Kept::Hidden(Form::STRONGEST),
@@ -306,10 +326,29 @@ impl Shape {
         more
     }
 
+    /// Has crates named that these types begin at, and where `all` is set also such that they lead
+    /// through, unless the leaf's `text` does. Whether there are any.
+    fn name<'a>(
+        &mut self,
+        types: impl IntoIterator<Item = &'a String>,
+        text: &str,
+        all: bool,
+    ) -> bool {
+        let Some(set) = &self.set else { return false };
+        let before = self.named.len();
+        for type_text in types {
+            let first = facade::beginnings(type_text, set).into_iter();
+            let first = first.filter(|name| !text.contains(&format!("{name}::")));
+            let others = if all { facade::within(type_text, set) } else { Vec::new() };
+            self.named.extend(first.chain(others).cloned());
+        }
+        self.named.len() > before
+    }
+
     /// Why a variable of this type cannot stay; `None` when it can.
     pub(super) fn unkept(&self, number: usize, type_text: &str) -> Option<&'static str> {
         let hidden = self.hidden.get(&number).is_some_and(|hidden| hidden == type_text);
-        let hidden = hidden && self.spelling(number).is_none();
+        let hidden = hidden && self.spelling(number, type_text).is_none();
         let why = hidden.then_some("of a type that is private where it is declared");
         mir::unwritable(type_text).or(why)
     }
@@ -320,10 +359,6 @@ impl Shape {
         if !self.annotations.is_empty() {
             self.annotations.clear();
             self.plain = true;
-            return true;
-        }
-        if matches!(self.value, Guess::Asked | Guess::Known(_)) {
-            self.value = Guess::Unknown;
             return true;
         }
         let (before, mut is_open) = (self.clone(), false);
@@ -361,8 +396,11 @@ impl Shape {
                 }
             }
         }
-        if *self == before && is_open && self.value == Guess::NotNeeded {
-            self.value = Guess::Asked;
+        if *self == before && (is_open || self.value != Guess::NotNeeded) {
+            self.value = match self.value {
+                Guess::NotNeeded => Guess::Asked,
+                _ => Guess::Unknown,
+            };
         }
         if *self == before && self.kept.values().any(|kept| *kept != Kept::Never) {
             // The cell compiled before its values were put in another form.
@@ -408,32 +446,32 @@ mod tests {
     #[test]
     fn a_function_item_is_put_as_a_pointer_in_the_next_round() {
         let mut shape = Shape::default();
-        assert!(shape.keep(&types("fn(u8) -> u8 {f}"), |_| None));
+        assert!(shape.keep(&types("fn(u8) -> u8 {f}"), "", |_| None));
         let line = shape.put(0, "f").expect("it is stored");
         assert!(line.contains("(\"f\", f as fn(u8) -> u8)"), "{line}");
-        assert!(!shape.keep(&types("fn(u8) -> u8"), |_| None));
+        assert!(!shape.keep(&types("fn(u8) -> u8"), "", |_| None));
     }
 
     #[test]
     fn a_type_behind_a_facade_is_written_by_its_own_crate_and_else_as_before() {
         let set = CrateSet { inner: vec!["chan".to_owned()], ..CrateSet::default() };
-        let (set, hidden) = (Some(&set), types("front::chan::Sender<u8>"));
-        let mut shape = Shape::default();
-        assert!(shape.hide(&BTreeSet::from([0]), &hidden, set, ""));
+        let hidden = types("front::chan::Sender<u8>");
+        let mut shape = Shape { set: Some(set), ..Shape::default() };
+        assert!(shape.hide(&BTreeSet::from([0]), &hidden, ""));
         let line = shape.put(0, "s").expect("it is stored");
         assert!(line.contains("slots::put::<0, ::chan::Sender<u8>>(\"s\", s)"), "{line}");
         assert_eq!(shape.unkept(0, "front::chan::Sender<u8>"), None);
-        assert!(!shape.hide(&BTreeSet::from([0]), &hidden, set, ""));
+        assert!(!shape.hide(&BTreeSet::from([0]), &hidden, ""));
         let error = r#"{"message": "other types", "code": null, "level": "error"}"#;
         shape.weaken(0, &crate::cell::rustc_json::read(error)[0]);
-        assert_eq!(shape.spelling(0), None);
+        assert_eq!(shape.spelling(0, "front::chan::Sender<u8>"), None);
         assert!(shape.unkept(0, "front::chan::Sender<u8>").is_some());
     }
 
     #[test]
     fn what_has_no_form_is_stored_as_it_is() {
         let mut shape = Shape::default();
-        assert!(!shape.keep(&types("{async closure@a.rs:1:1: 1:2}"), |_| None));
+        assert!(!shape.keep(&types("{async closure@a.rs:1:1: 1:2}"), "", |_| None));
         assert!(shape.put(0, "f").expect("it is stored").contains("(\"f\", f)"));
     }
 }

@@ -58,7 +58,7 @@ fn run_cell(namespace: &mut Namespace, text: &str) {
     }
     let puts = (0..slots.puts.len()).map(|number| (number, "std::vec::Vec<i32>".to_owned()));
     let types = mir::Types { puts: puts.collect(), bodies: BTreeMap::new() };
-    shape.keep(&types, Some);
+    shape.keep(&types, text, Some);
     let (mut delta, _) = leaf::delta("In[1]", &split, &slots, &shape, &types.puts, text);
     delta.items = Some(Box::new(scope.items));
     namespace.apply(&delta);
