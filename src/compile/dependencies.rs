@@ -149,7 +149,10 @@ impl DependencySet {
             self.crates.iter().any(|one| one.file == *file && !one.proc_macro)
         };
         let meant = self.externs.iter().filter(is_linked).cloned().chain(self.inner());
-        let others = meant.filter(|(name, file)| known.get(name) != Some(file));
+        let is_other = |(name, file): &(String, PathBuf)| {
+            known.get(name).and_then(|known| known.file_name()) != file.file_name()
+        };
+        let others = meant.filter(is_other);
         names.extend(others.map(|(name, _)| name));
         names
     }
