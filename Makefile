@@ -8,10 +8,12 @@ PROFILE ?= dev
 DEMO := .demo
 # Random sessions that `make soak` plays; SEED=n plays one again.
 SEQUENCES ?= 1000
+# Seeds that `make sim` plays; SEED=n plays one again.
+SEEDS ?= 10000
 # How long `make fuzz` feeds each target.
 FUZZ_SECONDS ?= 600
 
-.PHONY: help demo lab test check soak fuzz bench install clean
+.PHONY: help demo lab test check soak sim fuzz bench install clean
 
 help:
 	@printf '%s\n' \
@@ -20,7 +22,8 @@ help:
 	  'make test     everything: Rust tests, real clients, JupyterLab in Chromium (PROFILE=release for the release build)' \
 	  'make check    formatting, lints, house rules' \
 	  'make soak     1,000 random sessions held to a model (SEQUENCES=n for another number, SEED=n for one again)' \
-	  'make fuzz     arbitrary cells and bytes, led by coverage, FUZZ_SECONDS=600 for each target' \
+	  'make sim      the controller among pretend engines that die, hang and answer twice (SEEDS=n, SEED=n for one again)' \
+  'make fuzz     arbitrary cells and bytes, led by coverage, FUZZ_SECONDS=600 for each target' \
 	  'make bench    prust and its peers side by side' \
 	  'make install  cargo install, then the kernelspec for this user' \
 	  'make clean    remove what the other verbs made'
@@ -43,6 +46,9 @@ check:
 
 soak: $(PRUST) $(VENV)/ready
 	@PRUST_BIN=$(abspath $(PRUST)) $(VENV)/bin/python tests/soak/run.py --sequences $(SEQUENCES) $(if $(SEED),--seed $(SEED))
+
+sim:
+	@SEEDS=$(SEEDS) SEED=$(SEED) cargo test --release --locked --quiet --package prust-cluster sim
 
 fuzz: $(VENV)/ready
 	@PYTHON=$(VENV)/bin/python FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::engine::Engine;
 use crate::message::reply_type;
 use crate::record::{Moment, Queue, Record};
-use crate::{Channel, Cluster, Effect, Failure, Head, Key, Message, Millis, TASKS_OPEN_MAX, iso};
+use crate::{Channel, Cluster, Effect, Failure, Head, Key, Message, Millis, iso};
 
 impl Cluster {
     /// `[client, engine, ..]` from a client: passed on as `[engine, client, ..]`, and remembered if
@@ -36,7 +36,7 @@ impl Cluster {
                 self.counts.duplicate += 1;
                 return Some(());
             }
-            if self.records.n_open() >= TASKS_OPEN_MAX {
+            if self.records.is_full(&message) {
                 self.refuse_direct(&message, &head, &Failure::QueueFull, now);
                 return Some(());
             }

@@ -87,7 +87,11 @@ impl Failure {
             Self::InvalidDependency { why } | Self::ImpossibleDependency { why } => why.clone(),
             Self::Timeout { msg_id } => format!("task {msg_id} found no engine in time"),
             Self::Aborted => String::new(),
-            Self::QueueFull => format!("{} tasks are waiting already", crate::TASKS_OPEN_MAX),
+            Self::QueueFull => format!(
+                "there is no room: at most {} tasks of {} GiB together may be open",
+                crate::TASKS_OPEN_MAX,
+                crate::record::OPEN_BYTES_MAX >> 30
+            ),
             Self::Query { evalue, .. } => evalue.clone(),
         }
     }

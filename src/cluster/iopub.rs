@@ -4,8 +4,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::record::append_bounded;
-use crate::{Channel, Cluster, Effect, Head, Message, Millis};
+use crate::record::{Record, append_bounded};
+use crate::{Channel, Cluster, Effect, EngineId, Head, Message, Millis};
 
 /// Contents of results and errors up to this size are kept in records.
 const KEPT_BYTES_MAX: usize = 1 << 20;
@@ -32,6 +32,10 @@ impl Cluster {
         if message.ids.is_empty() {
             return None;
         }
+        if head.msg_type != "shutdown_reply" && self.is_of_lost_attempt(&message) {
+            self.counts.late += 1;
+            return Some(());
+        }
         match head.msg_type.as_str() {
             "shutdown_reply" => {
                 let id = self.by_uuid.get(head.session.as_bytes()).copied();
@@ -47,6 +51,18 @@ impl Cluster {
         }
         self.forward_published(message);
         Some(())
+    }
+
+    /// Whether it is about a task that was given to another engine meanwhile, and comes from the
+    /// one before: `engine.3.stdout` is what engine 3 prints.
+    fn is_of_lost_attempt(&self, message: &Message) -> bool {
+        let topic = message.ids.first().and_then(|topic| std::str::from_utf8(topic).ok());
+        let from = topic.and_then(|topic| topic.strip_prefix("engine.")?.split('.').next());
+        let from = from.and_then(|id| id.parse::<EngineId>().ok());
+        let key = message.parent_id().and_then(|id| self.records.key_of(&id));
+        let record = key.and_then(|key| self.records.get(key));
+        let sent = record.and_then(Record::last_sent);
+        matches!((from, sent), (Some(from), Some(sent)) if from != sent)
     }
 
     /// Learns what an engine works on, should it be lost.

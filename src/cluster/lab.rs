@@ -55,6 +55,18 @@ impl Lab {
         id.expect("an engine that answers is announced")
     }
 
+    /// Has an engine print during a task.
+    pub(crate) fn print(&mut self, uuid: &str, id: u64, of: &str, text: &str) {
+        let topic = format!("engine.{id}.stdout");
+        let content = json!({"name": "stdout", "text": text});
+        let mut printed = message(&[&topic], "m", "stream", Some(of), json!({}), content);
+        printed.header = serde_json::to_vec(&json!({
+            "msg_id": "m", "msg_type": "stream", "session": uuid
+        }))
+        .expect("it can be written");
+        self.receive(Channel::EngineIopub, printed);
+    }
+
     /// Lets an engine answer the newest beat.
     pub(crate) fn echo(&mut self, uuid: &str) {
         let beat = self.cluster.n_beats().saturating_sub(1).to_string();

@@ -3,13 +3,17 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::{EngineId, Failure, Frames, Head, Key, Message, Millis};
+use crate::{EngineId, Failure, Frames, Head, Key, Message, Millis, TASKS_OPEN_MAX};
 
 /// How many finished records are kept. Stock ipyparallel keeps 1024.
 pub const RECORDS_MAX: usize = 16_384;
 
 /// How many bytes of messages and output the finished records may hold together.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
+
+/// How many bytes of requests may be open together, in all queues. The next one is refused with an
+/// error reply, as beyond [`TASKS_OPEN_MAX`] requests.
+pub const OPEN_BYTES_MAX: usize = 4 << 30;
 
 /// How much of one stream of one task is kept: the beginning.
 const STREAM_BYTES_MAX: usize = 1 << 20;
@@ -90,6 +94,14 @@ impl Record {
         self.story.push((now, moment));
     }
 
+    /// The engine that a task was given to last.
+    pub(crate) fn last_sent(&self) -> Option<EngineId> {
+        self.story.iter().rev().find_map(|(_, moment)| match moment {
+            Moment::Sent(engine) => Some(*engine),
+            _ => None,
+        })
+    }
+
     /// Returns the identities of the client that waits for the reply; a resubmitted task has none.
     pub(crate) fn client_ids(&self) -> Option<Frames> {
         let mut ids = self.request.ids.clone();
@@ -130,6 +142,8 @@ pub(crate) struct Records {
     finished: VecDeque<Key>,
     n_finished: usize,
     n_finished_bytes: usize,
+    /// Of the requests of open records.
+    n_open_bytes: usize,
     next: Key,
 }
 
@@ -139,6 +153,7 @@ impl Records {
         self.next += 1;
         let known = self.by_id.insert(record.msg_id.clone(), key);
         assert!(known.is_none(), "message id {} was added twice", record.msg_id);
+        self.n_open_bytes += record.request.n_bytes();
         self.records.insert(key, record);
         key
     }
@@ -163,6 +178,12 @@ impl Records {
         self.records.len() - self.n_finished
     }
 
+    /// Whether there is no room for another open request.
+    pub(crate) fn is_full(&self, request: &Message) -> bool {
+        let n_bytes = self.n_open_bytes.saturating_add(request.n_bytes());
+        self.n_open() >= TASKS_OPEN_MAX || n_bytes > OPEN_BYTES_MAX
+    }
+
     /// Returns a record of which the caller knows that it is open.
     pub(crate) fn open_mut(&mut self, key: Key) -> &mut Record {
         let record = self.records.get_mut(&key).expect("open records are never dropped");
@@ -176,6 +197,8 @@ impl Records {
         record.tell(now, moment);
         record.received = Some(now);
         record.reply = Some(reply);
+        let n_bytes = record.request.n_bytes();
+        self.n_open_bytes -= n_bytes;
         self.n_finished += 1;
         self.n_finished_bytes += self.records[&key].n_bytes();
         self.finished.push_back(key);
@@ -219,6 +242,8 @@ impl Records {
             n_bytes += record.n_bytes();
         }
         assert_eq!((n, n_bytes), (self.n_finished, self.n_finished_bytes));
+        let open = self.records.values().filter(|record| record.is_open());
+        assert_eq!(open.map(|record| record.request.n_bytes()).sum::<usize>(), self.n_open_bytes);
         assert!(self.n_finished <= RECORDS_MAX && self.n_finished_bytes <= RECORD_BYTES_MAX);
         for (key, record) in &self.records {
             assert_eq!(self.by_id.get(&record.msg_id), Some(key));

@@ -278,7 +278,7 @@ impl Cluster {
         let record = self.records.open_mut(key);
         record.engine = Some(engine.uuid.clone());
         record.tell(now, Moment::Sent(id));
-        let effect = task_effect(record, engine, task.n_sent);
+        let effect = task_effect(record, engine, task.n_sent, now);
         self.effects.push(effect);
     }
 
@@ -321,9 +321,9 @@ impl Cluster {
 }
 
 /// The first time a task is sent its frames go out as they came. The same frames must never reach
-/// an engine twice (it would take them for a replay), so later attempts carry a longer metadata
-/// frame.
-fn task_effect(record: &Record, engine: &Engine, n_sent: usize) -> Effect {
+/// an engine twice (it would take them for a replay), so later attempts have the date of their own,
+/// and a longer metadata frame should two be made in one millisecond.
+fn task_effect(record: &Record, engine: &Engine, n_sent: usize, now: Millis) -> Effect {
     let mut message = record.request.clone();
     message.ids.insert(0, engine.ident());
     let channel = Channel::EngineTask;
@@ -334,10 +334,18 @@ fn task_effect(record: &Record, engine: &Engine, n_sent: usize) -> Effect {
     Effect::Resign {
         channel,
         ids: message.ids,
-        header: message.header,
+        header: dated(&message.header, now),
         parent: message.parent,
         metadata: message.metadata,
         content: message.content,
         buffers: message.buffers,
     }
+}
+
+/// A header with another date; one that is no JSON object stays what it is.
+fn dated(header: &[u8], now: Millis) -> Vec<u8> {
+    let read = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(header);
+    let Ok(mut fields) = read else { return header.to_vec() };
+    fields.insert("date".to_owned(), crate::iso(now).into());
+    serde_json::to_vec(&fields).unwrap_or_else(|_| header.to_vec())
 }

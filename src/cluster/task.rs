@@ -9,9 +9,7 @@ use crate::engine::Engine;
 use crate::message::{ReplyMetadata, reply_type};
 use crate::record::{Moment, Queue, Record};
 use crate::scheduler::{Place, State, Task};
-use crate::{
-    Channel, Cluster, Effect, EngineId, Failure, Head, Key, Message, Millis, TASKS_OPEN_MAX,
-};
+use crate::{Channel, Cluster, Effect, EngineId, Failure, Head, Key, Message, Millis};
 
 /// The longest time a task may wait, in seconds: ten years. More is taken for "for ever".
 const TIMEOUT_SECONDS_MAX: f64 = 315_360_000.0;
@@ -66,7 +64,7 @@ impl Cluster {
             self.counts.duplicate += 1;
             return Some(());
         }
-        if self.records.n_open() >= TASKS_OPEN_MAX {
+        if self.records.is_full(&message) {
             self.refuse_task(message, &head);
             return Some(());
         }
@@ -252,27 +250,32 @@ impl Cluster {
         !reply.is_ok() && !reply.is_aborted() && self.scheduler.tasks[&key].retries > 0
     }
 
-    /// Queues a task again after it failed, or could not run, on an engine. It goes to another one;
-    /// if all have failed it and it has no timeout to wait for, to any: nobody should wait for
-    /// ever.
+    /// Queues a task again after it failed, or could not run, on an engine. It goes to another one.
+    /// If all have failed it and it has no timeout to wait for, it goes to any; if all have said
+    /// that they cannot run it, it has failed: nobody should wait for ever.
     fn retry(&mut self, key: Key, engine: EngineId, could_run: bool, now: Millis) {
         let live = self.live_engines();
         let task = self.scheduler.tasks.get_mut(&key).expect("it was in flight just now");
         task.state = State::Unmet;
         task.place.avoid.insert(engine);
-        if could_run {
-            task.retries -= 1;
-            let uuids = &task.place.targets;
-            let is_left = |id: &EngineId| {
-                let is_target = uuids.is_empty() || uuids.contains(&self.engines[id].uuid);
-                is_target && !task.place.avoid.contains(id)
-            };
-            if task.timeout.is_none() && !live.iter().any(is_left) {
-                task.place.avoid.clear();
-            }
+        task.retries -= u32::from(could_run);
+        let uuids = &task.place.targets;
+        let is_left = |id: &EngineId| {
+            let is_target = uuids.is_empty() || uuids.contains(&self.engines[id].uuid);
+            is_target && !task.place.avoid.contains(id)
+        };
+        let waits_in_vain = task.timeout.is_none() && !live.iter().any(is_left);
+        if waits_in_vain && could_run {
+            task.place.avoid.clear();
         }
         self.records.open_mut(key).tell(now, Moment::Retried(engine));
-        self.requeue(key, now);
+        if waits_in_vain && !could_run {
+            let why = "every engine has said that it does not meet what the task depends on";
+            let failure = Failure::ImpossibleDependency { why: why.to_owned() };
+            self.fail_task(key, None, &failure, now);
+        } else {
+            self.requeue(key, now);
+        }
     }
 
     fn refuse_task(&mut self, message: Message, head: &Head) {
