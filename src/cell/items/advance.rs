@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::group::{self, Placing};
 use super::replace::{replaced, unchanged};
 use super::{
-    EXTENSION, Item, ItemId, Items, Sheet, bodies, circle, members, name, reach, release, statics,
+    EXTENSION, Item, ItemId, Items, Sheet, bodies, called, circle, members, name, reach, release,
+    statics,
 };
 use crate::cell::item::{ItemPiece, Role};
 use crate::cell::namespace::{Kind, Provided};
@@ -122,6 +123,7 @@ fn attempt(
     let again = renew(&mut items, old, &renewed, &verbatim, forced);
     let lost = members::Lost::find(&items, old, &new, &replaced, &verbatim);
     members::keep(&mut items, old, &lost, broken, &replaced.gone);
+    called::keep(&mut items, old, &verbatim);
     retire(&mut items, old, &replaced.gone, &renewed);
     succeed(&mut items, &verbatim);
     reach::forget_unneeded(&mut items, held);

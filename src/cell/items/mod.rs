@@ -22,6 +22,7 @@ use super::namespace::{CrateSet, Import, Kind, Provided};
 
 pub mod advance;
 mod bodies;
+mod called;
 mod circle;
 mod group;
 mod members;

@@ -174,3 +174,30 @@ fn a_static_goes_on_with_what_it_was_made_with() {
     assert_ne!(session.item("S").unit, unit, "its type is another one");
     assert_eq!(next.reset, [session.id("S")]);
 }
+
+#[test]
+fn methods_of_an_old_type_go_on_with_the_functions_that_were_for_it() {
+    let text = "struct S { a: u8 }\nfn g(v: &S) -> u8 { v.a }\nfn f(v: &S) -> u8 { g(v) }\n\
+                impl S { fn t(&self) -> u8 { f(self) + free() } }\nfn free() -> u8 { 1 }";
+    let mut session = Session::after(&[text]);
+    let held = session.held("S");
+    let old = session.item("S").unit.clone();
+    session.run_as("", "struct S { a: u8, b: u8 }", &held, &BTreeMap::new());
+    let sources = |session: &Session| -> Vec<String> {
+        let items = session.items();
+        items.units.iter().map(|each| unit(items, each, None).krate.source.text).collect()
+    };
+    let find = |session: &Session, text: &str| {
+        sources(session).into_iter().filter(|source| source.contains(text)).collect::<Vec<_>>()
+    };
+    let of_functions = find(&session, "fn g(v: &S)");
+    let names_old = of_functions.iter().filter(|it| it.contains(&format!("use ::{old}::S;")));
+    assert!(
+        of_functions.len() == 2 || names_old.count() == 1,
+        "one for each type: {of_functions:#?}"
+    );
+    assert_eq!(find(&session, "fn free()").len(), 1, "it is for both");
+    // Back to what it was: all is for the type in force, old and new values have their methods.
+    session.run_as("", "struct S { a: u8 }", &held, &BTreeMap::new());
+    assert_eq!(find(&session, "fn t(&self)").len(), 2);
+}
