@@ -21,6 +21,7 @@ pub mod expand;
 pub mod facade;
 mod generated;
 pub mod impls;
+pub mod included;
 pub mod item;
 pub mod items;
 pub mod jumps;

@@ -12,20 +12,20 @@ use serde::{Deserialize, Serialize};
 use super::base::{self, Base};
 use super::books::Books;
 use super::dependencies::DependencySet;
+use super::refused;
 use super::rustc::{Call, CrateType, Ended, Loading};
 use super::store::{self, Store};
 use super::toolchain::Toolchain;
 use super::units::mixed;
 use super::{CompileError, Settings};
-use crate::cell::depth;
-use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::diagnostic::Diagnostic;
 use crate::cell::expand::expand;
+use crate::cell::included::{Kept, stands_alone};
 use crate::cell::mir::{self, Types};
 use crate::cell::place::COPY;
 use crate::cell::plan::leaf::LeafSlots;
 use crate::cell::plan::shape::Shape;
 use crate::cell::plan::{self, CratePlan};
-use crate::cell::split::{Kept, stands_alone};
 use crate::cell::{CrateSet, Delta, Namespace, Split};
 
 /// Optimisation of units, before the user chooses.
@@ -266,9 +266,10 @@ impl Compiler {
         mut split: Split,
         always_leaf: bool,
     ) -> Result<Compiled, Failed> {
-        refuse_depth(cell)?;
+        refused::depth(cell)?;
         let made = expand(&namespace.items, cell.text, &mut split);
-        self.refuse_features(cell, &split)?;
+        refused::features(cell, &split, self.version())?;
+        refused::file_modules(cell, &split)?;
         let defined = split.items.iter().flat_map(|item| &item.provides);
         let imports_gone = namespace.imports_gone(cell.key, defined);
         let mut scope = namespace.clone();
@@ -306,25 +307,6 @@ impl Compiler {
         delta.imports_gone = imports_gone;
         delta.imports.iter_mut().for_each(|import| cell.key.clone_into(&mut import.of));
         Ok(Compiled { library, needs, delta, warnings })
-    }
-
-    /// `#![feature(..)]` is for nightly toolchains; taken over, it would break every later cell.
-    fn refuse_features(&self, cell: Cell<'_>, split: &Split) -> Result<(), Failed> {
-        let is_feature = |range: &&std::ops::Range<usize>| {
-            cell.text[(*range).clone()]
-                .trim_start_matches(['#', '!', '[', ' '])
-                .starts_with("feature")
-        };
-        let feature = split.attributes.iter().find(is_feature);
-        let Some(range) = feature.filter(|_| !self.version().contains("nightly")) else {
-            return Ok(());
-        };
-        let map = crate::cell::Map::default();
-        let book = Book { file: "", label: cell.label, text: cell.text, map: &map };
-        let message = "`#![feature]` needs a nightly toolchain".to_owned();
-        let help = "set RUSTC to a nightly rustc, or do without";
-        let at = Some((book, range.clone()));
-        Err(Failed::Errors(vec![diagnostic::own(Severity::Error, "E0554", message, help, at)]))
     }
 
     #[expect(clippy::too_many_arguments, reason = "what one rustc call is made of")]
@@ -475,20 +457,4 @@ impl Compiler {
         let text = serde_json::to_vec(&record).expect("texts always serialise");
         store::write(record_file, &text)
     }
-}
-
-/// A text that is nested without end would cost the kernel, and rustc, their stacks.
-fn refuse_depth(cell: Cell<'_>) -> Result<(), Failed> {
-    let Some(range) = depth::too_deep(cell.text) else { return Ok(()) };
-    let map = crate::cell::Map::default();
-    let book = Book { file: "", label: cell.label, text: cell.text, map: &map };
-    let message = format!(
-        "this is nested too deep: at most {} brackets in each other, and {} operators in one \
-         statement",
-        depth::BRACKETS_MAX,
-        depth::OPERATORS_MAX
-    );
-    let help = "give the inner parts names with `let`";
-    let at = Some((book, range));
-    Err(Failed::Errors(vec![diagnostic::own(Severity::Error, "nesting", message, help, at)]))
 }

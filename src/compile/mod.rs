@@ -21,6 +21,7 @@ mod manifest;
 mod measured;
 mod nameable;
 mod refusal;
+mod refused;
 mod rustc;
 mod store;
 mod sweep;

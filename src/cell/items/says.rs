@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{Item, ItemId, Items};
+use crate::cell::included::INCLUDING;
 use crate::cell::item::ItemPiece;
 use crate::cell::mentions::mentions_of_text;
 use crate::cell::namespace::Kind;
 use crate::cell::plan::PRELUDE;
-use crate::cell::split::INCLUDING;
 
 impl Items {
     /// What the user wrote.
