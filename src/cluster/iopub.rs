@@ -32,7 +32,8 @@ impl Cluster {
         if message.ids.is_empty() {
             return None;
         }
-        if head.msg_type != "shutdown_reply" && self.is_of_lost_attempt(&message) {
+        let may_be_late = self.scheduler.has_resent && head.msg_type != "shutdown_reply";
+        if may_be_late && self.is_of_lost_attempt(&message) {
             self.counts.late += 1;
             return Some(());
         }

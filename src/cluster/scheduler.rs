@@ -109,6 +109,8 @@ pub(crate) struct Scheduler {
     /// Tasks that ended and whose dependents were not looked at yet.
     unsettled: VecDeque<String>,
     n_assigned: u64,
+    /// Whether any task was sent more than once.
+    pub(crate) has_resent: bool,
 }
 
 impl Scheduler {
@@ -275,6 +277,7 @@ impl Cluster {
         let task = self.scheduler.tasks.get_mut(&key).expect("queued tasks are open");
         task.state = State::InFlight(id);
         task.n_sent += 1;
+        self.scheduler.has_resent |= task.n_sent > 1;
         let record = self.records.open_mut(key);
         record.engine = Some(engine.uuid.clone());
         record.tell(now, Moment::Sent(id));
