@@ -258,10 +258,7 @@ fn past(
 ) -> ItemId {
     let before = &old.all[&id];
     let id = if items.all[&id].retired { id } else { copied(items, old, before, passed) };
-    let past = items.all.get_mut(&id).expect("it is there");
-    past.dropped.extend(others(before, names));
-    past.inherent.clear();
-    id
+    only(items, before, id, names)
 }
 
 /// The same as a copy whose members are called by names of their own.
@@ -274,10 +271,15 @@ fn past_by_name(
 ) -> ItemId {
     let before = &old.all[&id];
     let id = copied(items, old, before, passed);
+    items.all.get_mut(&id).expect("it was inserted").renamed = true;
+    only(items, before, id, names)
+}
+
+/// Leaves an old definition these members alone.
+fn only(items: &mut Items, before: &Item, id: ItemId, names: &BTreeSet<String>) -> ItemId {
     let past = items.all.get_mut(&id).expect("it is there");
     past.dropped.extend(others(before, names));
     past.inherent.clear();
-    past.renamed = true;
     id
 }
 
