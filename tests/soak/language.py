@@ -413,6 +413,8 @@ class Variant(Expression):
         found, definition = scope.definition(self.name)
         variants = dict(definition.variants)
         require(self.variant in variants, f"there is no {self.text}")
+        if variants[self.variant] and not self.parts:
+            raise Unsure("without what it carries, a variant is a function")
         require([part.type(scope) for part in self.parts] == variants[self.variant], "a variant of another type")
         return ("named", found)
 
