@@ -21,9 +21,14 @@ impl Cluster {
     /// Every open record is exactly one open task, or one open direct request of one engine.
     fn check_engines(&self) {
         assert_eq!(self.by_uuid.len(), self.engines.len());
+        let announced = || self.engines.values().filter(|engine| engine.announced);
+        assert_eq!(announced().count(), self.n_announced);
+        assert_eq!(announced().filter(|engine| engine.is_ours).count(), self.n_ours);
+        assert_eq!(self.silent.len() + self.n_announced, self.engines.len());
         let mut direct = BTreeSet::new();
         for (id, engine) in &self.engines {
             assert_eq!(self.by_uuid.get(engine.uuid.as_bytes()), Some(id));
+            assert!(!self.away.has(engine.uuid.as_bytes()), "engine {id} is here and away");
             assert!(*id < self.next_engine, "engine {id} has a number that is still to be given");
             for (key, _) in &engine.in_flight {
                 let task = &self.scheduler.tasks[key];
@@ -49,19 +54,19 @@ impl Cluster {
     }
 
     /// Every open task is in exactly the place its state says, and no engine idles beside a task it
-    /// may run: `assign` left nothing undone.
+    /// may run.
     fn check_tasks(&self) {
         let scheduler = &self.scheduler;
+        scheduler.check();
         let mut queued: BTreeSet<Key> = BTreeSet::new();
         for (place, queue) in &scheduler.queues {
-            assert!(!queue.is_empty(), "an empty queue is kept");
             assert_eq!(self.why_impossible(place), None, "tasks wait for what cannot come");
             for engine in self.engines.values().filter(|engine| engine.announced) {
-                let is_idle = engine.in_flight.is_empty() && scheduler.allows(place, engine);
+                let is_idle = engine.load() == 0 && scheduler.allows(place, engine);
                 assert!(!is_idle, "engine {} idles beside work", engine.id);
             }
-            for key in queue {
-                assert_eq!(&scheduler.tasks[key].place, place);
+            for key in &queue.keys {
+                assert_eq!(scheduler.tasks[key].place, **place);
                 assert!(queued.insert(*key), "task {key} waits twice");
             }
         }

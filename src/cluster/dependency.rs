@@ -14,7 +14,7 @@ pub(crate) enum Fate {
 }
 
 /// Earlier tasks that have to end first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Dependency {
     pub(crate) ids: BTreeSet<String>,
     pub(crate) all: bool,

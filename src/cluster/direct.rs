@@ -7,7 +7,8 @@ use serde_json::json;
 use crate::engine::Engine;
 use crate::message::reply_type;
 use crate::record::{Moment, Queue, Record};
-use crate::{Channel, Cluster, Effect, Failure, Head, Key, Message, Millis, iso};
+use crate::stop::is_for_us;
+use crate::{Channel, Cluster, Effect, EngineId, Failure, Head, Key, Message, Millis, iso};
 
 impl Cluster {
     /// `[client, engine, ..]` from a client: passed on as `[engine, client, ..]`, and remembered if
@@ -134,6 +135,9 @@ impl Cluster {
         if message.ids.len() < 2 {
             return None;
         }
+        if is_for_us(&message.ids) {
+            return Some(());
+        }
         message.ids.swap(0, 1);
         let frames = message.join();
         self.effects.push(Effect::Forward { channel: Channel::ClientControl, frames });
@@ -150,7 +154,7 @@ impl Cluster {
             msg_id: record.msg_id.clone(),
             cause: cause.to_owned(),
         };
-        self.end_with_failure(key, Channel::ClientMux, Some(engine), &failure, now);
+        self.end_with_failure(key, Channel::ClientMux, Some(engine.name()), &failure, now);
     }
 
     /// Ends an open record with an error reply of our own, and sends that to its client.
@@ -158,7 +162,7 @@ impl Cluster {
         &mut self,
         key: Key,
         channel: Channel,
-        engine: Option<&Engine>,
+        at: Option<(EngineId, String)>,
         failure: &Failure,
         now: Millis,
     ) {
@@ -167,9 +171,9 @@ impl Cluster {
         let client = record.client_ids();
         let parent = record.request.header.clone();
         let mut metadata = json!({"status": failure.status(), "date": iso(now)});
-        if let Some(engine) = engine {
-            metadata["engine"] = json!(engine.uuid);
-            metadata["engine_id"] = json!(engine.id);
+        if let Some((id, uuid)) = at {
+            metadata["engine"] = json!(uuid);
+            metadata["engine_id"] = json!(id);
         }
         let content = failure.content();
         let header = json!({"msg_type": msg_type, "msg_id": "", "date": iso(now)});

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::EngineId;
+use crate::{EngineId, Millis};
 
 /// Why a task ended without an engine's reply, or a query without an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,12 @@ pub enum Failure {
     },
     Timeout {
         msg_id: String,
+    },
+    /// It ran longer than its `time_limit`.
+    TimeLimit {
+        msg_id: String,
+        engine: EngineId,
+        limit: Millis,
     },
     Aborted,
     QueueFull,
@@ -71,7 +77,7 @@ impl Failure {
             Self::EngineLost { .. } | Self::NoSuchEngine { .. } => "EngineError",
             Self::InvalidDependency { .. } => "InvalidDependency",
             Self::ImpossibleDependency { .. } => "ImpossibleDependency",
-            Self::Timeout { .. } => "TaskTimeout",
+            Self::Timeout { .. } | Self::TimeLimit { .. } => "TaskTimeout",
             Self::Aborted => "TaskAborted",
             Self::QueueFull => "QueueFull",
             Self::Query { ename, .. } => ename,
@@ -86,6 +92,13 @@ impl Failure {
             Self::NoSuchEngine { uuid } => format!("there is no engine {uuid}"),
             Self::InvalidDependency { why } | Self::ImpossibleDependency { why } => why.clone(),
             Self::Timeout { msg_id } => format!("task {msg_id} found no engine in time"),
+            Self::TimeLimit { msg_id, engine, limit } => {
+                let seconds = limit.0 as f64 / 1000.0;
+                format!(
+                    "task {msg_id} ran for more than {seconds} s, its limit, on engine {engine}, \
+                     and was interrupted there"
+                )
+            }
             Self::Aborted => String::new(),
             Self::QueueFull => format!(
                 "there is no room: at most {} tasks of {} GiB together may be open",

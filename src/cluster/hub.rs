@@ -28,6 +28,7 @@ impl Cluster {
             "db_request" => ("db_reply", self.db_query(&content)),
             "purge_request" => ("purge_reply", self.purge(&content)),
             "resubmit_request" => ("resubmit_reply", self.resubmit(&content, now)),
+            "cancel_request" => ("cancel_reply", self.cancel(&content, now)),
             "shutdown_request" => ("shutdown_reply", Ok((json!({"status": "ok"}), Vec::new()))),
             "stop_distributed_request" => {
                 ("stop_distributed_reply", Ok((json!({"status": "ok"}), Vec::new())))

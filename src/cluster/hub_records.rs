@@ -198,7 +198,7 @@ fn result_of(record: &Record) -> Value {
     Value::Object(result)
 }
 
-fn texts(content: &Value, name: &str) -> Result<Vec<String>, Failure> {
+pub(crate) fn texts(content: &Value, name: &str) -> Result<Vec<String>, Failure> {
     let list = content.get(name).cloned().unwrap_or_else(|| json!([]));
     serde_json::from_value(list).map_err(|error| Failure::value(format!("{name}: {error}")))
 }

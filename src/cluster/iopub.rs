@@ -46,7 +46,7 @@ impl Cluster {
                 }
                 return Some(());
             }
-            "status" => self.note_busy(&message),
+            "status" => self.note_busy(&message, now),
             "stream" | "error" | "execute_input" | "execute_result" => self.keep(&message, head),
             _ => {}
         }
@@ -67,7 +67,7 @@ impl Cluster {
     }
 
     /// Learns what an engine works on, should it be lost.
-    fn note_busy(&mut self, message: &Message) {
+    fn note_busy(&mut self, message: &Message, now: Millis) {
         let status = serde_json::from_slice::<Status>(&message.content);
         if !status.is_ok_and(|status| status.execution_state == "busy") {
             return;
@@ -79,6 +79,9 @@ impl Cluster {
             let is_task = engine.in_flight.iter().any(|(in_flight, _)| *in_flight == key);
             if is_task || engine.direct.contains(&key) {
                 engine.busy = Some(key);
+                if is_task {
+                    self.limit_begins(key, now);
+                }
             }
         }
     }

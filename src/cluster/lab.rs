@@ -1,31 +1,52 @@
 //! For tests: a cluster with a clock in the hand, and messages written as briefly as possible.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
-use crate::{Channel, Cluster, Effect, Event, Head, Hwm, Message, Millis, Settings};
+use crate::{
+    Channel, Cluster, Effect, Event, Frames, Head, Hwm, Message, Millis, Scheme, Settings,
+};
 
 pub(crate) struct Lab {
     pub(crate) cluster: Cluster,
     pub(crate) now: Millis,
     /// What was asked for and not looked at yet. Beats are left out.
     pub(crate) effects: Vec<Effect>,
+    /// The identities that came with each task, by engine and task: engines give them back.
+    asked: HashMap<(Vec<u8>, String), Frames>,
 }
 
 impl Lab {
     pub(crate) fn new(hwm: Hwm) -> Self {
+        Self::with_scheme(hwm, Scheme::LeastLoad)
+    }
+
+    pub(crate) fn with_scheme(hwm: Hwm, scheme: Scheme) -> Self {
         let settings = Settings {
             period: Millis(3000),
+            lost_after: Millis(3000),
             hwm,
+            scheme,
+            seed: 1,
             session: "hub".to_owned(),
             connection_info: json!({"interface": "tcp://127.0.0.1"}),
         };
         let now = Millis(1_000_000);
-        Self { cluster: Cluster::new(settings, now), now, effects: Vec::new() }
+        Self {
+            cluster: Cluster::new(settings, now),
+            now,
+            effects: Vec::new(),
+            asked: HashMap::new(),
+        }
     }
 
     pub(crate) fn handle(&mut self, event: Event) {
         let effects = self.cluster.handle(event, self.now);
         self.cluster.check();
+        for (ids, msg_id) in effects.iter().filter_map(asked) {
+            self.asked.insert((ids[0].clone(), msg_id), ids);
+        }
         self.effects.extend(effects.into_iter().filter(|effect| !is_beat(effect)));
     }
 
@@ -93,7 +114,9 @@ impl Lab {
     pub(crate) fn reply(&mut self, uuid: &str, msg_id: &str, metadata: Value) {
         let content = json!({"status": metadata["status"]});
         let id = format!("{msg_id}-reply");
-        let reply = message(&[uuid, "client"], &id, "apply_reply", Some(msg_id), metadata, content);
+        let mut reply = message(&[], &id, "apply_reply", Some(msg_id), metadata, content);
+        let asked = self.asked.get(&(uuid.as_bytes().to_vec(), msg_id.to_owned()));
+        reply.ids = asked.expect("an engine answers what it was asked").clone();
         self.receive(Channel::EngineTask, reply);
     }
 
@@ -169,6 +192,22 @@ pub(crate) fn line(effect: &Effect) -> String {
             format!("{channel:?} [{}] {msg_type} to {} {said}", ids(to), parent.msg_id)
         }
         Effect::Stop => "stop".to_owned(),
+    }
+}
+
+/// The identities and the message id of a task that goes to an engine.
+fn asked(effect: &Effect) -> Option<(Frames, String)> {
+    match effect {
+        Effect::Forward { channel: Channel::EngineTask, frames } => {
+            let message = Message::split(frames.clone())?;
+            let msg_id = message.head()?.msg_id;
+            Some((message.ids, msg_id))
+        }
+        Effect::Resign { channel: Channel::EngineTask, ids, header, .. } => {
+            let head: Head = serde_json::from_slice(header).ok()?;
+            Some((ids.clone(), head.msg_id))
+        }
+        _ => None,
     }
 }
 

@@ -9,24 +9,30 @@
 //! with the time, carries out the effects, and comes back with [`Event::Tick`] at
 //! [`Cluster::next_deadline`].
 
+mod assign;
 mod broadcast;
 mod check;
 mod dependency;
 mod direct;
 mod engine;
+#[cfg(test)]
+mod engine_tests;
 mod event;
 mod failure;
+mod heart;
 mod hub;
 mod hub_records;
 mod iopub;
 #[cfg(test)]
 mod lab;
 mod message;
+mod pick;
 mod query;
 mod record;
 mod scheduler;
 #[cfg(test)]
 mod sim;
+mod stop;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -38,6 +44,7 @@ use broadcast::Broadcast;
 use engine::Engine;
 pub use event::{Channel, Effect, Event};
 pub use failure::Failure;
+use heart::{AwayList, Beat};
 pub use message::{Frames, Head, Message};
 use record::Records;
 pub use record::{Moment, Record};
@@ -72,12 +79,34 @@ pub enum Hwm {
     Fixed(u32),
 }
 
+/// How the engine for a task is chosen among those that may run it and have room; the names are
+/// ipyparallel's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// The engine with the fewest tasks; of equals the one that was used longest ago.
+    #[default]
+    LeastLoad,
+    /// The engine that was used longest ago, whatever it has.
+    Lru,
+    /// Any engine.
+    PlainRandom,
+    /// Of two that are drawn, the one that was used longest ago.
+    TwoBin,
+    /// Of two that are drawn, with the better odds the less they have, the one with fewer tasks.
+    Weighted,
+}
+
 /// What a cluster is told once, at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The time between two beats of the heart monitor; never 0.
     pub period: Millis,
+    /// For how long an engine of ours may be silent; stock engines may miss ten beats.
+    pub lost_after: Millis,
     pub hwm: Hwm,
+    pub scheme: Scheme,
+    /// What the random schemes draw from.
+    pub seed: u64,
     /// The text that makes message ids of resubmitted tasks unique: the session of the controller.
     pub session: String,
     /// `connection_info` of every registration reply: the engine file as JSON.
@@ -102,12 +131,18 @@ pub struct Cluster {
     /// uuid -> id of every registered engine, announced or not; lookups only.
     by_uuid: HashMap<Vec<u8>, EngineId>,
     next_engine: EngineId,
+    /// Registered engines that were not announced yet.
+    silent: BTreeSet<EngineId>,
+    n_announced: usize,
+    /// Announced engines of ours.
+    n_ours: usize,
+    away: AwayList,
     scheduler: Scheduler,
     broadcasts: BTreeMap<Key, Broadcast>,
     /// original message id -> broadcast; lookups only.
     broadcast_by_id: HashMap<String, Key>,
     records: Records,
-    beat: engine::Beat,
+    beat: Beat,
     /// Notices of lost engines that wait for `NOTICE_AFTER_REPLIES`, in order of time.
     notices: VecDeque<(Millis, serde_json::Value)>,
     stop_at: Option<Millis>,
@@ -125,14 +160,18 @@ impl Cluster {
     pub fn new(settings: Settings, now: Millis) -> Self {
         assert!(settings.period > Millis(0), "a heart monitor needs a period");
         Self {
-            scheduler: Scheduler::default(),
+            scheduler: Scheduler::new(settings.scheme, settings.seed),
             engines: BTreeMap::new(),
             by_uuid: HashMap::new(),
             next_engine: 0,
+            silent: BTreeSet::new(),
+            n_announced: 0,
+            n_ours: 0,
+            away: AwayList::default(),
             broadcasts: BTreeMap::new(),
             broadcast_by_id: HashMap::new(),
             records: Records::default(),
-            beat: engine::Beat::new(now),
+            beat: Beat::new(now),
             notices: VecDeque::new(),
             stop_at: None,
             stopped: false,
@@ -150,11 +189,11 @@ impl Cluster {
             Event::Received { channel, head, message } => {
                 self.received(channel, head, message, now)
             }
-            Event::Echo { frames } => self.echo(&frames),
+            Event::Echo { frames } => self.echo(&frames, now),
             Event::Tick => {}
         }
         self.tick(now);
-        self.assign(now);
+        self.settle(now);
         std::mem::take(&mut self.effects)
     }
 
@@ -185,7 +224,7 @@ impl Cluster {
 
     /// Returns how many engines are announced.
     pub fn n_engines(&self) -> usize {
-        self.engines.values().filter(|engine| engine.announced).count()
+        self.n_announced
     }
 
     fn received(&mut self, channel: Channel, head: Head, message: Message, now: Millis) {
@@ -214,6 +253,7 @@ impl Cluster {
     fn tick(&mut self, now: Millis) {
         self.beat_if_due(now);
         self.expire_tasks(now);
+        self.stop_overdue(now);
         while self.notices.front().is_some_and(|(at, _)| *at <= now) {
             let (_, content) = self.notices.pop_front().expect("front was looked at above");
             self.notify("unregistration_notification", content);

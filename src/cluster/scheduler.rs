@@ -1,12 +1,14 @@
-//! The queues of the task scheduler: which tasks wait, for what, and which engine gets the next
-//! one.
+//! The tables of the task scheduler: which tasks wait, for what, and where. Tasks that may run at
+//! the same places wait in one queue; each queue stands, with its oldest task, at the seats from
+//! which it is called, so that an engine with room finds its next task at two of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use crate::dependency::{Dependency, Fate};
 use crate::engine::Engine;
-use crate::record::{Moment, Record};
-use crate::{Channel, Cluster, Effect, EngineId, Failure, Hwm, Key, Millis};
+use crate::pick::{Free, Rank};
+use crate::{EngineId, Hwm, Key, Millis, Scheme};
 
 /// With `Hwm::Auto` an engine is given about so much work at a time, in microseconds.
 const QUEUED_MICROS: u64 = 20_000;
@@ -35,13 +37,32 @@ impl Hwm {
 }
 
 impl Engine {
-    fn has_room(&self, hwm: Hwm, now: Millis) -> bool {
-        let is_slow = || {
-            let sent = self.in_flight.front().map_or(now, |(_, sent)| *sent);
-            now - sent.max(self.last_done) > SLOW_AFTER
-        };
-        let n_in_flight = self.in_flight.len();
-        n_in_flight < self.limit && (hwm != Hwm::Auto || n_in_flight == 0 || !is_slow())
+    /// Whether it may be given another task as far as numbers go.
+    pub(crate) fn has_room(&self) -> bool {
+        self.announced && self.load() < self.limit
+    }
+
+    pub(crate) fn load(&self) -> usize {
+        self.in_flight.len() + self.abandoned.len()
+    }
+
+    pub(crate) fn rank(&self) -> Option<Rank> {
+        let rank = Rank { load: self.load(), last_used: self.last_used };
+        self.has_room().then_some(rank)
+    }
+
+    /// Whether it has been at one task for so long that nothing should wait behind that.
+    pub(crate) fn is_slow(&self, hwm: Hwm, now: Millis) -> bool {
+        let sent = self.in_flight.front().map_or(now, |(_, sent)| *sent);
+        hwm == Hwm::Auto && self.load() > 0 && now - sent.max(self.last_done) > SLOW_AFTER
+    }
+
+    /// An engine that had nothing to do is measured anew.
+    pub(crate) fn wake(&mut self, hwm: Hwm, now: Millis) {
+        if hwm == Hwm::Auto && self.load() == 0 && now - self.last_done > IDLE_AFTER {
+            self.service_micros = None;
+            self.limit = 1;
+        }
     }
 
     /// Learns from a finished task how long one takes, and how many may therefore be in flight. The
@@ -60,13 +81,30 @@ impl Engine {
 }
 
 /// Where a task may run. Tasks that may run at the same places wait in one queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Place {
     /// Uuids; empty means anywhere.
     pub(crate) targets: BTreeSet<String>,
     /// Engines on which it failed or could not run.
     pub(crate) avoid: BTreeSet<EngineId>,
     pub(crate) follow: Dependency,
+}
+
+/// From where a queue is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Seat {
+    /// By every engine.
+    Any,
+    /// By the engine of this uuid.
+    One(String),
+}
+
+/// The tasks that wait at one place.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) place: Arc<Place>,
+    pub(crate) keys: BTreeSet<Key>,
+    pub(crate) seats: Vec<Seat>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,35 +125,65 @@ pub(crate) struct Task {
     pub(crate) timeout: Option<Millis>,
     pub(crate) deadline: Option<Millis>,
     pub(crate) retries: u32,
+    /// How often it was sent: the number of its present attempt.
     pub(crate) n_sent: usize,
+    /// How long one attempt may run, and until when the present one may.
+    pub(crate) time_limit: Option<Millis>,
+    pub(crate) runs_until: Option<Millis>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Ended {
-    fate: Fate,
-    engine: Option<EngineId>,
+pub(crate) struct Ended {
+    pub(crate) fate: Fate,
+    pub(crate) engine: Option<EngineId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scheduler {
     pub(crate) tasks: BTreeMap<Key, Task>,
-    pub(crate) queues: BTreeMap<Place, BTreeSet<Key>>,
+    pub(crate) queues: HashMap<Arc<Place>, Queue>,
+    /// The oldest task of every queue, at each of its seats.
+    heads: HashMap<Seat, BTreeSet<(Key, Arc<Place>)>>,
+    pub(crate) free: Free,
+    /// When waiting tasks give up.
     pub(crate) timers: BTreeSet<(Millis, Key)>,
+    /// When running tasks are to be stopped.
+    pub(crate) limits: BTreeSet<(Millis, Key)>,
     /// Task -> open tasks that named it in `after` or `follow`; lookups only.
-    dependents: HashMap<String, Vec<Key>>,
+    pub(crate) dependents: HashMap<String, Vec<Key>>,
     /// Ended tasks; lookups only.
-    ended: HashMap<String, Ended>,
+    pub(crate) ended: HashMap<String, Ended>,
     ended_order: VecDeque<String>,
     /// Tasks that ended and whose dependents were not looked at yet.
-    unsettled: VecDeque<String>,
-    n_assigned: u64,
+    pub(crate) unsettled: VecDeque<String>,
+    pub(crate) n_in_flight: usize,
+    pub(crate) n_assigned: u64,
     /// Whether any task was sent more than once.
     pub(crate) has_resent: bool,
 }
 
 impl Scheduler {
+    pub(crate) fn new(scheme: Scheme, seed: u64) -> Self {
+        Self {
+            tasks: BTreeMap::new(),
+            queues: HashMap::new(),
+            heads: HashMap::new(),
+            free: Free::new(scheme, seed),
+            timers: BTreeSet::new(),
+            limits: BTreeSet::new(),
+            dependents: HashMap::new(),
+            ended: HashMap::new(),
+            ended_order: VecDeque::new(),
+            unsettled: VecDeque::new(),
+            n_in_flight: 0,
+            n_assigned: 0,
+            has_resent: false,
+        }
+    }
+
     pub(crate) fn next_timeout(&self) -> Option<Millis> {
-        self.timers.first().map(|(at, _)| *at)
+        let first = [self.timers.first(), self.limits.first()];
+        first.into_iter().flatten().map(|(at, _)| *at).min()
     }
 
     pub(crate) fn fate(&self, msg_id: &str) -> Fate {
@@ -137,7 +205,7 @@ impl Scheduler {
 
     /// Takes an ended task out of everything and remembers how it ended.
     pub(crate) fn end(&mut self, key: Key, msg_id: &str, fate: Fate, engine: Option<EngineId>) {
-        self.leave_queue(key);
+        self.leave(key);
         self.tasks.remove(&key).expect("only open tasks end");
         self.ended.insert(msg_id.to_owned(), Ended { fate, engine });
         self.ended_order.push_back(msg_id.to_owned());
@@ -150,14 +218,44 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn enter_queue(&mut self, key: Key, now: Millis) {
+    /// Puts a task into the queue of its place, which is called from these seats now.
+    pub(crate) fn enter(&mut self, key: Key, seats: Vec<Seat>, now: Millis) {
+        self.leave_state(key);
         let task = self.tasks.get_mut(&key).expect("only open tasks are queued");
         task.state = State::Queued;
-        match self.queues.get_mut(&task.place) {
-            Some(queue) => queue.insert(key),
-            None => self.queues.entry(task.place.clone()).or_default().insert(key),
+        let place = match self.queues.get_key_value(&task.place) {
+            Some((place, _)) => Arc::clone(place),
+            None => Arc::new(task.place.clone()),
         };
+        let empty =
+            || Queue { place: Arc::clone(&place), keys: BTreeSet::new(), seats: Vec::new() };
+        let mut queue = self.queues.remove(&place).unwrap_or_else(empty);
+        self.stand_up(&queue);
+        queue.seats = seats;
+        queue.keys.insert(key);
+        self.sit_down(&queue);
+        self.queues.insert(place, queue);
         self.start_timer(key, now);
+    }
+
+    fn stand_up(&mut self, queue: &Queue) {
+        let Some(head) = queue.keys.first() else { return };
+        let entry = (*head, Arc::clone(&queue.place));
+        for seat in &queue.seats {
+            let heads = self.heads.get_mut(seat).expect("a queue sits at its seats");
+            heads.remove(&entry);
+            if heads.is_empty() {
+                self.heads.remove(seat);
+            }
+        }
+    }
+
+    fn sit_down(&mut self, queue: &Queue) {
+        let Some(head) = queue.keys.first() else { return };
+        for seat in &queue.seats {
+            let heads = self.heads.entry(seat.clone()).or_default();
+            heads.insert((*head, Arc::clone(&queue.place)));
+        }
     }
 
     pub(crate) fn start_timer(&mut self, key: Key, now: Millis) {
@@ -167,18 +265,52 @@ impl Scheduler {
         self.timers.insert((deadline, key));
     }
 
-    fn leave_queue(&mut self, key: Key) {
-        let task = self.tasks.get_mut(&key).expect("only open tasks leave queues");
-        if task.state == State::Queued {
-            let queue = self.queues.get_mut(&task.place).expect("it was queued there");
-            queue.remove(&key);
-            if queue.is_empty() {
-                self.queues.remove(&task.place);
-            }
-        }
+    /// A task leaves its queue, or its engine; its timers stop.
+    pub(crate) fn leave(&mut self, key: Key) {
+        self.leave_state(key);
+        let task = self.tasks.get_mut(&key).expect("only open tasks leave");
         if let Some(deadline) = task.deadline.take() {
             self.timers.remove(&(deadline, key));
         }
+    }
+
+    fn leave_state(&mut self, key: Key) {
+        let task = self.tasks.get_mut(&key).expect("only open tasks leave");
+        let state = std::mem::replace(&mut task.state, State::Unmet);
+        if let Some(at) = task.runs_until.take() {
+            self.limits.remove(&(at, key));
+        }
+        match state {
+            State::Unmet => (),
+            State::InFlight(_) => self.n_in_flight -= 1,
+            State::Queued => {
+                let place = &self.tasks[&key].place;
+                let mut queue = self.queues.remove(place).expect("it was queued there");
+                self.stand_up(&queue);
+                queue.keys.remove(&key);
+                self.sit_down(&queue);
+                if !queue.keys.is_empty() {
+                    self.queues.insert(Arc::clone(&queue.place), queue);
+                }
+            }
+        }
+    }
+
+    /// The oldest task that waits and that this engine may run.
+    pub(crate) fn next_for(&self, engine: &Engine) -> Option<Key> {
+        let seats = [Seat::Any, Seat::One(engine.uuid.clone())];
+        let heads = seats.iter().filter_map(|seat| self.heads.get(seat));
+        let next = |heads: &BTreeSet<(Key, Arc<Place>)>| {
+            heads.iter().find(|(_, place)| self.allows(place, engine)).map(|(key, _)| *key)
+        };
+        heads.filter_map(next).min()
+    }
+
+    /// The tasks that wait for this engine by name.
+    pub(crate) fn waiting_for(&self, uuid: &str) -> Vec<Key> {
+        let heads = self.heads.get(&Seat::One(uuid.to_owned()));
+        let places = heads.into_iter().flatten().map(|(_, place)| &self.queues[place]);
+        places.flat_map(|queue| queue.keys.iter().copied()).collect()
     }
 
     pub(crate) fn waiting(&self) -> impl Iterator<Item = Key> {
@@ -187,7 +319,7 @@ impl Scheduler {
     }
 
     pub(crate) fn n_waiting(&self) -> usize {
-        self.waiting().count()
+        self.tasks.len() - self.n_in_flight
     }
 
     /// Whether the engine may run tasks of this place. A task that follows others runs where they
@@ -196,159 +328,29 @@ impl Scheduler {
         (place.targets.is_empty() || place.targets.contains(&engine.uuid))
             && !place.avoid.contains(&engine.id)
             && (place.follow.is_empty()
-                || place.follow.quantify(|id| self.ran_on(place, id, engine)))
+                || place.follow.quantify(|id| self.ran_on(place, id, engine.id)))
     }
 
-    fn ran_on(&self, place: &Place, msg_id: &str, engine: &Engine) -> bool {
+    pub(crate) fn ran_on(&self, place: &Place, msg_id: &str, engine: EngineId) -> bool {
         let ended = self.ended.get(msg_id);
-        ended
-            .is_some_and(|ended| ended.engine == Some(engine.id) && place.follow.counts(ended.fate))
+        ended.is_some_and(|ended| ended.engine == Some(engine) && place.follow.counts(ended.fate))
     }
-}
 
-impl Cluster {
-    /// Says why no engine can ever run a task of this place; `None` as long as one can, or may
-    /// come.
-    pub(crate) fn why_impossible(&self, place: &Place) -> Option<String> {
-        let scheduler = &self.scheduler;
-        let live = || self.engines.values().filter(|engine| engine.announced);
-        let open = |id: &String| scheduler.fate(id) == Fate::Open;
-        let follow = &place.follow;
-        if !follow.is_empty() {
-            let allowed = |id: &String| {
-                live().any(|engine| {
-                    scheduler.ran_on(place, id, engine)
-                        && !place.avoid.contains(&engine.id)
-                        && (place.targets.is_empty() || place.targets.contains(&engine.uuid))
-                })
-            };
-            let is_possible = if follow.all {
-                let places: BTreeSet<_> = follow.ids.iter().filter(|id| !open(id)).collect();
-                let first = |id: &&String| scheduler.ended.get(*id).map(|ended| ended.engine);
-                let n_engines = places.iter().map(first).collect::<BTreeSet<_>>().len();
-                n_engines <= 1 && places.iter().all(|id| allowed(id))
-            } else {
-                follow.ids.iter().any(|id| open(id) || allowed(id))
-            };
-            if !is_possible {
-                return Some("no engine ran all the tasks it has to follow".to_owned());
+    /// Asserts that every queue sits where it says, with its oldest task, and nothing else does.
+    pub(crate) fn check(&self) {
+        let mut n_seated = 0;
+        for (place, queue) in &self.queues {
+            let head = queue.keys.first().expect("an empty queue is kept");
+            for seat in &queue.seats {
+                assert!(self.heads[seat].contains(&(*head, Arc::clone(place))));
+                n_seated += 1;
             }
         }
-        let targets = &place.targets;
-        let is_left =
-            |engine: &Engine| targets.contains(&engine.uuid) && !place.avoid.contains(&engine.id);
-        let none_left = !targets.is_empty() && !live().any(is_left);
-        none_left.then(|| "every engine it may run on is gone or has failed it".to_owned())
-    }
-
-    /// Gives waiting tasks to engines with room: the least loaded engine first, the oldest task
-    /// first.
-    pub(crate) fn assign(&mut self, now: Millis) {
-        self.settle(now);
-        while !self.scheduler.queues.is_empty() {
-            let hwm = self.settings.hwm;
-            let free = self.engines.values();
-            let free = free.filter(|engine| engine.announced && engine.has_room(hwm, now));
-            let mut free: Vec<_> =
-                free.map(|engine| (engine.in_flight.len(), engine.last_used, engine.id)).collect();
-            free.sort_unstable();
-            let next = free.iter().find_map(|(_, _, id)| {
-                let engine = &self.engines[id];
-                let queues = self.scheduler.queues.iter();
-                let open = queues.filter(|(place, _)| self.scheduler.allows(place, engine));
-                open.filter_map(|(_, queue)| queue.first()).min().map(|key| (*key, *id))
-            });
-            let Some((key, id)) = next else { return };
-            self.send_task(key, id, now);
+        assert_eq!(self.heads.values().map(BTreeSet::len).sum::<usize>(), n_seated);
+        let in_flight = |task: &&Task| matches!(task.state, State::InFlight(_));
+        assert_eq!(self.tasks.values().filter(in_flight).count(), self.n_in_flight);
+        for (at, key) in &self.limits {
+            assert_eq!(self.tasks[key].runs_until, Some(*at));
         }
     }
-
-    fn send_task(&mut self, key: Key, id: EngineId, now: Millis) {
-        self.scheduler.leave_queue(key);
-        self.scheduler.n_assigned += 1;
-        let engine = self.engines.get_mut(&id).expect("assign chose a live engine");
-        let was_idle = engine.in_flight.is_empty() && now - engine.last_done > IDLE_AFTER;
-        if was_idle && self.settings.hwm == Hwm::Auto {
-            engine.service_micros = None;
-            engine.limit = 1;
-        }
-        engine.in_flight.push_back((key, now));
-        engine.last_used = self.scheduler.n_assigned;
-        let task = self.scheduler.tasks.get_mut(&key).expect("queued tasks are open");
-        task.state = State::InFlight(id);
-        task.n_sent += 1;
-        self.scheduler.has_resent |= task.n_sent > 1;
-        let record = self.records.open_mut(key);
-        record.engine = Some(engine.uuid.clone());
-        record.tell(now, Moment::Sent(id));
-        let effect = task_effect(record, engine, task.n_sent, now);
-        self.effects.push(effect);
-    }
-
-    /// Looks at the tasks that waited for tasks that have ended, until nothing more follows.
-    fn settle(&mut self, now: Millis) {
-        while let Some(msg_id) = self.scheduler.unsettled.pop_front() {
-            for key in self.scheduler.dependents.remove(&msg_id).unwrap_or_default() {
-                let scheduler = &self.scheduler;
-                let Some(task) = scheduler.tasks.get(&key) else { continue };
-                if matches!(task.state, State::InFlight(_)) {
-                    continue;
-                }
-                let fate = |id: &str| scheduler.fate(id);
-                let (after, follow) = (&task.after, &task.place.follow);
-                let is_lost = after.is_unreachable(fate) || follow.is_unreachable(fate);
-                let is_unmet = task.state == State::Unmet;
-                let is_ready = is_unmet && after.is_met(fate);
-                if is_lost {
-                    let why = format!("it depends on {msg_id}, which ended otherwise");
-                    self.fail_task(key, None, &Failure::ImpossibleDependency { why }, now);
-                } else if is_ready || !is_unmet {
-                    self.requeue(key, now);
-                }
-            }
-        }
-    }
-
-    /// Puts a waiting task into the queue of its place, or fails it if no engine can ever run it.
-    pub(crate) fn requeue(&mut self, key: Key, now: Millis) {
-        let task = &self.scheduler.tasks[&key];
-        if matches!(task.state, State::InFlight(_)) {
-            return;
-        }
-        if let Some(why) = self.why_impossible(&task.place) {
-            self.fail_task(key, None, &Failure::ImpossibleDependency { why }, now);
-        } else {
-            self.scheduler.enter_queue(key, now);
-        }
-    }
-}
-
-/// The first time a task is sent its frames go out as they came. The same frames must never reach
-/// an engine twice (it would take them for a replay), so later attempts have the date of their own,
-/// and a longer metadata frame should two be made in one millisecond.
-fn task_effect(record: &Record, engine: &Engine, n_sent: usize, now: Millis) -> Effect {
-    let mut message = record.request.clone();
-    message.ids.insert(0, engine.ident());
-    let channel = Channel::EngineTask;
-    if n_sent == 1 && !message.signature.is_empty() {
-        return Effect::Forward { channel, frames: message.join() };
-    }
-    message.metadata.extend(std::iter::repeat_n(b' ', n_sent - 1));
-    Effect::Resign {
-        channel,
-        ids: message.ids,
-        header: dated(&message.header, now),
-        parent: message.parent,
-        metadata: message.metadata,
-        content: message.content,
-        buffers: message.buffers,
-    }
-}
-
-/// A header with another date; one that is no JSON object stays what it is.
-fn dated(header: &[u8], now: Millis) -> Vec<u8> {
-    let read = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(header);
-    let Ok(mut fields) = read else { return header.to_vec() };
-    fields.insert("date".to_owned(), crate::iso(now).into());
-    serde_json::to_vec(&fields).unwrap_or_else(|_| header.to_vec())
 }

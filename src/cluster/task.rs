@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::message::{ReplyMetadata, reply_type};
 use crate::record::{Moment, Queue, Record};
 use crate::scheduler::{Place, State, Task};
-use crate::{Channel, Cluster, Effect, EngineId, Failure, Head, Key, Message, Millis};
+use crate::{Channel, Cluster, Effect, EngineId, Failure, Frames, Head, Key, Message, Millis};
 
 /// The longest time a task may wait, in seconds: ten years. More is taken for "for ever".
 const TIMEOUT_SECONDS_MAX: f64 = 315_360_000.0;
@@ -27,13 +27,19 @@ pub(crate) struct Options {
     timeout: Option<f64>,
     #[serde(default)]
     retries: Option<u32>,
+    /// Of ours: how many seconds one attempt may run.
+    #[serde(default)]
+    time_limit: Option<f64>,
 }
 
 impl Options {
     pub(crate) fn task(self) -> Result<Task, Failure> {
         let read = |spec| Dependency::read(spec).map_err(Failure::value);
-        let timeout = self.timeout.filter(|seconds| *seconds > 0.0);
-        let timeout = timeout.filter(|seconds| *seconds < TIMEOUT_SECONDS_MAX);
+        let span = |seconds: Option<f64>| {
+            let seconds =
+                seconds.filter(|seconds| *seconds > 0.0 && *seconds < TIMEOUT_SECONDS_MAX);
+            seconds.map(|seconds| Millis((seconds * 1000.0).ceil() as u64))
+        };
         Ok(Task {
             state: State::Unmet,
             after: read(self.after)?,
@@ -42,10 +48,12 @@ impl Options {
                 avoid: [].into(),
                 follow: read(self.follow)?,
             },
-            timeout: timeout.map(|seconds| Millis((seconds * 1000.0) as u64)),
+            timeout: span(self.timeout),
             deadline: None,
             retries: self.retries.unwrap_or(0),
             n_sent: 0,
+            time_limit: span(self.time_limit),
+            runs_until: None,
         })
     }
 }
@@ -98,71 +106,87 @@ impl Cluster {
         if let Some(failure) = refusal {
             self.fail_task(key, None, &failure, now);
         } else if is_ready {
-            self.requeue(key, now);
+            self.offer_task(key, now);
         } else {
             self.scheduler.start_timer(key, now);
             self.records.open_mut(key).tell(now, Moment::Waiting);
         }
-        self.assign(now);
     }
 
-    /// `[engine, client, ..]` from an engine: the reply to the task, if that is still open there.
-    pub(crate) fn task_reply(&mut self, mut message: Message, now: Millis) -> Option<()> {
+    /// `[engine, client, ..]` from an engine: the reply to the task, if that is still open there and
+    /// the reply is of its present attempt.
+    pub(crate) fn task_reply(&mut self, message: Message, now: Millis) -> Option<()> {
         if message.ids.len() < 2 {
             return None;
         }
-        let key = message.parent_id().and_then(|id| self.records.key_of(&id));
-        let id = self.by_uuid.get(&message.ids[0]).copied();
-        let engine = id.and_then(|id| self.engines.get_mut(&id));
-        let at = engine.as_ref().zip(key).and_then(|(engine, key)| {
-            engine.in_flight.iter().position(|(in_flight, _)| *in_flight == key)
-        });
-        let (Some(engine), Some(key), Some(at)) = (engine, key, at) else {
+        let msg_id = message.parent_id();
+        let key = msg_id.as_ref().and_then(|id| self.records.key_of(id));
+        let Some(id) = self.by_uuid.get(&message.ids[0]).copied() else {
             self.counts.late += 1;
+            return Some(());
+        };
+        let engine = self.engines.get_mut(&id).expect("by_uuid and engines agree");
+        let is_present = |key: &Key| {
+            let sent = self.scheduler.tasks.get(key).map(|task| task.n_sent);
+            let asked = self.records.get(*key).map_or(0, |record| record.request.ids.len());
+            sent == Some(attempt(&message.ids, asked))
+        };
+        let at = key.filter(is_present).and_then(|key| {
+            Some((key, engine.in_flight.iter().position(|(in_flight, _)| *in_flight == key)?))
+        });
+        let Some((key, at)) = at else {
+            self.counts.late += 1;
+            engine.abandoned.retain(|abandoned| Some(abandoned) != msg_id.as_ref());
+            self.offer_engine(id, now);
             return Some(());
         };
         let (_, sent) = engine.in_flight.remove(at).expect("position was found above");
         engine.measure(self.settings.hwm, sent, now);
         engine.has_ended(key);
-        let engine_id = engine.id;
         let reply = ReplyMetadata::read(&message).unwrap_or_default();
         let could_run = reply.dependencies_met.unwrap_or(true);
         if !could_run || self.may_retry(key, &reply) {
-            self.retry(key, engine_id, could_run, now);
+            self.retry(key, id, could_run, now);
         } else {
-            let engine = self.engines.get_mut(&engine_id).expect("it replied just now");
-            let record = self.records.open_mut(key);
-            if !reply.is_aborted() {
-                engine.note_completed(&record.msg_id);
-            }
-            let fate = if reply.is_ok() { Fate::Succeeded } else { Fate::Failed };
-            self.scheduler.end(key, &record.msg_id, fate, Some(engine_id));
-            let client = record.client_ids();
-            self.records.finish(key, message.clone(), Moment::Replied(engine_id), now);
-            if let Some(mut ids) = client {
-                ids.insert(1, std::mem::take(&mut message.ids[0]));
-                message.ids = ids;
-                let frames = message.join();
-                self.effects.push(Effect::Forward { channel: Channel::ClientTask, frames });
-            }
+            self.end_with_reply(key, id, &reply, message, now);
         }
-        self.assign(now);
+        self.offer_engine(id, now);
         Some(())
+    }
+
+    fn end_with_reply(
+        &mut self,
+        key: Key,
+        id: EngineId,
+        reply: &ReplyMetadata,
+        mut message: Message,
+        now: Millis,
+    ) {
+        let engine = self.engines.get_mut(&id).expect("it replied just now");
+        let record = self.records.open_mut(key);
+        if !reply.is_aborted() {
+            engine.note_completed(&record.msg_id);
+        }
+        let fate = if reply.is_ok() { Fate::Succeeded } else { Fate::Failed };
+        self.scheduler.end(key, &record.msg_id, fate, Some(id));
+        let client = record.client_ids();
+        self.records.finish(key, message.clone(), Moment::Replied(id), now);
+        if let Some(mut ids) = client {
+            ids.insert(1, std::mem::take(&mut message.ids[0]));
+            message.ids = ids;
+            let frames = message.join();
+            self.effects.push(Effect::Forward { channel: Channel::ClientTask, frames });
+        }
     }
 
     /// Ends the tasks that found no engine in time.
     pub(crate) fn expire_tasks(&mut self, now: Millis) {
-        let mut has_expired = false;
         while let Some((at, key)) = self.scheduler.timers.first().copied() {
             if at > now {
                 break;
             }
             let msg_id = self.records.open_mut(key).msg_id.clone();
             self.fail_task(key, None, &Failure::Timeout { msg_id }, now);
-            has_expired = true;
-        }
-        if has_expired {
-            self.assign(now);
         }
     }
 
@@ -172,7 +196,6 @@ impl Cluster {
         let state = self.scheduler.tasks.get(&key).map(|task| task.state);
         if matches!(state, Some(State::Unmet | State::Queued)) {
             self.fail_task(key, None, &Failure::Aborted, now);
-            self.assign(now);
         }
     }
 
@@ -194,35 +217,32 @@ impl Cluster {
                 msg_id: record.msg_id.clone(),
                 cause: cause.to_owned(),
             };
+            self.scheduler.leave(*key);
             let task = self.scheduler.tasks.get_mut(key).expect("tasks in flight are open");
-            task.state = State::Unmet;
             let was_running = at_work == Some(*key);
             if was_running && task.retries == 0 {
-                self.fail_task(*key, Some(engine), &failure, now);
+                self.fail_task(*key, Some(engine.name()), &failure, now);
                 continue;
             }
             task.retries -= u32::from(was_running);
-            self.requeue(*key, now);
+            self.offer_task(*key, now);
         }
-        let narrow = self.scheduler.queues.iter();
-        let narrow = narrow.filter(|(place, _)| self.why_impossible(place).is_some());
-        let stuck: Vec<Key> = narrow.flat_map(|(_, queue)| queue.iter().copied()).collect();
-        for key in stuck {
-            self.requeue(key, now);
+        for key in self.scheduler.waiting_for(&engine.uuid) {
+            self.offer_task(key, now);
         }
     }
 
-    /// Ends an open task with an error reply of our own.
+    /// Ends an open task with an error reply of our own; `at` is the engine that it ran on.
     pub(crate) fn fail_task(
         &mut self,
         key: Key,
-        engine: Option<&Engine>,
+        at: Option<(EngineId, String)>,
         failure: &Failure,
         now: Millis,
     ) {
         let msg_id = self.records.open_mut(key).msg_id.clone();
-        self.scheduler.end(key, &msg_id, Fate::Failed, engine.map(|engine| engine.id));
-        self.end_with_failure(key, Channel::ClientTask, engine, failure, now);
+        self.scheduler.end(key, &msg_id, Fate::Failed, at.as_ref().map(|(id, _)| *id));
+        self.end_with_failure(key, Channel::ClientTask, at, failure, now);
     }
 
     fn dependency_failure(&self, msg_id: &str, task: &Task) -> Option<Failure> {
@@ -254,17 +274,16 @@ impl Cluster {
     /// If all have failed it and it has no timeout to wait for, it goes to any; if all have said
     /// that they cannot run it, it has failed: nobody should wait for ever.
     fn retry(&mut self, key: Key, engine: EngineId, could_run: bool, now: Millis) {
-        let live = self.live_engines();
+        self.scheduler.leave(key);
         let task = self.scheduler.tasks.get_mut(&key).expect("it was in flight just now");
-        task.state = State::Unmet;
         task.place.avoid.insert(engine);
         task.retries -= u32::from(could_run);
         let uuids = &task.place.targets;
-        let is_left = |id: &EngineId| {
-            let is_target = uuids.is_empty() || uuids.contains(&self.engines[id].uuid);
-            is_target && !task.place.avoid.contains(id)
+        let is_left = |engine: &Engine| {
+            let is_target = uuids.is_empty() || uuids.contains(&engine.uuid);
+            engine.announced && is_target && !task.place.avoid.contains(&engine.id)
         };
-        let waits_in_vain = task.timeout.is_none() && !live.iter().any(is_left);
+        let waits_in_vain = task.timeout.is_none() && !self.engines.values().any(is_left);
         if waits_in_vain && could_run {
             task.place.avoid.clear();
         }
@@ -274,7 +293,7 @@ impl Cluster {
             let failure = Failure::ImpossibleDependency { why: why.to_owned() };
             self.fail_task(key, None, &failure, now);
         } else {
-            self.requeue(key, now);
+            self.offer_task(key, now);
         }
     }
 
@@ -289,4 +308,11 @@ impl Cluster {
             buffers: Vec::new(),
         });
     }
+}
+
+/// Which attempt a reply is of: the number behind the identities that the request had, else the
+/// first.
+fn attempt(ids: &Frames, n_asked: usize) -> usize {
+    let tag = ids.get(n_asked + 1).and_then(|tag| std::str::from_utf8(tag).ok());
+    tag.and_then(|tag| tag.parse().ok()).unwrap_or(1)
 }

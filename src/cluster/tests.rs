@@ -100,8 +100,8 @@ fn a_lost_engine_fails_what_ran_and_the_rest_moves_on() {
     lab.expect(&[
         "ClientMux [client,e0] execute_reply to m \"EngineError\"",
         "ClientTask [client] apply_reply to t1 \"EngineError\"",
-        "EngineTask [e1,client] apply_request t2 resigned",
-        "EngineTask [e1,client] apply_request t3 resigned",
+        "EngineTask [e1,client,2] apply_request t2 resigned",
+        "EngineTask [e1,client,2] apply_request t3 resigned",
         "Notification [] unregistration_notification to  0",
     ]);
     let story = lab.cluster.story("t1").expect("it was submitted");
@@ -123,9 +123,9 @@ fn what_a_lost_engine_was_busy_with_fails_and_not_what_waited_behind_it() {
     lab.unregister(0, "killed by signal 9");
     lab.expect(&[
         "ClientMux [client,e0] execute_reply to m \"EngineError\"",
-        "EngineTask [e1,client] apply_request t1 resigned",
-        "EngineTask [e1,client] apply_request t2 resigned",
-        "EngineTask [e1,client] apply_request t3 resigned",
+        "EngineTask [e1,client,2] apply_request t1 resigned",
+        "EngineTask [e1,client,2] apply_request t2 resigned",
+        "EngineTask [e1,client,2] apply_request t3 resigned",
     ]);
     // An engine that says what it works on is believed.
     let busy = json!({"execution_state": "busy"});
@@ -136,7 +136,7 @@ fn what_a_lost_engine_was_busy_with_fails_and_not_what_waited_behind_it() {
     lab.unregister(1, "killed by signal 9");
     let lines = lab.lines();
     assert!(lines.contains(&"ClientTask [client] apply_reply to t2 \"EngineError\"".to_owned()));
-    assert_eq!(lines.iter().filter(|line| line.contains("[e2,client]")).count(), 2, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("[e2,client,")).count(), 2, "{lines:?}");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_retry_goes_to_another_engine_and_never_repeats_frames() {
     lab.task("t", json!({"retries": 2}));
     lab.expect(&["EngineTask [e0,client] apply_request t"]);
     lab.reply("e0", "t", failed());
-    lab.expect(&["EngineTask [e1,client] apply_request t resigned"]);
+    lab.expect(&["EngineTask [e1,client,2] apply_request t resigned"]);
     // Both have failed it; without a timeout it does not wait for a third engine for ever.
     lab.reply("e1", "t", failed());
     let last = lab.taken();
@@ -165,7 +165,7 @@ fn an_unmet_dependency_on_an_engine_costs_no_retry() {
     lab.taken();
     lab.engine("e1");
     lab.reply("e0", "t", json!({"status": "error", "dependencies_met": false}));
-    lab.expect(&["EngineTask [e1,client] apply_request t resigned"]);
+    lab.expect(&["EngineTask [e1,client,2] apply_request t resigned"]);
     lab.reply("e1", "t", ok());
     lab.expect(&["ClientTask [client,e1] apply_reply t-reply"]);
 }
@@ -179,7 +179,7 @@ fn a_task_that_every_engine_has_refused_does_not_wait_for_ever() {
     let unmet = || json!({"status": "error", "dependencies_met": false});
     lab.taken();
     lab.reply("e0", "t", unmet());
-    lab.expect(&["EngineTask [e1,client] apply_request t resigned"]);
+    lab.expect(&["EngineTask [e1,client,2] apply_request t resigned"]);
     lab.reply("e1", "t", unmet());
     lab.expect(&["ClientTask [client] apply_reply to t \"ImpossibleDependency\""]);
     // With a timeout, an engine may still come that can.

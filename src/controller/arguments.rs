@@ -25,6 +25,7 @@ security directory. Ends on SIGTERM and SIGINT, and removes them.
   --ip=IP              the address to listen on (default: 127.0.0.1; * for all)
   --location=HOST      where others find this machine
   --ping=MS            the time between heartbeats (default: 3000)
+  --lost-after=MS      how long an engine of prust may be silent (default: 3000)
   --hwm=N              tasks in flight per engine: auto (default), 0 for no limit, or N
   --reuse              take ports and key from existing files, and leave them
   --log-level=LEVEL    debug, info, warn, error, or Python's 10 to 50 (default: info)
@@ -140,7 +141,11 @@ fn read(
                 settings.location = Some(text(parser.value()?));
             }
             Long("ping" | "HeartMonitor.period") => {
-                settings.ping = read_ping(&text(parser.value()?))?;
+                settings.ping = read_millis("--ping", &text(parser.value()?))?;
+            }
+            Long("lost-after") => {
+                let value = text(parser.value()?);
+                settings.lost_after = read_millis("--lost-after", &value)?;
             }
             Long("hwm" | "TaskScheduler.hwm") => settings.hwm = read_hwm(&text(parser.value()?))?,
             Long("reuse") => settings.reuse = true,
@@ -171,10 +176,10 @@ fn read(
     Ok(Some(Arguments { settings, level, ignored }))
 }
 
-fn read_ping(value: &str) -> Result<Duration, ArgumentError> {
+fn read_millis(option: &'static str, value: &str) -> Result<Duration, ArgumentError> {
     let millis = value.parse::<u64>().ok().filter(|millis| *millis > 0);
     millis.map(Duration::from_millis).ok_or_else(|| ArgumentError::Value {
-        option: "--ping",
+        option,
         value: value.to_owned(),
         wanted: "a number of milliseconds",
     })
@@ -248,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_value_that_makes_no_sense_is_named() {
-        for line in ["--ping=0", "--hwm=many", "--log-level=loud"] {
+        for line in ["--ping=0", "--lost-after=soon", "--hwm=many", "--log-level=loud"] {
             let error = read(vec![line.to_owned()], |_| None).unwrap_err();
             assert!(error.to_string().contains(line), "{error}");
         }

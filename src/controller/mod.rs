@@ -27,6 +27,10 @@ use crate::wire::connection::{ClientFile, EngineFile, FileError};
 /// The time between two heartbeats, as in ipyparallel.
 pub const PING: Duration = Duration::from_secs(3);
 
+/// How long an engine of ours may be silent before it is given up. It comes back when it answers
+/// again.
+pub const LOST_AFTER: Duration = Duration::from_secs(3);
+
 /// How a controller is to be.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -38,6 +42,8 @@ pub struct Settings {
     pub location: Option<String>,
     /// The time between two heartbeats; at least a millisecond.
     pub ping: Duration,
+    /// How long an engine of ours may be silent.
+    pub lost_after: Duration,
     pub hwm: Hwm,
     /// Whether clients in this process, with the same `wire::Context`, can connect without TCP.
     pub inproc: bool,
@@ -57,6 +63,7 @@ impl Settings {
             ip: "127.0.0.1".to_owned(),
             location: None,
             ping: PING,
+            lost_after: LOST_AFTER,
             hwm: Hwm::Auto,
             inproc: false,
             cluster_id: String::new(),
@@ -148,8 +155,7 @@ pub fn start(settings: Settings, context: &wire::Context) -> Result<Controller, 
     let served = serve::Served {
         opened: bound.opened,
         key: bound.client_file.key.clone(),
-        ping: settings.ping,
-        hwm: settings.hwm,
+        settings: settings.clone(),
         connection_info: serde_json::to_value(&bound.engine_file).unwrap_or_default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

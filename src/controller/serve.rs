@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-use prust_cluster::{Channel, Cluster, Effect, Event, Head, Hwm, Message, Millis, Settings};
+use prust_cluster::{Channel, Cluster, Effect, Event, Head, Message, Millis, Scheme, Settings};
 use tokio::sync::watch;
 
 use super::Status;
@@ -18,8 +18,7 @@ const TASKS_PER_TURN_MAX: usize = 64;
 pub(super) struct Served {
     pub(super) opened: Opened,
     pub(super) key: String,
-    pub(super) ping: Duration,
-    pub(super) hwm: Hwm,
+    pub(super) settings: super::Settings,
     pub(super) connection_info: serde_json::Value,
 }
 
@@ -30,7 +29,7 @@ pub(super) async fn serve(
     status: &watch::Sender<Status>,
 ) {
     let Opened { sockets, mut incoming, .. } = served.opened;
-    let mut server = Server::new(&served.key, served.ping, served.hwm, served.connection_info);
+    let mut server = Server::new(&served.key, &served.settings, served.connection_info);
     loop {
         let mut outgoing = Batch::new();
         if server.backlog.is_empty() {
@@ -75,16 +74,24 @@ struct Server {
 }
 
 impl Server {
-    fn new(key: &str, ping: Duration, hwm: Hwm, connection_info: serde_json::Value) -> Self {
+    fn new(key: &str, of: &super::Settings, connection_info: serde_json::Value) -> Self {
         let clock = Clock::new();
-        let session = uuid::Uuid::new_v4().to_string();
-        let period = Millis(u64::try_from(ping.as_millis()).unwrap_or(u64::MAX).max(1));
-        let settings = Settings { period, hwm, session: session.clone(), connection_info };
+        let session = uuid::Uuid::new_v4();
+        let millis = |span: Duration| Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+        let settings = Settings {
+            period: millis(of.ping).max(Millis(1)),
+            lost_after: millis(of.lost_after),
+            hwm: of.hwm,
+            scheme: Scheme::default(),
+            seed: session.as_u64_pair().0,
+            session: session.to_string(),
+            connection_info,
+        };
         Self {
             cluster: Cluster::new(settings, clock.now()),
             backlog: VecDeque::new(),
             reader: Reader::new(key),
-            writer: Writer::new(key, session, "prust-controller"),
+            writer: Writer::new(key, session.to_string(), "prust-controller"),
             clock,
             has_stopped: false,
         }
