@@ -119,7 +119,11 @@ impl State {
         match event {
             Event::Command(command) => self.command(command, now),
             Event::EngineList(number, engines) => self.engine_list(number, engines, now),
-            Event::Registered { id, uuid } => self.registered(vec![(id, uuid)], now),
+            Event::Registered { id, uuid } => {
+                // An engine that had fallen silent may come back as who it was.
+                self.lost.retain(|(lost, ..)| **lost != uuid);
+                self.registered(vec![(id, uuid)], now);
+            }
             Event::Unregistered { id, uuid, cause } => self.unregistered(id, &uuid, cause, now),
             Event::ControllerStops => self.controller_stops(now),
             Event::Reply(reply) => self.reply(*reply, now),

@@ -43,6 +43,22 @@ fn a_lost_engine_fails_its_direct_work_at_once_and_names_the_cause() {
 }
 
 #[test]
+fn an_engine_that_was_silent_comes_back_as_who_it_was() {
+    let mut lab = Lab::new(&[0, 1]);
+    lab.event(Event::Unregistered { id: 1, uuid: "uuid1".to_owned(), cause: None });
+    // A list that is older than the loss does not bring it back; the controller's word does.
+    let both = || vec![(0, "uuid0".to_owned()), (1, "uuid1".to_owned())];
+    lab.event(Event::EngineList(0, both()));
+    assert_eq!(lab.state.live(), [0]);
+    lab.event(Event::Registered { id: 1, uuid: "uuid1".to_owned() });
+    lab.event(Event::EngineList(0, both()));
+    assert_eq!(lab.state.live(), [0, 1]);
+    lab.told.clear();
+    lab.submit(Targets::Ids(vec![1]), false, "apply", 0, Options::default());
+    lab.expect(&["Mux uuid1 #2 apply_request", "answer 1 submitted 1: 1 tasks 1 values"]);
+}
+
+#[test]
 fn an_unknown_target_is_refused_with_the_live_ids() {
     let mut lab = Lab::new(&[0, 1]);
     lab.submit(Targets::Ids(vec![7]), false, "apply", 0, Options::default());
