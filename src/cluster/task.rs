@@ -113,8 +113,8 @@ impl Cluster {
         }
     }
 
-    /// `[engine, client, ..]` from an engine: the reply to the task, if that is still open there and
-    /// the reply is of its present attempt.
+    /// `[engine, client, ..]` from an engine: the reply to the task, if that is still open there
+    /// and the reply is of its present attempt.
     pub(crate) fn task_reply(&mut self, message: Message, now: Millis) -> Option<()> {
         if message.ids.len() < 2 {
             return None;
