@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, message};
-use crate::{Channel, Counts, Effect, Hwm, Scheme};
+use crate::lab::{Lab, message, settings};
+use crate::{Channel, Counts, Effect, Hwm, Scheme, Settings};
 
 fn ok() -> Value {
     json!({"status": "ok"})
@@ -184,7 +184,8 @@ fn a_client_cancels_what_waits_and_what_runs() {
 #[test]
 fn schemes_choose_as_their_names_say() {
     let places = |scheme: Scheme| {
-        let mut lab = Lab::with_scheme(Hwm::Unlimited, scheme);
+        let hwm = Hwm::Unlimited;
+        let mut lab = Lab::with(Settings { hwm, scheme, ..settings() });
         for n in 0..3 {
             lab.engine(&format!("e{n}"));
         }

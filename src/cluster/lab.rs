@@ -15,35 +15,29 @@ pub(crate) struct Lab {
     pub(crate) effects: Vec<Effect>,
     /// The identities that came with each task, by engine and task: engines give them back.
     asked: HashMap<(Vec<u8>, String), Frames>,
+    /// The invariants are checked after every event, or after so many of a large cluster.
+    pub(crate) check_every: usize,
+    n_events: usize,
 }
 
 impl Lab {
     pub(crate) fn new(hwm: Hwm) -> Self {
-        Self::with_scheme(hwm, Scheme::LeastLoad)
+        Self::with(Settings { hwm, ..settings() })
     }
 
-    pub(crate) fn with_scheme(hwm: Hwm, scheme: Scheme) -> Self {
-        let settings = Settings {
-            period: Millis(3000),
-            lost_after: Millis(3000),
-            hwm,
-            scheme,
-            seed: 1,
-            session: "hub".to_owned(),
-            connection_info: json!({"interface": "tcp://127.0.0.1"}),
-        };
+    pub(crate) fn with(settings: Settings) -> Self {
         let now = Millis(1_000_000);
-        Self {
-            cluster: Cluster::new(settings, now),
-            now,
-            effects: Vec::new(),
-            asked: HashMap::new(),
-        }
+        let cluster = Cluster::new(settings, now);
+        let (effects, asked) = (Vec::new(), HashMap::new());
+        Self { cluster, now, effects, asked, check_every: 1, n_events: 0 }
     }
 
     pub(crate) fn handle(&mut self, event: Event) {
         let effects = self.cluster.handle(event, self.now);
-        self.cluster.check();
+        self.n_events += 1;
+        if self.n_events.is_multiple_of(self.check_every) {
+            self.cluster.check();
+        }
         for (ids, msg_id) in effects.iter().filter_map(asked) {
             self.asked.insert((ids[0].clone(), msg_id), ids);
         }
@@ -144,6 +138,18 @@ impl Lab {
     #[track_caller]
     pub(crate) fn expect(&mut self, lines: &[&str]) {
         assert_eq!(self.lines(), lines);
+    }
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        period: Millis(3000),
+        lost_after: Millis(3000),
+        hwm: Hwm::Auto,
+        scheme: Scheme::LeastLoad,
+        seed: 1,
+        session: "hub".to_owned(),
+        connection_info: json!({"interface": "tcp://127.0.0.1"}),
     }
 }
 

@@ -1,5 +1,7 @@
-//! A seeded simulation: clients, engines that fail, die, hang and answer twice, and a clock. After
-//! every event all invariants are checked; at the end every submission has exactly one reply.
+//! A seeded simulation: clients, up to hundreds of engines that fail, die, hang, come back and
+//! answer twice, messages that take their time and overtake each other where the transport allows
+//! it, and a clock. After every event all invariants are checked; at the end every submission has
+//! exactly one reply.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -7,7 +9,8 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, line, message};
-use crate::{Channel, Effect, Hwm, Message};
+use crate::pick::Random;
+use crate::{Channel, Effect, Hwm, Message, Scheme, Settings};
 
 const SEEDS: std::ops::Range<u64> = 0..40;
 const STEPS: usize = 400;
@@ -29,24 +32,14 @@ fn the_same_events_give_the_same_effects() {
     assert_eq!(World::new(7).run(), World::new(7).run());
 }
 
-/// xorshift64*: small, seeded, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n.max(1)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
+/// One seed in so many has hundreds of engines; the invariants, which look at all of them, are
+/// then checked after so many events.
+const CROWDED_ONE_IN: usize = 20;
+const CROWDED_CHECK_EVERY: usize = 50;
 
 struct SimEngine {
     id: Option<u64>,
+    is_ours: bool,
     is_alive: bool,
     /// Whether it answers, works and beats; a hung engine is found by its silence.
     is_awake: bool,
@@ -57,6 +50,9 @@ struct World {
     lab: Lab,
     random: Random,
     engines: BTreeMap<String, SimEngine>,
+    n_engines_max: usize,
+    /// What is on its way to the controller. One connection keeps its order, several do not.
+    transit: BTreeMap<(String, Channel), VecDeque<Message>>,
     /// What was submitted, and how many replies it has had.
     replies: BTreeMap<String, u32>,
     tasks: Vec<String>,
@@ -68,13 +64,26 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        let hwm = [Hwm::Auto, Hwm::Fixed(1), Hwm::Fixed(3), Hwm::Unlimited];
-        let hwm = hwm[random.below(4) as usize];
+        let mut random = Random::new(seed);
+        let hwms = [Hwm::Auto, Hwm::Fixed(1), Hwm::Fixed(3), Hwm::Unlimited];
+        let schemes =
+            [Scheme::LeastLoad, Scheme::Lru, Scheme::PlainRandom, Scheme::TwoBin, Scheme::Weighted];
+        let settings = Settings {
+            hwm: hwms[random.below(hwms.len())],
+            scheme: schemes[random.below(schemes.len())],
+            seed: random.next(),
+            ..crate::lab::settings()
+        };
+        let is_crowded = random.below(CROWDED_ONE_IN) == 0;
+        let n_engines_max = if is_crowded { 100 + random.below(200) } else { 5 };
+        let mut lab = Lab::with(settings);
+        lab.check_every = if is_crowded { CROWDED_CHECK_EVERY } else { 1 };
         Self {
-            lab: Lab::new(hwm),
+            lab,
             random,
             engines: BTreeMap::new(),
+            n_engines_max,
+            transit: BTreeMap::new(),
             replies: BTreeMap::new(),
             tasks: Vec::new(),
             last: None,
@@ -98,7 +107,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.random.below(20) {
+        match self.random.below(24) {
             0 => self.register(),
             1 => self.end_engine(),
             2 => self.hang_engine(),
@@ -109,8 +118,13 @@ impl World {
             13 => self.ask(),
             14 => self.abort(),
             15 | 16 => self.wait(),
+            17..=20 => self.arrive(),
             _ => self.work(),
         }
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.random.below(n) == 0
     }
 
     fn next_id(&mut self, prefix: &str) -> String {
@@ -120,21 +134,27 @@ impl World {
 
     fn register(&mut self) {
         let n_alive = self.engines.values().filter(|engine| engine.is_alive).count();
-        if n_alive >= 5 && !self.is_draining {
-            return;
-        }
-        let uuid = self.next_id("e");
-        let engine = SimEngine { id: None, is_alive: true, is_awake: true, work: VecDeque::new() };
-        self.engines.insert(uuid.clone(), engine);
-        self.lab.register(json!({"uuid": uuid}));
-        if self.is_draining || self.random.one_in(2) {
-            self.lab.echo(&uuid);
+        let is_crowded = self.n_engines_max > 50;
+        let n_new = if is_crowded && !self.is_draining { self.n_engines_max / 2 } else { 1 };
+        for _ in 0..n_new {
+            if n_alive >= self.n_engines_max && !self.is_draining {
+                return;
+            }
+            let uuid = self.next_id("e");
+            let is_ours = self.one_in(2);
+            let work = VecDeque::new();
+            let engine = SimEngine { id: None, is_ours, is_alive: true, is_awake: true, work };
+            self.engines.insert(uuid.clone(), engine);
+            let name = if is_ours { "prust" } else { "ipython" };
+            self.lab.register(json!({"uuid": uuid, "implementation": {"name": name}}));
+            if self.is_draining || self.one_in(2) {
+                self.lab.echo(&uuid);
+            }
         }
     }
 
     fn some_engine(&mut self) -> Option<String> {
-        let n = self.engines.len() as u64;
-        let at = self.random.below(n) as usize;
+        let at = self.random.below(self.engines.len());
         self.engines.keys().nth(at).cloned()
     }
 
@@ -157,22 +177,25 @@ impl World {
         let msg_id = self.next_id("t");
         let mut metadata = json!({});
         for name in ["after", "follow"] {
-            if self.random.one_in(6) && !self.tasks.is_empty() {
+            if self.one_in(6) && !self.tasks.is_empty() {
                 let n = 1 + self.random.below(3);
                 let ids: Vec<_> = (0..n).map(|_| self.some_task()).collect();
                 metadata[name] = json!({
-                    "dependencies": ids, "all": self.random.one_in(2),
-                    "success": !self.random.one_in(4), "failure": self.random.one_in(2)
+                    "dependencies": ids, "all": self.one_in(2),
+                    "success": !self.one_in(4), "failure": self.one_in(2)
                 });
             }
         }
-        if self.random.one_in(5) {
+        if self.one_in(5) {
             let n = 1 + self.random.below(2);
             let targets: Vec<_> = (0..n).filter_map(|_| self.some_engine()).collect();
             metadata["targets"] = json!(targets);
         }
-        if self.random.one_in(4) {
+        if self.one_in(4) {
             metadata["timeout"] = json!(self.random.below(3000) as f64 / 1000.0);
+        }
+        if self.one_in(6) {
+            metadata["time_limit"] = json!(self.random.below(500) as f64 / 1000.0);
         }
         metadata["retries"] = json!(self.random.below(3));
         self.tasks.push(msg_id.clone());
@@ -180,11 +203,11 @@ impl World {
     }
 
     fn some_task(&mut self) -> String {
-        if self.random.one_in(40) {
+        if self.one_in(40) {
             return "unknown".to_owned();
         }
         let n = self.tasks.len().min(20);
-        let at = self.tasks.len() - 1 - self.random.below(n as u64) as usize;
+        let at = self.tasks.len() - 1 - self.random.below(n);
         self.tasks[at].clone()
     }
 
@@ -198,7 +221,7 @@ impl World {
         let msg_id = self.next_id("b");
         let uuids: Vec<_> = self.engines.keys().cloned().collect();
         let targets: Vec<_> = uuids.iter().map(|uuid| json!([uuid, 0])).collect();
-        let is_coalescing = self.random.one_in(2);
+        let is_coalescing = self.one_in(2);
         let metadata = json!({"targets": targets, "is_coalescing": is_coalescing});
         if is_coalescing {
             // No target, no reply: there is nobody to speak.
@@ -237,13 +260,13 @@ impl World {
     fn ask(&mut self) {
         let all = json!({"msg_ids": "all", "targets": null, "verbose": true});
         let types = ["queue_request", "history_request", "connection_request", "db_request"];
-        let mut msg_type = types[self.random.below(4) as usize];
-        if self.random.one_in(4) {
+        let mut msg_type = types[self.random.below(4)];
+        if self.one_in(4) {
             msg_type = "purge_request";
         }
         let ask = message(&["asker"], "q", msg_type, None, json!({}), all);
         self.lab.receive(Channel::Registration, ask);
-        if self.random.one_in(3)
+        if self.one_in(3)
             && let Some(msg_id) = self.tasks.last().cloned()
         {
             let again = json!({"msg_ids": [msg_id]});
@@ -257,10 +280,15 @@ impl World {
         let content = json!({"msg_ids": [self.some_task(), self.some_task()]});
         let abort = message(&["client", &uuid], "a", "abort_request", None, json!({}), content);
         self.lab.receive(Channel::ClientControl, abort);
+        if self.one_in(2) {
+            let content = json!({"msg_ids": [self.some_task(), self.some_task(), "nobody"]});
+            let cancel = message(&["asker"], "q", "cancel_request", None, json!({}), content);
+            self.lab.receive(Channel::Registration, cancel);
+        }
     }
 
     fn wait(&mut self) {
-        let millis = if self.random.one_in(10) { 20_000 } else { self.random.below(60) };
+        let millis = if self.one_in(10) { 20_000 } else { self.random.below(60) as u64 };
         for _ in 0..=millis / 1000 {
             self.lab.wait(millis.min(1000));
             self.echo();
@@ -275,7 +303,7 @@ impl World {
         }
     }
 
-    /// One engine ends its oldest piece of work.
+    /// One engine ends its oldest piece of work; or says that it has begun with it.
     fn work(&mut self) {
         let busy = self.engines.iter().filter(|(_, engine)| {
             engine.is_alive && (engine.is_awake || self.is_draining) && !engine.work.is_empty()
@@ -284,7 +312,10 @@ impl World {
         if busy.is_empty() {
             return;
         }
-        let uuid = busy[self.random.below(busy.len() as u64) as usize].clone();
+        let uuid = busy[self.random.below(busy.len())].clone();
+        if !self.is_draining && self.one_in(3) {
+            return self.begin(&uuid);
+        }
         let engine = self.engines.get_mut(&uuid).unwrap();
         let (channel, request) = engine.work.pop_front().unwrap();
         let outcome = if self.is_draining { 9 } else { self.random.below(10) };
@@ -294,6 +325,27 @@ impl World {
             3 => ("aborted", true),
             _ => ("ok", true),
         };
+        self.answer(&uuid, channel, request, status, dependencies_met);
+    }
+
+    fn begin(&mut self, uuid: &str) {
+        let engine = &self.engines[uuid];
+        let (Some(id), Some((_, request))) = (engine.id, engine.work.front()) else { return };
+        let topic = format!("engine.{id}.status");
+        let of = request.head().unwrap().msg_id;
+        let content = json!({"execution_state": "busy"});
+        let status = message(&[&topic], "s", "status", Some(&of), json!({}), content);
+        self.send(uuid, Channel::EngineIopub, status);
+    }
+
+    fn answer(
+        &mut self,
+        uuid: &str,
+        channel: Channel,
+        request: Message,
+        status: &str,
+        dependencies_met: bool,
+    ) {
         let head = request.head().unwrap();
         let metadata: Value = serde_json::from_slice(&request.metadata).unwrap();
         let reply = json!({
@@ -305,7 +357,42 @@ impl World {
         let mut reply = message(&[], &id, "apply_reply", Some(&head.msg_id), reply, content);
         reply.ids = request.ids;
         self.last = Some((channel, reply.clone()));
-        self.lab.receive(channel, reply);
+        self.send(uuid, channel, reply);
+    }
+
+    /// A message leaves an engine.
+    fn send(&mut self, uuid: &str, channel: Channel, message: Message) {
+        self.transit.entry((uuid.to_owned(), channel)).or_default().push_back(message);
+    }
+
+    /// The oldest message of one connection arrives.
+    fn arrive(&mut self) {
+        let at = self.random.below(self.transit.len());
+        let Some(connection) = self.transit.keys().nth(at).cloned() else { return };
+        let queue = self.transit.get_mut(&connection).unwrap();
+        let message = queue.pop_front().expect("empty ones are removed");
+        if queue.is_empty() {
+            self.transit.remove(&connection);
+        }
+        self.lab.receive(connection.1, message);
+    }
+
+    /// An engine drops what it is told to drop.
+    fn told(&mut self, uuid: &str, content: &Value) {
+        let Some(engine) = self.engines.get_mut(uuid).filter(|engine| engine.is_alive) else {
+            return;
+        };
+        let unwanted = |message: &Message| {
+            let msg_id = message.head().unwrap().msg_id;
+            content["msg_ids"].as_array().unwrap().contains(&json!(msg_id))
+        };
+        let work = std::mem::take(&mut engine.work);
+        let (dropped, kept): (Vec<_>, Vec<_>) =
+            work.into_iter().partition(|(_, message)| unwanted(message));
+        engine.work = kept.into();
+        for (channel, request) in dropped {
+            self.answer(uuid, channel, request, "aborted", true);
+        }
     }
 
     /// Carries effects to engines and counts the replies clients see.
@@ -326,6 +413,16 @@ impl World {
                     let uuid = content["uuid"].as_str().unwrap();
                     let engine = self.engines.get_mut(uuid).unwrap();
                     engine.id = engine.id.is_none().then(|| content["id"].as_u64()).flatten();
+                }
+                Effect::Write {
+                    channel: Channel::EngineControl, ids, msg_type, content, ..
+                } => {
+                    let uuid = String::from_utf8(ids[0].clone()).unwrap();
+                    if msg_type == "abort_request" {
+                        self.told(&uuid, &content);
+                    }
+                    let is_ours = self.engines[&uuid].is_ours;
+                    assert!(msg_type != "interrupt_request" || is_ours, "{msg_type} to {uuid}");
                 }
                 Effect::Write { channel, parent, metadata, .. } if is_for_clients(channel) => {
                     let parent: Value = serde_json::from_slice(&parent).unwrap();
@@ -371,6 +468,7 @@ impl World {
             self.echo();
             for _ in 0..200 {
                 self.work();
+                self.arrive();
                 self.observe();
             }
         }
