@@ -199,7 +199,7 @@ fn note<R: Value>(outcomes: &mut OutcomesWriter, work: impl FnOnce() -> R) {
 fn unit() -> Vec<u8> {
     let mut outcomes = OutcomesWriter::default();
     outcomes.value(&());
-    outcomes.finish()
+    outcomes.finish(None)
 }
 
 pub(crate) fn apply<F, R>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure>
@@ -211,7 +211,7 @@ where
         let f = function::<F>(&payload.prefix)?;
         let mut outcomes = OutcomesWriter::default();
         note(&mut outcomes, f);
-        Ok(outcomes.finish())
+        Ok(outcomes.finish(payload.folder.as_deref()))
     })
 }
 
@@ -227,7 +227,7 @@ where
             items::read_value(&payload.prefix.shared).map_err(|error| malformed(&error))?;
         let mut outcomes = OutcomesWriter::default();
         note(&mut outcomes, || f(args));
-        Ok(outcomes.finish())
+        Ok(outcomes.finish(payload.folder.as_deref()))
     })
 }
 
@@ -240,12 +240,12 @@ where
     run(payload, &mut |payload| {
         let f = function::<F>(&payload.prefix)?;
         let mut items = Vec::<T>::new();
-        checked(items::read_items(&mut items, &payload.lengths, payload.bytes))?;
+        checked(items::read_items(&mut items, &payload.lengths, &payload.bytes))?;
         let mut outcomes = OutcomesWriter::default();
         for item in items {
             note(&mut outcomes, || f(item));
         }
-        Ok(outcomes.finish())
+        Ok(outcomes.finish(payload.folder.as_deref()))
     })
 }
 
@@ -260,19 +260,19 @@ where
         let f = function::<F>(&payload.prefix)?;
         let shared: S = checked(items::read_value(&payload.prefix.shared))?;
         let mut items = Vec::<T>::new();
-        checked(items::read_items(&mut items, &payload.lengths, payload.bytes))?;
+        checked(items::read_items(&mut items, &payload.lengths, &payload.bytes))?;
         let mut outcomes = OutcomesWriter::default();
         for item in items {
             note(&mut outcomes, || f(&shared, item));
         }
-        Ok(outcomes.finish())
+        Ok(outcomes.finish(payload.folder.as_deref()))
     })
 }
 
 /// `push`: the shared bytes are the name, the one item is the value.
 pub(crate) fn push<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> {
     run(payload, &mut |payload| {
-        let value: T = checked(items::read_value(payload.bytes))?;
+        let value: T = checked(items::read_value(&payload.bytes))?;
         slots::put_dynamic(&name(&payload.prefix)?, value);
         Ok(unit())
     })
@@ -282,7 +282,7 @@ pub(crate) fn push<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> 
 pub(crate) fn scatter<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> {
     run(payload, &mut |payload| {
         let mut values = Vec::<T>::new();
-        checked(items::read_items(&mut values, &payload.lengths, payload.bytes))?;
+        checked(items::read_items(&mut values, &payload.lengths, &payload.bytes))?;
         slots::put_dynamic(&name(&payload.prefix)?, values);
         Ok(unit())
     })
@@ -293,7 +293,7 @@ pub(crate) fn pull<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> 
     run(payload, &mut |payload| {
         let name = name(&payload.prefix)?;
         let written = slots::with::<T, _>(&name, items::write_value);
-        pulled(&name, type_name::<T>(), written)
+        pulled(&name, type_name::<T>(), written, payload.folder.as_deref())
     })
 }
 
@@ -302,6 +302,7 @@ fn pulled(
     name: &str,
     ty: &str,
     written: Result<Result<Vec<u8>, CodecError>, slots::SlotError>,
+    folder: Option<&str>,
 ) -> Result<Vec<u8>, Failure> {
     let refused = |text: String| Failure::new("NotSerializable", text);
     let bytes = written
@@ -310,7 +311,7 @@ fn pulled(
     let size =
         u32::try_from(bytes.len()).map_err(|_| refused(format!("`{name}` takes 4 GiB or more")))?;
     let lengths = items::Lengths::Fixed { n: 1, size };
-    Ok(outcome::write_outcomes(1, Vec::new(), Items { lengths, bytes }))
+    Ok(outcome::write_outcomes(1, Vec::new(), Items { lengths, bytes }, folder))
 }
 
 fn name(prefix: &Prefix) -> Result<String, Failure> {
@@ -320,7 +321,7 @@ fn name(prefix: &Prefix) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Part, read_outcomes, write_payload};
+    use crate::outcome::{Part, Table, read_outcomes, write_payload};
 
     fn double(n: u64) -> u64 {
         n.checked_mul(2).expect("too large")
@@ -350,7 +351,8 @@ mod tests {
     ) -> Vec<Result<u64, Failure>> {
         let place = Place::of::<F, fn(u64) -> u64>(map::<F, u64, u64>, &f).unwrap();
         let items = items::write_items(&items).unwrap();
-        let payload = write_payload(&place.prefix(Vec::new()), &items.lengths, &items.bytes);
+        let table = Table { lengths: items.lengths, ..Table::default() };
+        let payload = write_payload(&place.prefix(Vec::new()), &table, &items.bytes);
         outcomes(&map::<F, u64, u64>(&payload).unwrap())
     }
 
@@ -401,9 +403,10 @@ mod tests {
         };
         let prefix = Prefix { function: None, shared: codec::to_bytes("pushed").unwrap() };
         let prefix = codec::to_bytes(&prefix).unwrap();
-        let payload = write_payload(&prefix, &items.lengths, &items.bytes);
+        let table = Table { lengths: items.lengths, ..Table::default() };
+        let payload = write_payload(&prefix, &table, &items.bytes);
         assert_eq!(outcomes::<()>(&push::<Vec<f64>>(&payload).unwrap()), [Ok(())]);
-        let payload = write_payload(&prefix, &items::Lengths::Fixed { n: 0, size: 0 }, &[]);
+        let payload = write_payload(&prefix, &Table::default(), &[]);
         assert_eq!(outcomes::<Vec<f64>>(&pull::<Vec<f64>>(&payload).unwrap()), [Ok(vec![2.5])]);
         let error = pull::<String>(&payload).unwrap_err();
         assert_eq!(error.ename, "TypeError");

@@ -17,6 +17,12 @@ pub enum Lengths {
     Each(Vec<u32>),
 }
 
+impl Default for Lengths {
+    fn default() -> Self {
+        Self::Fixed { n: 0, size: 0 }
+    }
+}
+
 impl Lengths {
     pub fn n_items(&self) -> u64 {
         match self {

@@ -13,6 +13,7 @@ mod client;
 pub mod codec;
 pub mod error;
 pub mod items;
+pub mod mapped;
 pub mod outcome;
 mod reference;
 pub mod request;

@@ -4,6 +4,7 @@
 
 use crate::codec::{self, CodecError};
 use crate::items::{Items, ItemsWriter, Lengths};
+use crate::mapped::{self, Bytes, Mapped};
 use prust_runtime::frame;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -51,16 +52,27 @@ pub struct Prefix {
     pub shared: Vec<u8>,
 }
 
+/// The part of a payload that differs from task to task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    pub lengths: Lengths,
+    /// Where the items are; empty if they come along.
+    pub items: Vec<Mapped>,
+    /// The folder for results that are too large to be sent.
+    pub folder: Option<String>,
+}
+
 /// A payload, taken apart.
 pub struct Payload<'a> {
     pub prefix: Prefix,
     pub lengths: Lengths,
-    pub bytes: &'a [u8],
+    pub bytes: Bytes<'a>,
+    pub folder: Option<String>,
 }
 
-/// Puts a payload together: encoded [`Prefix`], and the items of `range`.
-pub fn write_payload(prefix: &[u8], lengths: &Lengths, bytes: &[u8]) -> Vec<u8> {
-    let table = codec::to_bytes(lengths).expect("a table of numbers is always written");
+/// Puts a payload together: encoded [`Prefix`], and the items unless they are in a file.
+pub fn write_payload(prefix: &[u8], table: &Table, bytes: &[u8]) -> Vec<u8> {
+    let table = codec::to_bytes(table).expect("numbers and texts are always written");
     let mut payload = Vec::with_capacity(8 + prefix.len() + table.len() + bytes.len());
     for part in [prefix, &table] {
         let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
@@ -78,11 +90,23 @@ pub fn write_payload(prefix: &[u8], lengths: &Lengths, bytes: &[u8]) -> Vec<u8> 
 pub fn read_payload(payload: &[u8]) -> Result<Payload<'_>, CodecError> {
     let (prefix, rest) = part(payload)?;
     let (table, bytes) = part(rest)?;
-    let lengths: Lengths = codec::from_bytes(table)?;
-    if lengths.n_bytes() != Some(bytes.len()) {
+    let Table { lengths, items, folder } = codec::from_bytes(table)?;
+    let bytes = values(bytes, &items, &lengths)?;
+    Ok(Payload { prefix: codec::from_bytes(prefix)?, lengths, bytes, folder })
+}
+
+/// The bytes of values that came along, or are elsewhere.
+fn values<'a>(
+    bytes: &'a [u8],
+    there: &[Mapped],
+    lengths: &Lengths,
+) -> Result<Bytes<'a>, CodecError> {
+    let n_bytes = (bytes.len() as u64).checked_add(mapped::n_bytes(there));
+    let is_split = !there.is_empty() && !bytes.is_empty();
+    if is_split || lengths.n_bytes().map(|n| n as u64) != n_bytes {
         return Err(CodecError::Malformed { at: 0, what: "table of lengths" });
     }
-    Ok(Payload { prefix: codec::from_bytes(prefix)?, lengths, bytes })
+    if there.is_empty() { Ok(Bytes::Here(bytes)) } else { mapped::read(there) }
 }
 
 fn part(bytes: &[u8]) -> Result<(&[u8], &[u8]), CodecError> {
@@ -99,6 +123,8 @@ pub struct Outcomes {
     pub failed: Vec<(u64, Failure)>,
     /// Lengths of the encoded values of the items that did not fail.
     pub lengths: Lengths,
+    /// Where the values are if they did not come along.
+    pub values: Option<Mapped>,
 }
 
 /// A stretch of one task's items: values that came back, or one failure.
@@ -108,15 +134,16 @@ pub enum Part<'a> {
 }
 
 impl Outcomes {
-    /// All items of one task in order. Gives the error of `each`, if it has one.
+    /// All items of one task in order, given what is behind the outcomes.
     ///
     /// # Errors
-    /// Those of `each`.
-    pub fn parts<E>(
+    /// Those of `each`, or the values cannot be read where they are.
+    pub fn parts<E: From<CodecError>>(
         self,
         bytes: &[u8],
         each: &mut dyn FnMut(Part<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let bytes = &*values(bytes, self.values.as_slice(), &self.lengths)?;
         if self.failed.is_empty() {
             return each(Part::Values { lengths: self.lengths, bytes });
         }
@@ -170,27 +197,37 @@ impl OutcomesWriter {
         self.n += 1;
     }
 
+    /// Ends the list. Large values go to a file in `folder`, if there is one.
     #[inline(never)]
-    pub fn finish(self) -> Vec<u8> {
-        write_outcomes(self.n, self.failed, self.values.finish())
+    pub fn finish(self, folder: Option<&str>) -> Vec<u8> {
+        write_outcomes(self.n, self.failed, self.values.finish(), folder)
     }
 }
 
 /// Encodes outcomes with the values of the items that did not fail.
-pub fn write_outcomes(n: u64, mut failed: Vec<(u64, Failure)>, values: Items) -> Vec<u8> {
+pub fn write_outcomes(
+    n: u64,
+    mut failed: Vec<(u64, Failure)>,
+    values: Items,
+    folder: Option<&str>,
+) -> Vec<u8> {
     for (_, failure) in failed.iter_mut().skip(TRACEBACKS_MAX) {
         failure.traceback.clear();
     }
-    let head = Outcomes { n, failed, lengths: values.lengths };
+    let Items { lengths, bytes: values } = values;
+    let there = mapped::share(folder, &values);
+    let along = if there.is_some() { &[][..] } else { &values };
+    let head = Outcomes { n, failed, lengths, values: there };
     let head = codec::to_bytes(&head).expect("numbers and texts are always written");
-    let mut bytes = Vec::with_capacity(4 + head.len() + values.bytes.len());
+    let mut bytes = Vec::with_capacity(4 + head.len() + along.len());
     bytes.extend_from_slice(&(u32::try_from(head.len()).unwrap_or(u32::MAX)).to_le_bytes());
     bytes.extend_from_slice(&head);
-    bytes.extend_from_slice(&values.bytes);
+    bytes.extend_from_slice(along);
     bytes
 }
 
-/// The outcomes at the front of a task's value, and the encoded values behind them.
+/// The outcomes at the front of a task's value, and what is behind them: the encoded values, unless
+/// these are in a file.
 ///
 /// # Errors
 /// Malformed bytes, or counts that contradict each other.
@@ -203,22 +240,39 @@ pub fn read_outcomes(value: &[u8]) -> Result<(Outcomes, &[u8]), CodecError> {
     if counted != Some(outcomes.n) || !ascending || !within {
         return Err(CodecError::Malformed { at: 0, what: "list of outcomes" });
     }
-    if outcomes.lengths.n_bytes() != Some(bytes.len()) {
+    let n_bytes = outcomes.values.as_ref().map_or(bytes.len() as u64, Mapped::n_bytes);
+    if outcomes.lengths.n_bytes().map(|n| n as u64) != Some(n_bytes) {
         return Err(CodecError::Malformed { at: 0, what: "table of lengths" });
     }
     Ok((outcomes, bytes))
 }
 
-/// The items of a range as a payload.
-pub fn cut_payload(
-    prefix: &[u8],
-    lengths: &Lengths,
-    ends: &[u64],
-    items: &[u8],
-    range: Range<u64>,
-) -> Vec<u8> {
-    let bytes = &items[lengths.span(ends, range.clone())];
-    write_payload(prefix, &lengths.cut(range), bytes)
+/// The items of a submission, from which payloads are cut.
+pub struct Cut<'a> {
+    /// The encoded [`Prefix`].
+    pub prefix: &'a [u8],
+    pub lengths: &'a Lengths,
+    /// What [`Lengths::ends`] gave.
+    pub ends: &'a [u64],
+    /// All items, unless they are in files.
+    pub bytes: &'a [u8],
+    pub there: &'a [Mapped],
+    /// The folder for results that are too large to be sent.
+    pub folder: Option<&'a str>,
+}
+
+impl Cut<'_> {
+    /// The items of a range as a payload.
+    pub fn payload(&self, range: Range<u64>) -> Vec<u8> {
+        let span = self.lengths.span(self.ends, range.clone());
+        let table = Table {
+            lengths: self.lengths.cut(range),
+            items: mapped::part(self.there, span.start as u64..span.end as u64),
+            folder: self.folder.map(str::to_owned),
+        };
+        let along = if self.there.is_empty() { &self.bytes[span] } else { &[][..] };
+        write_payload(self.prefix, &table, along)
+    }
 }
 
 #[cfg(test)]
@@ -234,11 +288,19 @@ mod tests {
         let prefix = Prefix { function: Some(("lib.so".to_owned(), 7)), shared: vec![1, 2] };
         let encoded = codec::to_bytes(&prefix).unwrap();
         let ends = items.lengths.ends();
-        let payload = cut_payload(&encoded, &items.lengths, &ends, &items.bytes, 1..3);
+        let cut = Cut {
+            prefix: &encoded,
+            lengths: &items.lengths,
+            ends: &ends,
+            bytes: &items.bytes,
+            there: &[],
+            folder: Some("/shared"),
+        };
+        let payload = cut.payload(1..3);
         let read = read_payload(&payload).unwrap();
-        assert_eq!(read.prefix, prefix);
+        assert_eq!((read.prefix, read.folder.as_deref()), (prefix, Some("/shared")));
         let mut values = Vec::<String>::new();
-        read_items(&mut values, &read.lengths, read.bytes).unwrap();
+        read_items(&mut values, &read.lengths, &read.bytes).unwrap();
         assert_eq!(values, ["bcd", ""]);
         for end in 0..payload.len() {
             assert!(read_payload(&payload[..end]).is_err());
@@ -246,10 +308,48 @@ mod tests {
     }
 
     #[test]
+    fn large_items_and_results_stay_in_a_file() {
+        let folder = std::env::temp_dir();
+        let folder = folder.to_str();
+        let numbers: Vec<u64> = (0..200_000).collect();
+        let items = write_items(&numbers).unwrap();
+        let there = mapped::share(folder, &items.bytes).expect("it is large");
+        let prefix = codec::to_bytes(&Prefix { function: None, shared: Vec::new() }).unwrap();
+        let (lengths, ends) = (&items.lengths, &[]);
+        let at = std::slice::from_ref(&there);
+        let cut = Cut { prefix: &prefix, lengths, ends, bytes: &[], there: at, folder };
+        let payload = cut.payload(150_000..200_000);
+        assert!(payload.len() < 1000);
+        let read = read_payload(&payload).unwrap();
+        let mut values = Vec::<u64>::new();
+        read_items(&mut values, &read.lengths, &read.bytes).unwrap();
+        assert_eq!(values, numbers[150_000..]);
+        // Small results come along, large ones do not.
+        let small = write_outcomes(1, Vec::new(), write_items(&vec![7u64]).unwrap(), folder);
+        assert_eq!(read_outcomes(&small).unwrap().0.values, None);
+        let large = write_outcomes(200_000, Vec::new(), items.clone(), folder);
+        assert!(large.len() < 1000);
+        let (outcomes, rest) = read_outcomes(&large).unwrap();
+        let path = outcomes.values.clone().expect("it is large").path;
+        let mut read = Vec::<u64>::new();
+        let mut each = |part: Part<'_>| match part {
+            Part::Values { lengths, bytes } => read_items(&mut read, &lengths, bytes),
+            Part::Failed { .. } => unreachable!("nothing failed"),
+        };
+        outcomes.clone().parts(rest, &mut each).unwrap();
+        assert_eq!(read, numbers);
+        for path in [&path, &there.path] {
+            std::fs::remove_file(path).unwrap();
+        }
+        let gone = outcomes.parts(rest, &mut |_| Ok::<(), CodecError>(())).unwrap_err();
+        assert!(gone.to_string().contains(&path), "{gone}");
+    }
+
+    #[test]
     fn outcomes_unfold_in_the_order_of_their_items() {
         let values = write_items(&vec![10u32, 11, 12]).unwrap();
         let failed = vec![(1, Failure::new("E", "one")), (4, Failure::new("E", "four"))];
-        let bytes = write_outcomes(5, failed, values);
+        let bytes = write_outcomes(5, failed, values, None);
         let (outcomes, rest) = read_outcomes(&bytes).unwrap();
         let mut texts = Vec::new();
         let mut each = |part: Part<'_>| {
@@ -273,7 +373,7 @@ mod tests {
         for (n, failed) in
             [(1, vec![(0, Failure::default())]), (3, vec![]), (2, vec![(2, Failure::default())])]
         {
-            assert!(read_outcomes(&write_outcomes(n, failed, values.clone())).is_err());
+            assert!(read_outcomes(&write_outcomes(n, failed, values.clone(), None)).is_err());
         }
     }
 }

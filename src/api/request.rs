@@ -3,6 +3,7 @@
 //! its body.
 
 use crate::items::Lengths;
+use crate::mapped::Mapped;
 use crate::outcome::Failure;
 use crate::targets::Targets;
 use crate::{EngineId, Error};
@@ -32,6 +33,8 @@ pub enum Request {
         to: Option<String>,
     },
     Engines,
+    /// Where large values may be put instead of into a body.
+    SharedFolder,
     WaitForEngines {
         n: u64,
         timeout: Option<Duration>,
@@ -126,6 +129,8 @@ pub struct Submit {
     /// One engine or any (load-balanced), or every engine of `targets`.
     pub balanced: bool,
     pub options: Options,
+    /// Where the items are if they are not in the body.
+    pub there: Vec<Mapped>,
 }
 
 /// What the engines are to do.
@@ -161,6 +166,7 @@ pub struct Options {
     pub chunksize: Option<u64>,
     pub retries: u32,
     pub timeout: Option<Duration>,
+    pub time_limit: Option<Duration>,
     pub after: Vec<u64>,
     pub follow: Vec<u64>,
     pub unordered: bool,
@@ -174,6 +180,8 @@ pub enum Answer {
         cluster: u32,
     },
     Engines(Vec<EngineId>),
+    /// None where not all engines are on this machine.
+    SharedFolder(Option<String>),
     Submitted {
         submission: u64,
         n_tasks: u64,

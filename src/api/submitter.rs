@@ -1,11 +1,13 @@
 //! From a checked call to a submission: encodes arguments and items, asks the client. Generic only
 //! where a value is encoded, so that cells compile little of it.
 
+use crate::ask::ask;
 use crate::call::{Place, Value};
 use crate::codec::{self, CodecError};
 use crate::error::{Error, Result};
 use crate::items::{self, Items, Lengths};
-use crate::request::{Call, Options, Submit, Work};
+use crate::mapped::{self, MAPPED_BYTES_MIN, Mapped};
+use crate::request::{Answer, Call, Options, Request, Submit, Work};
 use crate::submission::Submission;
 use crate::targets::Targets;
 use prust_runtime::call::Trampoline;
@@ -21,13 +23,34 @@ pub(crate) struct Submitter<'a> {
 
 impl Submitter<'_> {
     pub(crate) fn submit(&self, work: Result<(Work, Vec<u8>)>) -> Submission {
+        self.submit_with(work.map(|(work, body)| (work, body, Vec::new())))
+    }
+
+    /// Submits work with the prefix of its body and its items.
+    fn submit_with(&self, work: Result<(Work, Vec<u8>, Vec<u8>)>) -> Submission {
         match work {
-            Ok((work, body)) => {
+            Ok((work, mut body, items)) => {
                 let (targets, options) = (self.targets.clone(), self.options.clone());
-                let submit = Submit { work, targets, balanced: self.balanced, options };
+                let there: Vec<_> = self.share(&items).into_iter().collect();
+                if there.is_empty() {
+                    body.extend_from_slice(&items);
+                }
+                let submit = Submit { work, targets, balanced: self.balanced, options, there };
                 Submission::submit(self.cluster, submit, &body)
             }
             Err(error) => Submission::refused(self.cluster, error),
+        }
+    }
+
+    /// Puts large items where the engines can read them, if that is possible.
+    fn share(&self, items: &[u8]) -> Option<Mapped> {
+        if items.len() < MAPPED_BYTES_MIN {
+            return None;
+        }
+        match ask(self.cluster, Request::SharedFolder, &[]) {
+            Ok((Answer::SharedFolder(folder), _)) => mapped::share(folder.as_deref(), items),
+            // What is wrong is told by the submission itself.
+            Ok(_) | Err(_) => None,
         }
     }
 
@@ -45,12 +68,11 @@ impl Submitter<'_> {
         shared: Result<Vec<u8>>,
         items: Result<Items>,
     ) -> Submission {
-        self.submit(place.and_then(|place| {
-            let mut body = place.prefix(shared?);
+        self.submit_with(place.and_then(|place| {
+            let body = place.prefix(shared?);
             let prefix = body.len() as u64;
             let Items { lengths, bytes } = items?;
-            body.extend_from_slice(&bytes);
-            Ok((Work::Map { call: named(place, "map", false), prefix, lengths }, body))
+            Ok((Work::Map { call: named(place, "map", false), prefix, lengths }, body, bytes))
         }))
     }
 
@@ -67,19 +89,18 @@ impl Submitter<'_> {
             let place = Place::of_helper(trampoline, &format!("{method}({name:?})"))?;
             let shared = codec::to_bytes(name)
                 .map_err(|error| Error::not_serializable("the name", &error))?;
-            let mut body = place.prefix(shared);
+            let body = place.prefix(shared);
             let prefix = body.len() as u64;
             let mut call = named(place, method, true);
             call.defines = defines.map(|ty| (name.to_owned(), ty.to_owned())).into_iter().collect();
             let Items { lengths, bytes } = items?;
-            body.extend_from_slice(&bytes);
             let work = match method {
                 "scatter" => Work::Map { call, prefix, lengths },
                 _ => Work::Apply { call, prefix, lengths },
             };
-            Ok((work, body))
+            Ok((work, body, bytes))
         };
-        self.submit(work())
+        self.submit_with(work())
     }
 }
 

@@ -99,6 +99,10 @@ pub(super) enum Channel {
 pub(super) enum Effect {
     Send(Outgoing),
     Emit(ClientEvent),
+    /// A file of large values that nobody needs any more.
+    Remove {
+        path: String,
+    },
     Close,
 }
 

@@ -7,6 +7,7 @@ use super::submission::{CallWork, Work};
 use super::submit::Plan;
 use super::task::{End, Task};
 use prust::items::Lengths;
+use prust::mapped;
 use prust::outcome;
 use prust::{EngineId, Error};
 use std::sync::Arc;
@@ -100,7 +101,8 @@ impl State {
     fn purge(&mut self, id: SubmissionId) {
         if let Some(submission) = self.submissions.get_mut(&id) {
             self.bytes_held = self.bytes_held.saturating_sub(submission.bytes_held);
-            submission.purge();
+            let files = submission.purge();
+            self.release(files);
         }
     }
 
@@ -118,11 +120,15 @@ impl CallWork {
     fn only(&self, items: impl Iterator<Item = u64>) -> Self {
         let (prefix, bytes) = self.body.split_at(self.prefix);
         let mut body = prefix.to_vec();
-        let mut each = Vec::new();
+        let (mut each, mut there) = (Vec::new(), Vec::new());
         for item in items {
-            let bytes = &bytes[self.lengths.span(&self.ends, item..item + 1)];
-            each.push(bytes.len() as u32);
-            body.extend_from_slice(bytes);
+            let span = self.lengths.span(&self.ends, item..item + 1);
+            each.push(span.len() as u32);
+            if self.there.is_empty() {
+                body.extend_from_slice(&bytes[span]);
+            } else {
+                there.extend(mapped::part(&self.there, span.start as u64..span.end as u64));
+            }
         }
         let lengths = Lengths::Each(each);
         Self {
@@ -131,6 +137,8 @@ impl CallWork {
             prefix: self.prefix,
             ends: lengths.ends(),
             lengths,
+            there,
+            folder: self.folder.clone(),
             replicate: false,
             delta: self.delta.clone(),
             metadata: self.metadata.clone(),

@@ -20,6 +20,7 @@ mod chunk;
 mod command;
 mod control;
 mod event;
+mod files;
 mod keep;
 mod messages;
 mod progress;

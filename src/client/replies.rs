@@ -89,8 +89,10 @@ impl State {
             _ => None,
         };
         let held = submission.bytes_held;
-        submission.end_task(idx, end, now);
+        let there = submission.end_task(idx, end, now);
         self.bytes_held += submission.bytes_held - held;
+        let folder = self.settings.shared_folder.as_deref();
+        self.files.hold(folder, submission, &there);
         if is_cell {
             let prust = submission.tasks[idx as usize].output().prust.take();
             let msg_id = format!("{}{}", self.prefix, submission.number(idx));
@@ -373,7 +375,7 @@ fn cell_value(engine_id: Option<EngineId>, output: Option<&TaskOutput>) -> Vec<u
         .map_or((0, BTreeMap::new()), |output| (output.execution_count, output.result.clone()));
     let reply = CellReply { engine_id, execution_count, data };
     let items = write_items(&vec![reply]).expect("texts and numbers are always written");
-    outcome::write_outcomes(1, Vec::new(), items)
+    outcome::write_outcomes(1, Vec::new(), items, None)
 }
 
 /// The error of a reply's content, without the first line that repeats it.

@@ -35,6 +35,10 @@ impl State {
                 let answer = self.ids_answer();
                 self.answer(from, &answer, Vec::new());
             }
+            Request::SharedFolder => {
+                let folder = self.settings.shared_folder.as_deref().map(str::to_owned);
+                self.answer(from, &Answer::SharedFolder(folder), Vec::new());
+            }
             Request::WaitForEngines { n, timeout } => {
                 self.wait(from, Goal::Engines { n: n as usize }, timeout, now);
             }

@@ -80,6 +80,10 @@ impl Room {
                         }
                     }
                     Effect::Emit(event) => open &= self.events.send(event).is_ok(),
+                    Effect::Remove { path } => {
+                        // What cannot be removed now goes with its folder.
+                        let _ = std::fs::remove_file(path);
+                    }
                     Effect::Close => open = false,
                 }
             }

@@ -3,6 +3,7 @@
 
 use super::command::{ClientEvent, Command, EngineInfo, SubmissionId};
 use super::event::{Channel, Effect, Event, Now, Number, Outgoing, raw};
+use super::files::Files;
 use super::submission::Submission;
 use super::waits::Wait;
 use prust::EngineId;
@@ -29,11 +30,19 @@ pub struct Settings {
     /// Values and payloads kept, in bytes; beyond it the oldest results are dropped, unreferenced
     /// ones first.
     pub results_bytes_max: u64,
+    /// A folder in memory that this process shares with cells and engines, all on this machine: for
+    /// values too large to be sent.
+    pub shared_folder: Option<Arc<str>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { n_engines_expected: 1, submissions_before: 0, results_bytes_max: 2 << 30 }
+        Self {
+            n_engines_expected: 1,
+            submissions_before: 0,
+            results_bytes_max: 2 << 30,
+            shared_folder: None,
+        }
     }
 }
 
@@ -71,6 +80,7 @@ pub(super) struct State {
     pub(super) touched: Vec<SubmissionId>,
     pub(super) due: BTreeSet<(Duration, SubmissionId)>,
     pub(super) bytes_held: u64,
+    pub(super) files: Files,
     engines_asked: Option<Duration>,
     n_engines_asked: usize,
     pub(super) effects: Vec<Effect>,
@@ -107,6 +117,7 @@ impl State {
             touched: Vec::new(),
             due: BTreeSet::new(),
             bytes_held: 0,
+            files: Files::default(),
             engines_asked: None,
             n_engines_asked: 0,
             effects: Vec::new(),

@@ -8,6 +8,7 @@ use super::tally::{Ended, Tally};
 use super::task::{End, Stage, Task};
 use crate::cell::namespace::Delta;
 use prust::items::Lengths;
+use prust::mapped::{self, Mapped};
 use prust::outcome::{self, Failure};
 use prust::request::{Status, TaskEnd, TaskMetadata, TaskResult};
 use prust::{EngineId, RemoteError, RemoteFailure};
@@ -40,6 +41,8 @@ pub(super) struct Submission {
     pub(super) bytes_sent: u64,
     /// Encoded values held.
     pub(super) bytes_held: u64,
+    /// Files in which it has items or values.
+    pub(super) files: Vec<String>,
     /// A stop was asked for: what ends as interrupted counts as cancelled.
     pub(super) stopping: bool,
     pub(super) forgotten: bool,
@@ -75,6 +78,10 @@ pub(super) struct CallWork {
     pub(super) prefix: usize,
     pub(super) lengths: Lengths,
     pub(super) ends: Vec<u64>,
+    /// Where the items are if they are not in the body.
+    pub(super) there: Vec<Mapped>,
+    /// Where engines put large results.
+    pub(super) folder: Option<Arc<str>>,
     /// Every task gets all items.
     pub(super) replicate: bool,
     /// What a success adds to the engine's namespace.
@@ -87,8 +94,10 @@ pub(super) struct CallWork {
 impl CallWork {
     pub(super) fn payload(&self, range: std::ops::Range<u64>) -> Vec<u8> {
         let range = if self.replicate { 0..self.lengths.n_items() } else { range };
-        let (prefix, items) = self.body.split_at(self.prefix);
-        outcome::cut_payload(prefix, &self.lengths, &self.ends, items, range)
+        let (prefix, bytes) = self.body.split_at(self.prefix);
+        let (lengths, ends, there) = (&self.lengths, &self.ends, &self.there);
+        let folder = self.folder.as_deref();
+        outcome::Cut { prefix, lengths, ends, bytes, there, folder }.payload(range)
     }
 }
 
@@ -110,7 +119,7 @@ impl Submission {
         let Parts { id, label, method, work, balanced, tasks, first_number, after, follow } = parts;
         let total = tasks.iter().map(|task| task.n_values).sum();
         let bytes_held = match &work {
-            Work::Call(call) => call.body.len() as u64,
+            Work::Call(call) => call.body.len() as u64 + mapped::n_bytes(&call.there),
             Work::Cell => 0,
         };
         Self {
@@ -129,6 +138,7 @@ impl Submission {
             at: now.at,
             bytes_sent: 0,
             bytes_held,
+            files: Vec::new(),
             stopping: false,
             forgotten: false,
             abandoned: false,
@@ -158,23 +168,26 @@ impl Submission {
     }
 
     /// The task has ended: counters, order, times.
-    pub(super) fn end_task(&mut self, idx: u32, end: End, now: Now) {
+    /// Gives the files in which its values are.
+    pub(super) fn end_task(&mut self, idx: u32, end: End, now: Now) -> Vec<Mapped> {
         let ran = !matches!(end, End::Aborted(_));
         let span = self.span(idx).filter(|_| ran);
         let stopping = self.stopping;
         let task = &mut self.tasks[idx as usize];
         let (engine, n) = (task.engine, task.n_values);
         let mut ended = Ended::default();
+        let mut there = None;
         match &end {
             End::Value(Some(value)) => {
-                let failed = match outcome::read_outcomes(value) {
-                    Ok((outcomes, _)) => outcomes.failed,
-                    Err(_) => Vec::new(),
-                };
+                let mut failed = Vec::new();
+                if let Ok((outcomes, _)) = outcome::read_outcomes(value) {
+                    (failed, there) = (outcomes.failed, outcomes.values);
+                }
                 ended.failed = failed.len() as u64;
                 ended.done = n.saturating_sub(ended.failed);
-                self.bytes_held += value.len() as u64;
-                self.tally.bytes_received += value.len() as u64;
+                let n_bytes = value.len() as u64 + mapped::n_bytes(there.as_slice());
+                self.bytes_held += n_bytes;
+                self.tally.bytes_received += n_bytes;
                 for (_, failure) in &failed {
                     self.tally.error(failure, engine, 1);
                 }
@@ -200,6 +213,7 @@ impl Submission {
         if self.is_finished() {
             self.ended_at = Some(now.at);
         }
+        there.into_iter().collect()
     }
 
     /// The engine's own account of when it worked, as offsets from the submission.
@@ -361,8 +375,8 @@ impl Submission {
         }
     }
 
-    /// Drops values and payload, keeps the record.
-    pub(super) fn purge(&mut self) {
+    /// Drops values and payload, keeps the record; gives the files that are not needed any more.
+    pub(super) fn purge(&mut self) -> Vec<String> {
         for task in &mut self.tasks {
             if let Stage::Ended(End::Value(value)) = &mut task.stage {
                 *value = None;
@@ -371,6 +385,7 @@ impl Submission {
         self.work = Work::Cell;
         self.bytes_held = 0;
         self.purged = true;
+        std::mem::take(&mut self.files)
     }
 
     pub(super) fn engines(&self) -> Vec<EngineId> {

@@ -8,6 +8,7 @@ use super::submission::{CallWork, Parts, Submission, Work};
 use super::task::{End, Task};
 use crate::cell::namespace::{Delta, Variable};
 use prust::items::Lengths;
+use prust::mapped::{self, Mapped};
 use prust::outcome::Failure;
 use prust::request::{self, Call, Options, Submit};
 use prust::{EngineId, Error, Targets};
@@ -36,17 +37,17 @@ impl State {
         body: Vec<u8>,
         now: Now,
     ) -> Result<SubmissionId, Error> {
-        let Submit { work, targets, balanced, options } = submit;
+        let Submit { work, targets, balanced, options, there } = submit;
         match work {
             request::Work::Execute { source } => {
                 self.submit_cell(&targets, balanced, options, source, now)
             }
             request::Work::Apply { call, prefix, lengths } => {
-                let work = Given { call, prefix, lengths, body, replicate: true };
+                let work = Given { call, prefix, lengths, body, there, replicate: true };
                 self.submit_call(cell, work, &targets, balanced, &options, now)
             }
             request::Work::Map { call, prefix, lengths } => {
-                let work = Given { call, prefix, lengths, body, replicate: false };
+                let work = Given { call, prefix, lengths, body, there, replicate: false };
                 self.submit_call(cell, work, &targets, balanced, &options, now)
             }
         }
@@ -102,12 +103,20 @@ impl State {
             metadata["retries"] = options.retries.into();
             metadata["timeout"] =
                 options.timeout.map_or(0.0, |timeout| timeout.as_secs_f64()).into();
+            if let Some(limit) = options.time_limit {
+                metadata["time_limit"] = limit.as_secs_f64().into();
+            }
             metadata["after"] = json!(after);
             metadata["follow"] = json!(follow);
         }
         let label = options.label.clone().unwrap_or_else(|| given.call.name.clone());
         let method = method_name(&given.call.method);
-        let work = Work::Call(Arc::new(given.into_work(delta, metadata, self.empty.clone())?));
+        let work = Work::Call(Arc::new(given.into_work(
+            delta,
+            metadata,
+            self.empty.clone(),
+            self.settings.shared_folder.clone(),
+        )?));
         Ok(self.start(Plan { label, method, work, balanced, tasks, after, follow }, now))
     }
 
@@ -132,6 +141,10 @@ impl State {
             submission.tally.add_lanes(&submission.engines());
         }
         self.bytes_held += submission.bytes_held;
+        if let Some(call) = &work_to_send {
+            let folder = self.settings.shared_folder.as_deref();
+            self.files.hold(folder, &mut submission, &call.there);
+        }
         self.submissions.insert(id, submission);
         self.active.insert(id);
         self.touch(id);
@@ -236,6 +249,7 @@ struct Given {
     prefix: u64,
     lengths: Lengths,
     body: Vec<u8>,
+    there: Vec<Mapped>,
     replicate: bool,
 }
 
@@ -245,16 +259,31 @@ impl Given {
         delta: Option<Delta>,
         metadata: Value,
         content: Arc<RawValue>,
+        folder: Option<Arc<str>>,
     ) -> Result<CallWork, Error> {
-        let Self { call, prefix, lengths, body, replicate } = self;
-        let items = usize::try_from(prefix).ok().and_then(|prefix| body.len().checked_sub(prefix));
-        if items.is_none() || items != lengths.n_bytes() {
+        let Self { call, prefix, lengths, body, there, replicate } = self;
+        let along = (body.len() as u64).checked_sub(prefix);
+        let items = along.and_then(|along| along.checked_add(mapped::n_bytes(&there)));
+        let is_split = !there.is_empty() && along != Some(0);
+        if is_split || items.is_none() || items != lengths.n_bytes().map(|n| n as u64) {
             let reason = "a submission whose table does not fit its bytes".to_owned();
             return Err(Error::Disconnected { reason });
         }
         let ends = lengths.ends();
         let prefix = prefix as usize;
-        Ok(CallWork { call, body, prefix, lengths, ends, replicate, delta, metadata, content })
+        Ok(CallWork {
+            call,
+            body,
+            prefix,
+            lengths,
+            ends,
+            there,
+            folder,
+            replicate,
+            delta,
+            metadata,
+            content,
+        })
     }
 }
 

@@ -10,6 +10,9 @@ use std::sync::Once;
 /// taken for one.
 const PREFIX: &str = "prust-of-";
 
+/// Where Linux has files in memory, for POSIX shared memory.
+const MEMORY: &str = "/dev/shm";
+
 /// A private directory, removed when this is dropped.
 #[derive(Debug)]
 pub struct Scratch {
@@ -28,6 +31,21 @@ impl Scratch {
         static SWEPT: Once = Once::new();
         let parent = std::env::temp_dir();
         SWEPT.call_once(|| sweep(&parent));
+        Self::inside(&parent)
+    }
+
+    /// Makes one whose files are in memory.
+    ///
+    /// # Errors
+    /// When the system has no such directory, or it cannot be written.
+    pub fn in_memory() -> io::Result<Self> {
+        static SWEPT: Once = Once::new();
+        let parent = Path::new(MEMORY);
+        SWEPT.call_once(|| sweep(parent));
+        Self::inside(parent)
+    }
+
+    fn inside(parent: &Path) -> io::Result<Self> {
         loop {
             let path = parent.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
             DirBuilder::new().mode(0o700).create(&path)?;

@@ -15,6 +15,7 @@ mod erased;
 pub mod frame;
 pub mod future;
 pub mod last_words;
+pub mod mapping;
 pub mod measure;
 pub mod os;
 pub mod panics;

@@ -22,6 +22,15 @@ unsafe extern "C" {
     fn sigaction(signal: c_int, new: *const SigAction, old: *mut SigAction) -> c_int;
     fn raise(signal: c_int) -> c_int;
     fn usleep(micros: u32) -> c_int;
+    fn mmap(
+        start: *mut c_void,
+        length: usize,
+        protection: c_int,
+        flags: c_int,
+        descriptor: c_int,
+        offset: i64,
+    ) -> *mut c_void;
+    fn munmap(start: *mut c_void, length: usize) -> c_int;
     fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
     fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
     fn _Unwind_Backtrace(
@@ -313,4 +322,60 @@ pub(crate) fn leaked<T>(pointer: &'static AtomicPtr<T>) -> Option<&'static T> {
 pub(crate) fn pause_ms(milliseconds: u32) {
     // SAFETY: usleep takes an integer and touches no memory of ours.
     unsafe { usleep(milliseconds * 1000) };
+}
+
+/// Mappings begin at a multiple of this.
+pub(crate) const PAGE_BYTES: u64 = 4096;
+
+/// Pages of a file, mapped for reading.
+pub(crate) struct Pages {
+    start: *mut c_void,
+    length: usize,
+}
+
+// SAFETY: the memory is only ever read, and belongs to this value until it is dropped.
+unsafe impl Send for Pages {}
+// SAFETY: as above.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    /// Maps `length` bytes of a file from `offset` on, a multiple of `PAGE_BYTES`; the caller has
+    /// seen that the file is so long.
+    pub(crate) fn of(file: &std::fs::File, offset: u64, length: usize) -> std::io::Result<Self> {
+        use std::os::fd::AsRawFd;
+        const PROT_READ: c_int = 1;
+        const MAP_SHARED: c_int = 1;
+        const MAP_POPULATE: c_int = 0x8000;
+        if length == 0 {
+            return Ok(Self { start: std::ptr::null_mut(), length });
+        }
+        let offset = i64::try_from(offset).map_err(|_| std::io::ErrorKind::InvalidInput)?;
+        let flags = MAP_SHARED | MAP_POPULATE;
+        // SAFETY: the system chooses the place; the descriptor is open; the result is checked.
+        let start = unsafe {
+            mmap(std::ptr::null_mut(), length, PROT_READ, flags, file.as_raw_fd(), offset)
+        };
+        if start.addr() == usize::MAX {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(Self { start, length })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        if self.length == 0 {
+            return &[];
+        }
+        // SAFETY: `of` mapped that many readable bytes, which stay until `drop`. Who writes such a
+        // file has finished before anybody is told of it, and nobody shortens it.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.length) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if self.length > 0 {
+            // SAFETY: mapped by `of`, and no slice of it outlives this value.
+            unsafe { munmap(self.start, self.length) };
+        }
+    }
 }

@@ -17,9 +17,62 @@ fn a_direct_map_is_one_chunk_per_engine_in_order() {
     lab.value(3, 3, &[30, 40]);
     lab.expect(&[]);
     lab.value(2, 0, &[0, 10, 20]);
-    lab.expect(&["answer 2 [0+3 3+2] next 2 complete true 92", "finished 1: 0 of 5 failed"]);
+    lab.expect(&["answer 2 [0+3 3+2] next 2 complete true 94", "finished 1: 0 of 5 failed"]);
     lab.value(2, 0, &[9, 9, 9]);
     lab.expect(&[]);
+}
+
+#[test]
+fn large_items_and_values_stay_in_files_until_nobody_needs_them() {
+    let mut lab = Lab::new(&[0, 1]);
+    lab.state.settings.results_bytes_max = 1000;
+    lab.state.settings.shared_folder = Some("/shared".into());
+    let lengths = Lengths::Fixed { n: 4, size: 8 };
+    let call = |path: &str| {
+        let call = Call {
+            library: "/lib.so".to_owned(),
+            offset: 64,
+            name: "f".to_owned(),
+            method: "map".to_owned(),
+            defines: Vec::new(),
+            per_task: false,
+        };
+        let work = Work::Map { call, prefix: 0, lengths: lengths.clone() };
+        let there = vec![Mapped { path: path.to_owned(), start: 100, end: 132 }];
+        let (targets, options) = (Targets::All, Options::default());
+        Submit { work, targets, balanced: false, options, there }
+    };
+    lab.ask(1, Request::Submit(Box::new(call("/shared/1"))));
+    let tables: Vec<Vec<Mapped>> = lab.sent.iter().map(|sent| items_of(&sent.buffers[0])).collect();
+    let part = |start, end| vec![Mapped { path: "/shared/1".to_owned(), start, end }];
+    assert_eq!(tables, [part(100, 116), part(116, 132)]);
+    // One item fails; what is tried again names the item's own bytes.
+    let failed = vec![(1, Failure::new("panic", "boom"))];
+    let values = write_items(&vec![1u64]).unwrap();
+    lab.reply(2, 0, Verdict::Ok(outcome::write_outcomes(2, failed, values, None)));
+    lab.value(3, 1, &[3, 4]);
+    lab.sent.clear();
+    lab.ask(2, Request::Retry { submission: 1 });
+    assert_eq!(items_of(&lab.sent[0].buffers[0]), part(108, 116));
+    lab.value(4, 0, &[2]);
+    // Both need the file. They go when there is no room for them, and the file with the last.
+    lab.told.clear();
+    lab.state.settings.results_bytes_max = 0;
+    lab.ask(3, Request::Submit(Box::new(call("/shared/2"))));
+    let removed = |lab: &Lab| lab.told.iter().filter(|told| told.starts_with("remove")).count();
+    assert_eq!(removed(&lab), 1, "{:?}", lab.told);
+    assert!(lab.told.contains(&"remove /shared/1".to_owned()));
+}
+
+/// Where a payload says that its items are.
+fn items_of(payload: &[u8]) -> Vec<Mapped> {
+    let part = |bytes: &[u8]| {
+        let (length, rest) = bytes.split_first_chunk::<4>().unwrap();
+        let (part, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        (part.to_vec(), rest.to_vec())
+    };
+    let (_prefix, rest) = part(payload);
+    codec::from_bytes::<outcome::Table>(&part(&rest).0).unwrap().items
 }
 
 #[test]
@@ -32,7 +85,7 @@ fn a_lost_engine_fails_its_direct_work_at_once_and_names_the_cause() {
     let cause = Some("killed by SIGKILL".to_owned());
     lab.event(Event::Unregistered { id: 1, uuid: "uuid1".to_owned(), cause });
     assert_eq!(lab.told.len(), 3, "{:?}", lab.told);
-    assert_eq!(lab.told[0], "answer 2 [0+1 EngineError] next 2 complete true 34");
+    assert_eq!(lab.told[0], "answer 2 [0+1 EngineError] next 2 complete true 35");
     assert!(lab.told[1].contains("lost: [(1, \"killed by SIGKILL\")]"), "{}", lab.told[1]);
     assert_eq!(lab.told[2], "finished 1: 1 of 2 failed");
     let ClientEvent::Finished { failed, .. } = lab.last() else { panic!("not finished") };
@@ -101,14 +154,14 @@ fn values_can_be_had_one_by_one_in_order_or_as_they_arrive() {
     lab.ask(2, next(Want::Next, 0));
     lab.ask(3, next(Want::NextFinished, 0));
     lab.value(4, 1, &[2]);
-    lab.expect(&["answer 3 [2+1] next 1 complete false 34"]);
+    lab.expect(&["answer 3 [2+1] next 1 complete false 35"]);
     lab.value(2, 0, &[0]);
-    lab.expect(&["answer 2 [0+1] next 1 complete false 34"]);
+    lab.expect(&["answer 2 [0+1] next 1 complete false 35"]);
     lab.ask(4, next(Want::NextFinished, 1));
-    lab.expect(&["answer 4 [0+1] next 2 complete false 34"]);
+    lab.expect(&["answer 4 [0+1] next 2 complete false 35"]);
     lab.value(3, 0, &[1]);
     lab.ask(5, next(Want::Next, 1));
-    lab.expect(&["finished 1: 0 of 3 failed", "answer 5 [1+1 2+1] next 3 complete true 68"]);
+    lab.expect(&["finished 1: 0 of 3 failed", "answer 5 [1+1 2+1] next 3 complete true 70"]);
 }
 
 #[test]
@@ -170,7 +223,7 @@ fn a_call_that_printed_is_over_for_its_caller_before_its_output_is_complete() {
             uuid: Some("uuid0".to_owned()),
             started: None,
             completed: None,
-            verdict: Verdict::Ok(outcome::write_outcomes(1, Vec::new(), items)),
+            verdict: Verdict::Ok(outcome::write_outcomes(1, Vec::new(), items, None)),
             execution_count: 0,
             prust: json!({"published": 1}),
             has_engine_info: false,
@@ -200,7 +253,7 @@ fn only_the_failed_items_are_tried_again() {
     lab.submit(Targets::All, true, "map", 6, options);
     let failed = vec![(1, Failure::new("panic", "no"))];
     let values = write_items(&vec![0u64, 2]).unwrap();
-    lab.reply(2, 0, Verdict::Ok(outcome::write_outcomes(3, failed, values)));
+    lab.reply(2, 0, Verdict::Ok(outcome::write_outcomes(3, failed, values, None)));
     lab.reply(3, 0, Verdict::Error(Failure::new("EngineError", "lost")));
     lab.told.clear();
     lab.ask(2, Request::Retry { submission: 1 });

@@ -60,7 +60,8 @@ fn a_cell_asked_for_by_code_is_compiled_by_the_kernel() {
     let mut lab = Lab::new(&[0, 1]);
     let work = Work::Execute { source: "1+1".to_owned() };
     let options = Options::default();
-    let submit = Submit { work, targets: Targets::All, balanced: false, options };
+    let submit =
+        Submit { work, targets: Targets::All, balanced: false, options, there: Vec::new() };
     lab.ask(1, Request::Submit(Box::new(submit)));
     lab.expect(&[
         "CellRequested { submission: 1, engines: [0, 1], source: \"1+1\" }",
@@ -90,7 +91,8 @@ fn an_engine_lost_while_its_cell_is_compiled_fails_that_cell() {
     let mut lab = Lab::new(&[0]);
     let work = Work::Execute { source: "1+1".to_owned() };
     let options = Options::default();
-    let submit = Submit { work, targets: Targets::All, balanced: false, options };
+    let submit =
+        Submit { work, targets: Targets::All, balanced: false, options, there: Vec::new() };
     lab.ask(1, Request::Submit(Box::new(submit)));
     lab.told.clear();
     lab.event(Event::Command(Command::EngineGone {

@@ -7,7 +7,8 @@ mod cells;
 use super::command::{CellRun, CellWork, ClientEvent, Command, Output};
 use super::event::{Effect, Event, Now, Number, Outgoing, Published, Reply, Verdict};
 use super::state::{Settings, State};
-use prust::items::{Items, write_items};
+use prust::items::{Items, Lengths, write_items};
+use prust::mapped::Mapped;
 use prust::outcome::{self, Failure};
 use prust::request::{
     Answer, Asked, Call, Options, Request, Status, Stopped, Submit, TaskEnd, Until, Want, Work,
@@ -65,6 +66,7 @@ impl Lab {
                     }
                     self.events.push(event);
                 }
+                Effect::Remove { path } => self.told.push(format!("remove {path}")),
                 Effect::Close => self.told.push("close".to_owned()),
             }
         }
@@ -100,7 +102,7 @@ impl Lab {
             "map" => Work::Map { call, prefix: 0, lengths },
             _ => Work::Apply { call, prefix: 0, lengths },
         };
-        let submit = Submit { work, targets, balanced, options };
+        let submit = Submit { work, targets, balanced, options, there: Vec::new() };
         self.ask_with(1, Request::Submit(Box::new(submit)), bytes);
     }
 
@@ -120,7 +122,7 @@ impl Lab {
 
     fn value(&mut self, number: Number, engine: EngineId, values: &[u64]) {
         let items = write_items(&values.to_vec()).unwrap();
-        let value = outcome::write_outcomes(values.len() as u64, Vec::new(), items);
+        let value = outcome::write_outcomes(values.len() as u64, Vec::new(), items, None);
         self.reply(number, engine, Verdict::Ok(value));
     }
 

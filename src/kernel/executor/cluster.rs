@@ -28,6 +28,8 @@ pub(super) struct ClusterUp {
     pool: Pool,
     pool_events: Option<UnboundedReceiver<PoolEvent>>,
     scratch: Scratch,
+    /// Where large values are, if the machine has room for files in memory.
+    _shared: Option<Scratch>,
 }
 
 #[derive(Default)]
@@ -106,7 +108,13 @@ async fn bring_up(
     let (pool, pool_events) = pool::start(pool_config(&settings, directory, n_engines));
     let file = controller.client_file();
     let endpoints = controller.inproc_endpoints().map_or_else(|| Endpoints::from(file), within);
-    let of_client = client::Settings { submissions_before, ..client::Settings::default() };
+    let shared = Scratch::in_memory().ok();
+    let folder = shared.as_ref().and_then(|shared| shared.path().to_str());
+    let of_client = client::Settings {
+        submissions_before,
+        shared_folder: folder.map(Into::into),
+        ..client::Settings::default()
+    };
     let connected = client::connect(&context, &file.key, &endpoints, of_client);
     let (client, client_events) = connected.map_err(|error| error.to_string())?;
     Ok(ClusterUp {
@@ -116,6 +124,7 @@ async fn bring_up(
         pool,
         pool_events: Some(pool_events),
         scratch,
+        _shared: shared,
     })
 }
 
