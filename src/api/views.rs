@@ -360,6 +360,13 @@ impl LoadBalancedView {
         self.with(|options| options.timeout = Some(timeout))
     }
 
+    /// A copy whose tasks may each run for so long: one that takes longer is interrupted, and ends
+    /// as [`crate::Error::TaskTimeout`]. The engine's variables stay. A stock controller has no such
+    /// limit, and does not heed it.
+    pub fn time_limit(&self, limit: Duration) -> Self {
+        self.with(|options| options.time_limit = Some(limit))
+    }
+
     /// A copy whose tasks start after that work has succeeded.
     pub fn after(&self, work: &impl Submitted) -> Self {
         let ids = work.submission_ids();

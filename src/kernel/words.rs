@@ -162,7 +162,7 @@ pub(super) const WORDS: &[Word] = &[
         "struct",
         "The pool: each task goes to a free engine.",
         "after apply apply_with chunksize execute follow imap label map map_with retries targets \
-         timeout unordered",
+         time_limit timeout unordered",
     ),
     word(
         "AsyncResult",

@@ -52,6 +52,15 @@ def test_an_interrupt_ends_a_cell_on_engines(engines, code):
     assert values(engines) == ["(3, 7)"] * 2
 
 
+def test_a_task_that_runs_for_too_long_is_ended_and_costs_no_variable(engines):
+    limited = "lv.time_limit(std::time::Duration::from_millis(300))"
+    cell = engines.fails(f"{limited}.apply_with(1u64, slow).get()?;")
+    assert cell.reply["content"]["ename"] == "TaskTimeout"
+    assert "ran for more than 0.3 s, its limit" in plain(cell.error)
+    assert engines.ok(f"{limited}.apply_with(5u64, |n: u64| n + 1).get()?").shown == "6"
+    assert values(engines) == ["(3, 7)"] * 2
+
+
 def cancel(kernel, text):
     """Cancels the work that `text` names, as it says."""
     numbers = re.findall(r"`slow` goes on; %px_cancel (\d+) ends it", text)
