@@ -96,6 +96,23 @@ pub enum Scheme {
     Weighted,
 }
 
+impl Scheme {
+    /// Every scheme with the name that users and connection files give it.
+    pub const NAMES: [(Self, &str); 5] = [
+        (Self::LeastLoad, "leastload"),
+        (Self::Lru, "lru"),
+        (Self::PlainRandom, "plainrandom"),
+        (Self::TwoBin, "twobin"),
+        (Self::Weighted, "weighted"),
+    ];
+
+    /// Returns the name, as it stands in the client file.
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(scheme, _)| *scheme == self);
+        named.expect("every scheme is in the list").1
+    }
+}
+
 /// What a cluster is told once, at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {

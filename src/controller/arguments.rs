@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{ControllerError, Hwm, Settings, start};
+use super::{ControllerError, Hwm, Scheme, Settings, start};
 use crate::wire;
 use crate::wire::connection::{client_file_path, engine_file_path, profile_dir};
 
@@ -27,6 +27,8 @@ security directory. Ends on SIGTERM and SIGINT, and removes them.
   --ping=MS            the time between heartbeats (default: 3000)
   --lost-after=MS      how long an engine of prust may be silent (default: 3000)
   --hwm=N              tasks in flight per engine: auto (default), 0 for no limit, or N
+  --scheme=NAME        how an engine is chosen for a task: leastload (default), lru,
+                       plainrandom, twobin or weighted
   --reuse              take ports and key from existing files, and leave them
   --log-level=LEVEL    debug, info, warn, error, or Python's 10 to 50 (default: info)
 
@@ -148,12 +150,15 @@ fn read(
                 settings.lost_after = read_millis("--lost-after", &value)?;
             }
             Long("hwm" | "TaskScheduler.hwm") => settings.hwm = read_hwm(&text(parser.value()?))?,
-            Long("reuse") => settings.reuse = true,
+            Long("scheme" | "TaskScheduler.scheme_name") => {
+                settings.scheme = read_scheme(&text(parser.value()?))?;
+            }
+            Long("reuse" | "restore") => settings.reuse = true,
             Long("log-level") => level = read_level(&text(parser.value()?))?,
             Long("debug") => level = LevelFilter::DEBUG,
             Long("quiet") => level = LevelFilter::ERROR,
             // The records are in memory whatever is asked for; these are no reason to complain.
-            Long("dictdb") => {}
+            Long("dictdb" | "sqlitedb" | "nodb") => {}
             Long(name) => {
                 let name = format!("--{name}");
                 let value = parser.optional_value().map(text);
@@ -195,6 +200,15 @@ fn read_hwm(value: &str) -> Result<Hwm, ArgumentError> {
         wanted: "auto, or a number of tasks",
     })?;
     Ok(if limit == 0 { Hwm::Unlimited } else { Hwm::Fixed(limit) })
+}
+
+fn read_scheme(value: &str) -> Result<Scheme, ArgumentError> {
+    let named = Scheme::NAMES.iter().find(|(_, name)| *name == value);
+    named.map(|(scheme, _)| *scheme).ok_or_else(|| ArgumentError::Value {
+        option: "--scheme",
+        value: value.to_owned(),
+        wanted: "leastload, lru, plainrandom, twobin or weighted",
+    })
 }
 
 fn read_level(value: &str) -> Result<LevelFilter, ArgumentError> {
@@ -243,17 +257,35 @@ mod tests {
 
     #[test]
     fn a_launcher_may_separate_values_and_add_traits() {
-        let line = "--profile-dir /tmp/p --cluster-id 7 --IPController.use_threads=True --nodb";
+        let line = "--profile-dir /tmp/p --cluster-id 7 --IPController.use_threads=True --port=9";
         let arguments = read_line(line);
         let expected = PathBuf::from("/tmp/p/security/ipcontroller-7-engine.json");
         assert_eq!(arguments.settings.engine_file, expected);
-        assert_eq!(arguments.ignored, ["--IPController.use_threads=True", "--nodb"]);
+        assert_eq!(arguments.ignored, ["--IPController.use_threads=True", "--port=9"]);
         assert_eq!(arguments.settings.ping, PING);
     }
 
     #[test]
+    fn a_scheme_and_a_limit_are_read_as_aliases_and_as_traits() {
+        let aliases = read_line("--scheme=twobin --hwm=0 --restore --sqlitedb --nodb");
+        let traits = read_line("--TaskScheduler.scheme_name=twobin --TaskScheduler.hwm=0 --reuse");
+        for Arguments { settings, ignored, .. } in [aliases, traits] {
+            assert_eq!((settings.scheme, settings.hwm), (Scheme::TwoBin, Hwm::Unlimited));
+            assert!(settings.reuse && ignored.is_empty(), "{ignored:?}");
+        }
+        assert_eq!(read_line("").settings.scheme.name(), "leastload");
+    }
+
+    #[test]
     fn a_value_that_makes_no_sense_is_named() {
-        for line in ["--ping=0", "--lost-after=soon", "--hwm=many", "--log-level=loud"] {
+        let lines = [
+            "--ping=0",
+            "--lost-after=soon",
+            "--hwm=many",
+            "--scheme=pure",
+            "--log-level=loud",
+        ];
+        for line in lines {
             let error = read(vec![line.to_owned()], |_| None).unwrap_err();
             assert!(error.to_string().contains(line), "{error}");
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use prust_cluster::Channel;
 use serde_json::{Map, json};
 
-use super::{ControllerError, Settings};
+use super::{ControllerError, Scheme, Settings};
 use crate::wire;
 use crate::wire::connection::{ClientFile, EngineFile};
 use crate::wire::socket::port_of;
@@ -97,7 +97,7 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
     let new_key = || settings.key.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let key = previous.map_or_else(new_key, |(client, _)| client.key);
     let location = settings.location.clone().unwrap_or_else(crate::process::hostname);
-    let client_file = client_file(&port, &interface, &key, &location);
+    let client_file = client_file(&port, &interface, &key, &location, settings.scheme);
     let engine_file = engine_file(&port, &interface, &key, &location);
     Ok(Bound { client_file, engine_file, inproc, opened })
 }
@@ -207,6 +207,7 @@ fn client_file(
     interface: &str,
     key: &str,
     location: &str,
+    scheme: Scheme,
 ) -> ClientFile {
     ClientFile {
         ssh: String::new(),
@@ -215,7 +216,7 @@ fn client_file(
         control: port(Channel::ClientControl),
         mux: port(Channel::ClientMux),
         task: port(Channel::ClientTask),
-        task_scheme: "leastload".to_owned(),
+        task_scheme: scheme.name().to_owned(),
         iopub: port(Channel::ClientIopub),
         notification: port(Channel::Notification),
         broadcast: port(Channel::ClientBroadcast),

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use prust_cluster::Hwm;
+pub use prust_cluster::{Hwm, Scheme};
 use tokio::sync::watch;
 
 pub use self::arguments::run;
@@ -45,6 +45,7 @@ pub struct Settings {
     /// How long an engine of ours may be silent.
     pub lost_after: Duration,
     pub hwm: Hwm,
+    pub scheme: Scheme,
     /// Whether clients in this process, with the same `wire::Context`, can connect without TCP.
     pub inproc: bool,
     pub cluster_id: String,
@@ -65,6 +66,7 @@ impl Settings {
             ping: PING,
             lost_after: LOST_AFTER,
             hwm: Hwm::Auto,
+            scheme: Scheme::default(),
             inproc: false,
             cluster_id: String::new(),
             reuse: false,

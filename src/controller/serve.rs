@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-use prust_cluster::{Channel, Cluster, Effect, Event, Head, Message, Millis, Scheme, Settings};
+use prust_cluster::{Channel, Cluster, Effect, Event, Head, Message, Millis, Settings};
 use tokio::sync::watch;
 
 use super::Status;
@@ -82,7 +82,7 @@ impl Server {
             period: millis(of.ping).max(Millis(1)),
             lost_after: millis(of.lost_after),
             hwm: of.hwm,
-            scheme: Scheme::default(),
+            scheme: of.scheme,
             seed: session.as_u64_pair().0,
             session: session.to_string(),
             connection_info,

@@ -234,6 +234,16 @@ def test_a_killed_engine_fails_its_work_and_the_rest_moves_on(client, cluster):
     assert client.ids[-1] == 2
 
 
+def test_a_bridge_to_dask_is_refused_clearly(client):
+    request = {"scheduler_args": {}}
+    reply = client._send_recv(client._query_stream, "become_dask_request", content=request)
+    assert reply["header"]["msg_type"] == "hub_error"
+    content = reply["content"]
+    assert content["status"] == "error" and content["ename"] == "UnsupportedOperation"
+    assert "dask" in content["evalue"] and content["traceback"]
+    assert client[:].apply_sync(abs, -1) == [1] * len(client.ids)
+
+
 def test_z_shutdown_removes_the_files(cluster):
     client = ipp.Client(str(cluster.client_file), timeout=10)
     client.shutdown(hub=True, block=True)

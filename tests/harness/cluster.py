@@ -11,8 +11,8 @@ from harness.processes import new_mark, none_left
 class Cluster:
     """Starts a controller and `n` engines below `folder`. The commands default to ours; the stock ones fit too."""
 
-    def __init__(self, folder, environ, n, controller=None, engine=None):
-        self.folder, self.n = Path(folder), n
+    def __init__(self, folder, environ, n, controller=None, engine=None, ip="127.0.0.1"):
+        self.folder, self.n, self.ip = Path(folder), n, ip
         self.mark = new_mark()
         self.environ = environ | self.mark
         self.controller_command = controller or [str(binary()), "controller"]
@@ -30,7 +30,7 @@ class Cluster:
         return process
 
     def start_controller(self):
-        command = [*self.controller_command, f"--profile-dir={self.folder}", "--ip=127.0.0.1"]
+        command = [*self.controller_command, f"--profile-dir={self.folder}", f"--ip={self.ip}"]
         controller = self.start("controller", command)
 
         def written():
