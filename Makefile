@@ -13,13 +13,14 @@ SEEDS ?= 10000
 # How long `make fuzz` feeds each target.
 FUZZ_SECONDS ?= 600
 
-.PHONY: help demo lab test check soak sim fuzz bench install clean
+.PHONY: help demo lab test conformance check soak sim fuzz bench install clean
 
 help:
 	@printf '%s\n' \
 	  'make demo     build, run notebooks/quickstart.ipynb on four engines, print what it printed and an HTML page' \
 	  'make lab      open JupyterLab on the same notebook' \
 	  'make test     everything: Rust tests, real clients, JupyterLab in Chromium (PROFILE=release for the release build)' \
+	  'make conformance  ipyparallel'"'"'s own tests with our controller in the place of theirs' \
 	  'make check    formatting, lints, house rules' \
 	  'make soak     1,000 random sessions held to a model (SEQUENCES=n for another number, SEED=n for one again)' \
 	  'make sim      the controller among pretend engines that die, hang and answer twice (SEEDS=n, SEED=n for one again)' \
@@ -37,6 +38,10 @@ lab: $(PRUST) $(VENV)/kernel
 
 test:
 	@PYTHON=$(PYTHON) PROFILE=$(PROFILE) tests/run.sh
+
+conformance: $(VENV)/ready
+	cargo build --locked --bin prust
+	@PRUST_BIN=$(abspath target/debug/prust) tests/stock/run.sh
 
 check:
 	cargo fmt --all --check

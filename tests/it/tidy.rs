@@ -1,5 +1,7 @@
 //! The house rules as a test: sizes, module heads, layers, doors, unsafe files, banned words. Each
 //! failure names the file, the line, the rule, and what to do instead. Looks at nothing but text.
+mod clients;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -251,26 +253,6 @@ fn tidy_nothing_banned_is_said() {
             if unfinished.iter().any(|word| line.contains(word)) {
                 complaints.push(format!("{path}:{}: unfinished: finish it", index + 1));
             }
-        }
-    }
-    report(complaints);
-}
-
-#[test]
-fn tidy_python_tests_neither_sleep_nor_skip() {
-    let banned = ["time.sleep(", "wait_for_timeout(", "mark.skip", "pytest.skip(", "mark.xfail"];
-    let mut complaints = Vec::new();
-    for path in files(&["tests"]).iter().filter(|path| path.ends_with(".py")) {
-        let text = fs::read_to_string(root().join(path)).expect("a listed file can be read");
-        for (index, line) in text.lines().enumerate() {
-            for word in banned.iter().filter(|word| line.contains(**word)) {
-                if path != "tests/harness/deadline.py" {
-                    complaints.push(format!("{path}:{}: {word}: use eventually()", index + 1));
-                }
-            }
-        }
-        if !text.starts_with("\"\"\"") {
-            complaints.push(format!("{path}:1: starts without a docstring"));
         }
     }
     report(complaints);
