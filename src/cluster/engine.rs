@@ -143,6 +143,14 @@ impl Cluster {
         Some(())
     }
 
+    /// Says who is here. A client asks for the engines before it hears of new ones, or at the same
+    /// time, and would never know of those that came in between. Who knows them learns nothing.
+    pub(crate) fn announce_again(&mut self) {
+        for (id, uuid) in self.engines() {
+            self.notify("registration_notification", json!({"id": id, "uuid": uuid}));
+        }
+    }
+
     /// Ends an engine: what runs on it fails at once, what only waited there moves on, clients are
     /// told.
     pub(crate) fn lose(&mut self, id: EngineId, cause: &str, now: Millis) {

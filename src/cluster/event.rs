@@ -9,7 +9,7 @@ use crate::message::{Frames, Head, Message};
 pub enum Channel {
     /// ROUTER for engines and clients: registration and queries.
     Registration,
-    /// PUB to clients: engines come and go.
+    /// XPUB to clients: engines come and go.
     Notification,
     ClientMux,
     EngineMux,
@@ -62,6 +62,8 @@ pub enum Event {
     Received { channel: Channel, head: Head, message: Message },
     /// Frames came in on [`Channel::Pong`].
     Echo { frames: Frames },
+    /// A client hears [`Channel::Notification`] from now on.
+    Subscribed,
     /// The deadline has come.
     Tick,
 }

@@ -207,6 +207,7 @@ impl Cluster {
                 self.received(channel, head, message, now)
             }
             Event::Echo { frames } => self.echo(&frames, now),
+            Event::Subscribed => self.announce_again(),
             Event::Tick => {}
         }
         self.tick(now);

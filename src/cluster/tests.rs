@@ -31,6 +31,22 @@ fn an_engine_is_announced_after_its_first_echo() {
 }
 
 #[test]
+fn a_client_that_subscribes_is_told_who_is_there() {
+    let mut lab = Lab::new(Hwm::Fixed(1));
+    lab.handle(Event::Subscribed);
+    lab.expect(&[]);
+    lab.engine("e0");
+    lab.engine("e1");
+    lab.register(json!({"uuid": "registered but not announced"}));
+    lab.taken();
+    lab.handle(Event::Subscribed);
+    lab.expect(&[
+        "Notification [] registration_notification to  0",
+        "Notification [] registration_notification to  1",
+    ]);
+}
+
+#[test]
 fn numbers_are_given_once_and_uuids_are_unique() {
     let mut lab = Lab::new(Hwm::Fixed(1));
     lab.engine("e0");

@@ -168,7 +168,8 @@ fn answers(endpoint: &str, key: &str) -> io::Result<bool> {
 
 fn kind(channel: Channel) -> Kind {
     match channel {
-        Channel::Notification | Channel::ClientIopub | Channel::Ping => Kind::Pub,
+        Channel::Notification => Kind::XPub,
+        Channel::ClientIopub | Channel::Ping => Kind::Pub,
         Channel::EngineIopub => Kind::Sub,
         Channel::Registration
         | Channel::ClientMux

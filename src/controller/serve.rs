@@ -120,6 +120,13 @@ impl Server {
 
     fn receive(&mut self, socket: usize, frames: Frames, outgoing: &mut Batch) {
         let Some(channel) = Channel::ALL.get(socket).copied() else { return };
+        if channel == Channel::Notification {
+            // libzmq's own word for a subscription; 0 is its end.
+            if matches!(&frames[..], [subscription] if subscription.first() == Some(&1)) {
+                self.handle(Event::Subscribed, outgoing);
+            }
+            return;
+        }
         if !channel.is_signed() {
             return self.handle(Event::Echo { frames }, outgoing);
         }

@@ -124,6 +124,29 @@ async fn a_task_goes_to_an_engine_and_its_reply_comes_back_unchanged() {
 }
 
 #[tokio::test]
+async fn a_client_that_listens_late_hears_of_the_engines_that_are_there() {
+    let (context, dir) = (wire::Context::new(), new_dir());
+    let controller = started(&context, &dir);
+    let engine = engine(&context, &controller).await;
+    let file = controller.client_file();
+    for end in [file.endpoint(file.notification), notification_nearby(&controller)] {
+        let mut client = Peer::connect(&context, &file.key, "client", &[(Kind::Sub, end)]);
+        let notice = client.receive(0).await;
+        assert_eq!(notice.header.msg_type, "registration_notification");
+        let content: Value = notice.content().unwrap();
+        assert_eq!(content, json!({"id": 0, "uuid": "engine-0"}));
+        client.opened.sockets.close();
+    }
+    engine.opened.sockets.close();
+    controller.stop();
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+fn notification_nearby(controller: &Controller) -> String {
+    controller.inproc_endpoints().unwrap().notification.clone()
+}
+
+#[tokio::test]
 async fn bad_messages_on_every_socket_are_dropped_and_counted() {
     let (context, dir) = (wire::Context::new(), new_dir());
     let controller = started(&context, &dir);
