@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 seconds=${FUZZ_SECONDS:-600}
-targets=${FUZZ_TARGETS:-cell bytes}
+targets=${FUZZ_TARGETS:-cell bytes cluster}
 host=$(rustc -vV | sed -n 's/^host: //p')
 work=$PWD/target/fuzz
 flags='--cfg fuzzing -Cpasses=sancov-module'
@@ -24,8 +24,10 @@ for target in $targets; do
   mkdir -p "$work/corpus/$target" "$work/found"
   log=$work/$target.log
   binary=$work/$host/release/$target
+  words=tests/fuzz/rust.dict
+  [ -e "tests/fuzz/$target.dict" ] && words=tests/fuzz/$target.dict
   "$binary" "$work/corpus/$target" "$work/seeds/$target" -max_total_time="$seconds" -timeout=10 -max_len=4096 \
-    -dict=tests/fuzz/rust.dict -artifact_prefix="$work/found/$target-" -print_final_stats=1 >"$log" 2>&1
+    -dict="$words" -artifact_prefix="$work/found/$target-" -print_final_stats=1 >"$log" 2>&1
   status=$?
   count() { sed -n "s/^stat::$1: *//p" "$log" | tail -1; }
   covered=$(grep -o 'cov: [0-9]* ft: [0-9]*' "$log" | tail -1)

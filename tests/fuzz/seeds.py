@@ -1,4 +1,5 @@
-"""Writes what fuzzing starts from: the cells of the transcripts and notebooks, and some messages and files."""
+"""Writes what fuzzing starts from: the cells of the transcripts and notebooks, some messages and files, and conversations
+of clients and engines with a controller."""
 
 import json
 import sys
@@ -68,9 +69,110 @@ def messages():
         yield bytes([kind, 4, 0, 0, 0, 1, 1, 1, 1, 4, 0, 0, 0, 1, 2, 3, 4])
 
 
+def event(kind, *frames):
+    """One event of `cluster/input.rs`: its kind, and its frames."""
+    texts = (json.dumps(frame) if isinstance(frame, dict) else frame for frame in frames)
+    return bytes([kind]) + b"\xff".join(text if isinstance(text, bytes) else text.encode() for text in texts)
+
+
+def message(kind, ids, msg_id, msg_type, content=None, metadata=None, parent=None, session="c0", buffers=()):
+    header = {"msg_id": msg_id, "msg_type": msg_type, "session": session, "date": "2026-01-02T03:04:05.678901Z"}
+    return event(kind, ids, header, {"msg_id": parent} if parent else {}, metadata or {}, content or {}, *buffers)
+
+
+HUB, MUX, TASK, CONTROL, BROADCAST, FROM_MUX, FROM_TASK, FROM_CONTROL, FROM_BROADCAST, IOPUB = range(10)
+ECHO, BEAT, WAIT, REPLY, PUBLISH, AGAIN = range(10, 16)
+
+
+def joined(n, ours=True):
+    """So many engines register and answer a beat."""
+    for at in range(n):
+        content = {"uuid": f"e{at}"} | ({"implementation": {"name": "prust"}} if ours else {"id": at})
+        yield message(HUB, f"e{at}", "j", "registration_request", content)
+        yield event(WAIT, b"\x00")
+        yield event(BEAT, f"e{at}")
+
+
+def query(name, **content):
+    return message(HUB, "c0", "q", f"{name}_request", content)
+
+
+def conversations():
+    """What clients and engines say to a controller, in the order in which they say it."""
+    ok, failed = {"status": "ok"}, {"status": "error"}
+    # A client looks around, and runs something on one engine.
+    yield [
+        *joined(2),
+        query("connection"),
+        message(MUX, "c0,e0", "m1", "execute_request", {"code": "1", "silent": False}),
+        event(PUBLISH, b"\x00", "status", {"execution_state": "busy"}),
+        event(PUBLISH, b"\x00", "execute_input", {"code": "1", "execution_count": 1}),
+        event(PUBLISH, b"\x00", "stream", {"name": "stdout", "text": "x"}),
+        event(PUBLISH, b"\x00", "execute_result", {"data": {}, "metadata": {}, "execution_count": 1}),
+        event(REPLY, b"\x00", ok, ok),
+        event(PUBLISH, b"\x00", "status", {"execution_state": "idle"}),
+        query("queue", targets=None, verbose=True),
+        query("result", msg_ids=["m1"], status_only=False),
+        query("history"),
+        query("db", query={"msg_id": {"$in": ["m1"]}, "started": {"$exists": False}}, keys=["header", "buffers"]),
+        query("resubmit", msg_ids=["m1"]),
+        query("purge", msg_ids=["m1"], engine_ids=[0]),
+        message(CONTROL, "c0,e0", "s1", "shutdown_request", {"restart": False}),
+        message(FROM_CONTROL, "e0,c0", "s2", "shutdown_reply", ok, parent="s1", session="e0"),
+        message(IOPUB, "engine.0.shutdown", "s3", "shutdown_reply", ok, parent="s1", session="e0"),
+        query("shutdown"),
+        event(WAIT, b"\x01\x00"),
+    ]
+    # Tasks that depend on each other, fail, run again, wait too long, are cancelled and aborted.
+    retried = {"retries": 2, "time_limit": 1.5, "timeout": 9}
+    yield [
+        *joined(3, ours=False),
+        message(TASK, "c0", "t1", "apply_request", {}, {"label": "x"}, buffers=("a", "b")),
+        message(TASK, "c1", "t2", "execute_request", {"code": "2"}, retried | {"targets": ["e1", "e2"]}),
+        message(TASK, "c0", "t3", "apply_request", {}, {"after": ["t1"], "follow": {"dependencies": ["t1", "t2"], "all": False}}),
+        message(TASK, "c0", "t4", "apply_request", {}, {"after": {"dependencies": ["t2"], "success": False, "failure": True}}),
+        event(REPLY, b"\x01", failed, failed),
+        event(PUBLISH, b"\x02", "status", {"execution_state": "busy"}),
+        event(REPLY, b"\x02", {"status": "error", "dependencies_met": False}, failed),
+        event(REPLY, b"\x00", ok, ok),
+        event(AGAIN),
+        message(CONTROL, "c0,e1", "a1", "abort_request", {"msg_ids": ["t3", "t4"]}),
+        query("cancel", msg_ids=["t2", "t4"]),
+        event(WAIT, b"\x27\x10"),
+        query("queue", targets=["e0", 1], verbose=False),
+        message(HUB, "n", "u", "unregistration_request", {"id": 1, "cause": "killed"}),
+        event(WAIT, b"\x01\x00"),
+    ]
+    # Broadcasts, one answer by one and together; an engine goes silent, and comes back.
+    targets = {"targets": [["e0", 0], ["e1", 1], ["e9", 9]], "is_broadcast": True}
+    answer = {"status": "ok", "original_msg_id": "b1", "is_coalescing": False}
+    yield [
+        *joined(2),
+        message(BROADCAST, "c0", "b1", "execute_request", {"code": "3"}, targets),
+        event(REPLY, b"\x00", answer, ok),
+        event(REPLY, b"\x01", answer, ok),
+        message(BROADCAST, "c0", "b2", "apply_request", {}, targets | {"is_coalescing": True}),
+        event(REPLY, b"\x02", answer | {"original_msg_id": "b2"}, ok),
+        message(MUX, "c0,e1", "m1", "apply_request"),
+        message(TASK, "c0", "t1", "apply_request", {}, {"retries": 1}),
+        message(TASK, "c0", "t2", "apply_request"),
+        *(piece for _ in range(4) for piece in (event(WAIT, b"\x03\xe8"), event(BEAT, "e0"))),
+        event(BEAT, "e1"),
+        event(WAIT, b"\x03\xe8"),
+        event(ECHO, "e1", "5"),
+        message(HUB, "e1", "j", "registration_request", {"uuid": "e1"}),
+        query("db", query={"label": {"$glob": "x*"}, "received": {"$lt": "2027-01-01T00:00:00Z"}}, keys=None),
+        query("purge", msg_ids="all"),
+    ]
+
+
 def main():
     folder = Path(sys.argv[1])
-    for name, inputs in (("cell", [END_OF_CELL.join(each).encode() for each in cells()]), ("bytes", messages())):
+    for name, inputs in (
+        ("cell", [END_OF_CELL.join(each).encode() for each in cells()]),
+        ("bytes", messages()),
+        ("cluster", (bytes([setup]) + b"\xfe".join(each) for setup in (0, 5, 14) for each in conversations())),
+    ):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number, data in enumerate(inputs):
             (folder / name / f"seed-{number:03}").write_bytes(data)

@@ -5,6 +5,8 @@
 mod bytes;
 #[path = "../fuzz/cell/input.rs"]
 mod cell;
+#[path = "../fuzz/cluster/input.rs"]
+mod cluster;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -46,4 +48,9 @@ fn cells_crash_no_more() {
 #[test]
 fn bytes_crash_no_more() {
     replay("bytes", bytes::run);
+}
+
+#[test]
+fn clusters_crash_no_more() {
+    replay("cluster", cluster::run);
 }
