@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use super::{ControllerError, Hwm, Scheme, Settings, start};
 use crate::wire;
 use crate::wire::connection::{client_file_path, engine_file_path, profile_dir};
+use crate::wire::curve::ServerKey;
 
 const HELP: &str = "\
 Usage: prust controller [OPTIONS]
@@ -29,6 +30,9 @@ security directory. Ends on SIGTERM and SIGINT, and removes them.
   --hwm=N              tasks in flight per engine: auto (default), 0 for no limit, or N
   --scheme=NAME        how an engine is chosen for a task: leastload (default), lru,
                        plainrandom, twobin or weighted
+  --enable-curve       encrypt everything with CURVE; only who can read the connection
+                       files can connect (also IPP_ENABLE_CURVE=1; the key pair is new
+                       unless IPP_CURVE_SECRETKEY gives it)
   --reuse              take ports and key from existing files, and leave them
   --log-level=LEVEL    debug, info, warn, error, or Python's 10 to 50 (default: info)
 
@@ -91,6 +95,8 @@ enum ArgumentError {
     Syntax(lexopt::Error),
     Value { option: &'static str, value: String, wanted: &'static str },
     NoHome,
+    NoCurve,
+    CurveKey,
 }
 
 impl fmt::Display for ArgumentError {
@@ -100,6 +106,13 @@ impl fmt::Display for ArgumentError {
             Self::Value { option, value, wanted } => {
                 write!(f, "failed to read {option}={value}: it has to be {wanted}")
             }
+            Self::NoCurve => f.write_str(
+                "failed to enable CURVE: this build of prust lacks it; build it in its own folder, \
+                 where .cargo/config.toml asks for it",
+            ),
+            Self::CurveKey => f.write_str(
+                "failed to read IPP_CURVE_SECRETKEY: it has to be a key of 40 characters (Z85)",
+            ),
             Self::NoHome => {
                 f.write_str("failed to find the profile: give --profile-dir or set HOME")
             }
@@ -126,6 +139,7 @@ fn read(
     let mut settings = Settings::new(&PathBuf::new());
     settings.cluster_id = env("IPP_CLUSTER_ID").unwrap_or_default();
     settings.key = env("IPP_SESSION_KEY").filter(|key| !key.is_empty());
+    let mut enable_curve = env("IPP_ENABLE_CURVE").is_some_and(|value| value == "1");
     let mut level = LevelFilter::INFO;
     let mut ignored = Vec::new();
     let mut parser = lexopt::Parser::from_args(args);
@@ -154,6 +168,8 @@ fn read(
                 settings.scheme = read_scheme(&text(parser.value()?))?;
             }
             Long("reuse" | "restore") => settings.reuse = true,
+            Long("enable-curve") => enable_curve = parser.optional_value().is_none_or(is_yes),
+            Long("IPController.enable_curve") => enable_curve = is_yes(parser.value()?),
             Long("log-level") => level = read_level(&text(parser.value()?))?,
             Long("debug") => level = LevelFilter::DEBUG,
             Long("quiet") => level = LevelFilter::ERROR,
@@ -168,6 +184,9 @@ fn read(
             Value(value) => ignored.push(text(value)),
         }
     }
+    if enable_curve {
+        settings.curve = Some(curve_key(env("IPP_CURVE_SECRETKEY"))?);
+    }
     let dir = match dir {
         Some(dir) => dir,
         None => {
@@ -179,6 +198,21 @@ fn read(
     settings.client_file = client_file_path(&dir, &settings.cluster_id);
     settings.engine_file = engine_file_path(&dir, &settings.cluster_id);
     Ok(Some(Arguments { settings, level, ignored }))
+}
+
+fn is_yes(value: OsString) -> bool {
+    value.eq_ignore_ascii_case("true") || value == "1"
+}
+
+/// The key of the controller: the one given, or a new one.
+fn curve_key(given: Option<String>) -> Result<ServerKey, ArgumentError> {
+    if !crate::wire::curve::is_available() {
+        return Err(ArgumentError::NoCurve);
+    }
+    match given.filter(|text| !text.is_empty()) {
+        Some(text) => ServerKey::read(&text).ok_or(ArgumentError::CurveKey),
+        None => Ok(ServerKey::random()),
+    }
 }
 
 fn read_millis(option: &'static str, value: &str) -> Result<Duration, ArgumentError> {

@@ -10,6 +10,7 @@ use serde_json::{Map, json};
 use super::{ControllerError, Scheme, Settings};
 use crate::wire;
 use crate::wire::connection::{ClientFile, EngineFile};
+use crate::wire::curve::{ServerKey, address};
 use crate::wire::socket::port_of;
 use crate::wire::{Draft, End, Kind, Opened, Spec};
 
@@ -82,7 +83,8 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
     let inproc = settings.inproc.then(InprocEndpoints::new);
     let specs = Channel::ALL.map(|channel| {
         let port = previous.as_ref().map_or(0, |(client, engine)| port(channel, client, engine));
-        let spec = Spec::bind(kind(channel), format!("{interface}:{port}"));
+        let spec =
+            Spec::bind(kind(channel), format!("{interface}:{port}")).curve(settings.curve.clone());
         match inproc.as_ref().and_then(|inproc| inproc.of(channel)) {
             Some(endpoint) => spec.and(End::Bind(endpoint.to_owned())),
             None => spec,
@@ -95,10 +97,19 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
         at.and_then(|at| port_of(&opened.endpoints[at][0])).unwrap_or_default()
     };
     let new_key = || settings.key.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-    let key = previous.map_or_else(new_key, |(client, _)| client.key);
+    // What is encrypted needs no signature.
+    let key = match settings.curve {
+        Some(_) => String::new(),
+        None => previous.map_or_else(new_key, |(client, _)| client.key),
+    };
+    let curve = settings.curve.as_ref().map(ServerKey::public);
     let location = settings.location.clone().unwrap_or_else(crate::process::hostname);
-    let client_file = client_file(&port, &interface, &key, &location, settings.scheme);
-    let engine_file = engine_file(&port, &interface, &key, &location);
+    let client_file = ClientFile {
+        curve_serverkey: curve.clone(),
+        ..client_file(&port, &interface, &key, &location, settings.scheme)
+    };
+    let engine_file =
+        EngineFile { curve_serverkey: curve, ..engine_file(&port, &interface, &key, &location) };
     Ok(Bound { client_file, engine_file, inproc, opened })
 }
 
@@ -119,8 +130,8 @@ pub(super) fn write(
 }
 
 /// Removes the two files, unless another controller has written its own in the meantime.
-pub(super) fn remove(settings: &Settings, key: &str) {
-    if ClientFile::read(&settings.client_file).is_ok_and(|file| file.key == key) {
+pub(super) fn remove(settings: &Settings, ours: &ClientFile) {
+    if ClientFile::read(&settings.client_file).is_ok_and(|file| file == *ours) {
         for path in [&settings.client_file, &settings.engine_file] {
             if let Err(error) = std::fs::remove_file(path) {
                 tracing::debug!(path = %path.display(), %error, "connection file not removed");
@@ -134,8 +145,8 @@ pub(super) fn remove(settings: &Settings, key: &str) {
 pub(super) fn refuse_if_alive(path: &Path) -> Result<(), ControllerError> {
     let Ok(file) = ClientFile::read(path) else { return Ok(()) };
     let endpoint = file.endpoint(file.registration);
-    let address = endpoint.trim_start_matches("tcp://").to_owned();
-    let reachable = address.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    let host = address(&endpoint).trim_start_matches("tcp://").to_owned();
+    let reachable = host.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     let reachable = reachable.and_then(|at| TcpStream::connect_timeout(&at, ALIVE_WITHIN).ok());
     // A thread of its own, because the caller may be inside a runtime.
     let ask = move || answers(&endpoint, &file.key).unwrap_or(false);

@@ -23,6 +23,7 @@ pub use self::arguments::run;
 pub use self::files::InprocEndpoints;
 use crate::wire;
 use crate::wire::connection::{ClientFile, EngineFile, FileError};
+use crate::wire::curve::ServerKey;
 
 /// The time between two heartbeats, as in ipyparallel.
 pub const PING: Duration = Duration::from_secs(3);
@@ -53,6 +54,9 @@ pub struct Settings {
     pub reuse: bool,
     /// The key that signs messages; a new one if not given.
     pub key: Option<String>,
+    /// Speaks encrypted, with this key, to peers that have its public key from a connection file.
+    /// Messages are then not signed, as in ipyparallel.
+    pub curve: Option<ServerKey>,
 }
 
 impl Settings {
@@ -71,6 +75,7 @@ impl Settings {
             cluster_id: String::new(),
             reuse: false,
             key: None,
+            curve: None,
         }
     }
 }
@@ -230,7 +235,7 @@ impl Drop for Controller {
             tracing::error!("the controller's thread panicked");
         }
         if !self.settings.reuse {
-            files::remove(&self.settings, &self.client_file.key);
+            files::remove(&self.settings, &self.client_file);
         }
     }
 }

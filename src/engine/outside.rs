@@ -103,7 +103,8 @@ impl Outside {
             vec![Spec::connect(Kind::Dealer, registration.as_str())],
         );
         let opened = opened.map_err(|error| error.to_string())?;
-        tracing::info!("Registering with controller at {registration}");
+        let address = crate::wire::curve::address(&registration);
+        tracing::info!("Registering with controller at {address}");
         let settings = Settings { uuid: Arc::clone(&uuid), id: flags.id, timeout: flags.timeout };
         Ok(Self {
             writer: Writer::new(&file.key, uuid.to_string(), "prust"),

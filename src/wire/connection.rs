@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::curve;
 use super::socket::port_of;
 
 /// The only signature scheme anybody uses.
@@ -17,12 +18,34 @@ pub const SIGNATURE_SCHEME: &str = "hmac-sha256";
 /// Why a connection file could not be used.
 #[derive(Debug)]
 pub enum FileError {
-    Read { path: PathBuf, source: io::Error },
-    Parse { path: PathBuf, source: serde_json::Error },
-    Write { path: PathBuf, source: io::Error },
-    Scheme { path: PathBuf, scheme: String },
-    Packer { path: PathBuf, pack: String },
-    Curve { path: PathBuf },
+    Read {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    Write {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Scheme {
+        path: PathBuf,
+        scheme: String,
+    },
+    Packer {
+        path: PathBuf,
+        pack: String,
+    },
+    /// CURVE is asked for, and cannot be had.
+    Curve {
+        path: PathBuf,
+    },
+    /// The key of the server is none.
+    CurveKey {
+        path: PathBuf,
+    },
 }
 
 impl fmt::Display for FileError {
@@ -50,7 +73,13 @@ impl fmt::Display for FileError {
             ),
             Self::Curve { path } => write!(
                 f,
-                "use connection file {}: it asks for CURVE encryption, which this build lacks",
+                "use connection file {}: it asks for CURVE encryption, which this build of prust lacks; \
+                 build it in its own folder, where .cargo/config.toml asks for CURVE",
+                path.display()
+            ),
+            Self::CurveKey { path } => write!(
+                f,
+                "use connection file {}: its curve_serverkey is not a key of 40 characters (Z85)",
                 path.display()
             ),
         }
@@ -260,7 +289,7 @@ impl ClientFile {
 
     /// The address of one of the ports.
     pub fn endpoint(&self, port: u16) -> String {
-        controller_endpoint(&self.interface, &self.location, port)
+        controller_endpoint(&self.interface, &self.location, port, self.curve_serverkey.as_deref())
     }
 
     fn check(&self, path: &Path) -> Result<(), FileError> {
@@ -295,7 +324,7 @@ impl EngineFile {
     }
 
     pub fn endpoint(&self, port: u16) -> String {
-        controller_endpoint(&self.interface, &self.location, port)
+        controller_endpoint(&self.interface, &self.location, port, self.curve_serverkey.as_deref())
     }
 
     fn check(&self, path: &Path) -> Result<(), FileError> {
@@ -348,7 +377,13 @@ fn security_path(profile_dir: &Path, cluster_id: &str, role: &str) -> PathBuf {
 }
 
 /// A controller that listens on every interface is reached at its `location`, or on this machine.
-fn controller_endpoint(interface: &str, location: &str, port: u16) -> String {
+/// One that speaks encrypted is reached with its key.
+fn controller_endpoint(
+    interface: &str,
+    location: &str,
+    port: u16,
+    serverkey: Option<&str>,
+) -> String {
     let (transport, ip) = interface.split_once("://").unwrap_or(("tcp", interface));
     let host = match ip {
         "*" | "0.0.0.0" | "" => {
@@ -357,7 +392,11 @@ fn controller_endpoint(interface: &str, location: &str, port: u16) -> String {
         }
         ip => ip,
     };
-    format!("{transport}://{host}:{port}")
+    let address = format!("{transport}://{host}:{port}");
+    match serverkey.filter(|key| !key.is_empty()) {
+        Some(key) => curve::with_key(&address, key),
+        None => address,
+    }
 }
 
 fn check_controller_file(
@@ -375,10 +414,11 @@ fn check_controller_file(
     if let Some(pack) = packers.into_iter().find(|pack| !matches!(*pack, "json" | "orjson")) {
         return Err(FileError::Packer { path, pack: pack.to_owned() });
     }
-    if curve.is_some_and(|key| !key.is_empty()) {
-        return Err(FileError::Curve { path });
+    match curve.filter(|key| !key.is_empty()) {
+        Some(key) if !curve::is_key(key) => Err(FileError::CurveKey { path }),
+        Some(_) if !curve::is_available() => Err(FileError::Curve { path }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {

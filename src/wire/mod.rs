@@ -1,10 +1,12 @@
 //! What travels between processes: sockets, envelopes and signatures, Jupyter's message contents,
 //! connection files. Knows no notebook and no cluster; decides nothing.
 pub mod connection;
+pub mod curve;
 mod date;
 mod draft;
 pub mod envelope;
 pub mod jupyter;
+mod nacl;
 pub mod socket;
 mod spec;
 

@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub use zmq::Context;
 use zmq::PollItem;
 
+use super::curve;
 pub use super::spec::{End, Kind, Spec};
 
 /// One message as its frames.
@@ -380,7 +381,7 @@ fn receive(socket: &zmq::Socket) -> Option<Frames> {
 
 fn open_one(context: &Context, spec: Spec) -> Result<(Member, Vec<String>), SocketError> {
     let first = match spec.ends.first() {
-        Some(End::Bind(endpoint) | End::Connect(endpoint)) => endpoint.clone(),
+        Some(End::Bind(endpoint) | End::Connect(endpoint)) => curve::address(endpoint).to_owned(),
         None => "a socket without address".to_owned(),
     };
     let socket = configured(context, &spec)
@@ -416,6 +417,9 @@ fn configured(context: &Context, spec: &Spec) -> Result<zmq::Socket, zmq::Error>
     if let Some(identity) = &spec.identity {
         socket.set_identity(identity)?;
     }
+    if let Some(key) = &spec.curve {
+        key.apply(&socket)?;
+    }
     match spec.kind {
         // A client that comes back with its old identity takes its place again.
         Kind::Router => socket.set_router_handover(true)?,
@@ -429,9 +433,11 @@ fn configured(context: &Context, spec: &Spec) -> Result<zmq::Socket, zmq::Error>
 
 fn attach(socket: &zmq::Socket, end: &End) -> Result<String, SocketError> {
     match end {
-        End::Connect(endpoint) => match socket.connect(endpoint) {
+        End::Connect(endpoint) => match curve::connect(socket, endpoint) {
             Ok(()) => Ok(endpoint.clone()),
-            Err(source) => Err(SocketError::Open { endpoint: endpoint.clone(), source }),
+            Err(source) => {
+                Err(SocketError::Open { endpoint: curve::address(endpoint).to_owned(), source })
+            }
         },
         End::Bind(endpoint) => {
             let in_use = || SocketError::InUse { endpoint: endpoint.clone() };

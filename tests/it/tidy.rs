@@ -37,7 +37,11 @@ struct Door {
 }
 
 const DOORS: &[Door] = &[
-    Door { tokens: "zmq : :", files: &["src/wire/socket.rs"], instead: "go through wire::socket" },
+    Door {
+        tokens: "zmq : :",
+        files: &["src/wire/socket.rs", "src/wire/curve.rs"],
+        instead: "go through wire::socket",
+    },
     Door {
         tokens: "hmac : :",
         files: &["src/wire/envelope.rs"],
@@ -100,6 +104,7 @@ const IMPURE_TOKENS: &[&str] = &[
 
 /// Files that may say `unsafe`, with what they need it for.
 const UNSAFE_FILES: &[(&str, &str)] = &[
+    ("src/wire/nacl.rs", "what libzmq calls, with C's interface"),
     ("src/process.rs", "signals, process groups, death of the parent"),
     ("src/runtime/os.rs", "system calls of the worker"),
     ("src/runtime/erased.rs", "errors that borrow, looked at by type"),

@@ -62,13 +62,8 @@ struct World {
 impl World {
     fn new(setup: u8) -> Self {
         let hwm = [Hwm::Auto, Hwm::Fixed(1), Hwm::Fixed(3), Hwm::Unlimited];
-        let schemes = [
-            Scheme::LeastLoad,
-            Scheme::Lru,
-            Scheme::PlainRandom,
-            Scheme::TwoBin,
-            Scheme::Weighted,
-        ];
+        let schemes =
+            [Scheme::LeastLoad, Scheme::Lru, Scheme::PlainRandom, Scheme::TwoBin, Scheme::Weighted];
         let settings = Settings {
             period: Millis(3000),
             lost_after: Millis(3000),
