@@ -64,6 +64,11 @@ impl Engine {
         self.busy.take_if(|busy| *busy == key);
     }
 
+    /// When it registered, and how many beats it has missed in a row.
+    pub(crate) fn heart(&self) -> (Millis, u32) {
+        (self.registered, self.misses)
+    }
+
     pub(crate) fn ident(&self) -> Vec<u8> {
         self.uuid.clone().into_bytes()
     }

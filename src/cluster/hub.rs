@@ -26,6 +26,8 @@ impl Cluster {
             "result_request" => ("result_reply", self.results(&content)),
             "history_request" => ("history_reply", Ok((self.history(), Vec::new()))),
             "db_request" => ("db_reply", self.db_query(&content)),
+            "prust_status_request" => ("prust_status_reply", Ok((self.status(now), Vec::new()))),
+            "prust_dump_request" => ("prust_dump_reply", Ok((self.dump(now), Vec::new()))),
             "purge_request" => ("purge_reply", self.purge(&content)),
             "resubmit_request" => ("resubmit_reply", self.resubmit(&content, now)),
             "cancel_request" => ("cancel_reply", self.cancel(&content, now)),

@@ -32,6 +32,7 @@ mod record;
 mod scheduler;
 #[cfg(test)]
 mod sim;
+mod status;
 mod stop;
 mod task;
 #[cfg(test)]
@@ -166,6 +167,7 @@ pub struct Cluster {
     stopped: bool,
     n_resubmitted: u64,
     counts: Counts,
+    watch: status::Watch,
     effects: Vec<Effect>,
 }
 
@@ -194,6 +196,7 @@ impl Cluster {
             stopped: false,
             n_resubmitted: 0,
             counts: Counts::default(),
+            watch: status::Watch::new(now),
             effects: Vec::new(),
             settings,
         }
@@ -212,6 +215,7 @@ impl Cluster {
         }
         self.tick(now);
         self.settle(now);
+        self.look(now);
         std::mem::take(&mut self.effects)
     }
 

@@ -174,6 +174,16 @@ impl Records {
         self.records.iter().map(|(key, record)| (*key, record))
     }
 
+    /// How many there have ever been.
+    pub(crate) fn n_added(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes of open requests and of everything that has ended.
+    pub(crate) fn n_bytes_kept(&self) -> usize {
+        self.n_open_bytes + self.n_finished_bytes
+    }
+
     pub(crate) fn n_open(&self) -> usize {
         self.records.len() - self.n_finished
     }

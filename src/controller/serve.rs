@@ -133,7 +133,9 @@ impl Server {
         // The reader keeps everything but the signature, which goes out again with the frames.
         let delimiter = frames.iter().position(|frame| frame == b"<IDS|MSG>");
         let signature = delimiter.and_then(|at| frames.get(at + 1)).cloned().unwrap_or_default();
-        let Ok(message) = self.reader.read(frames) else { return };
+        let Ok(message) = self.reader.read(frames) else {
+            return self.cluster.note_dropped(self.reader.dropped().total());
+        };
         let header = message.header;
         let head =
             Head { msg_id: header.msg_id, msg_type: header.msg_type, session: header.session };
