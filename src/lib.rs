@@ -8,6 +8,8 @@ pub mod compile;
 pub mod controller;
 pub mod engine;
 pub mod kernel;
+pub mod pool;
 pub mod process;
+pub mod supervisor;
 pub mod wire;
 pub mod worker;

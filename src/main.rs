@@ -3,12 +3,14 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use prust_kernel::{controller, engine, kernel};
+use prust_kernel::{controller, engine, kernel, supervisor};
 
 const HELP: &str = "\
 prust: a Jupyter kernel that computes Rust cells on many engines at once
 
   prust kernel -f CONNECTION_FILE   a kernel; started by Jupyter
+  prust cluster start|stop|list|status|dump
+                                    a controller with its engines, which outlives notebooks
   prust controller [options]        a controller, as ipcontroller; --help lists the options
   prust engine [options]            an engine, as ipengine; --help lists the options
   prust install --user | --prefix DIR | --sys-prefix
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let command = args.remove(0);
     let code = match command.to_str() {
         Some("kernel") => kernel::run(args),
+        Some("cluster") => supervisor::run(texts(args)),
         Some("controller") => controller::run(texts(args)),
         Some("engine") => engine::run(texts(args)),
         Some("install") => kernel::install::run(args),

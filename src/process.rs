@@ -113,6 +113,17 @@ pub fn in_own_group(command: &mut Command) -> &mut Command {
     command.process_group(0)
 }
 
+/// Makes the child of `command` the leader of a session of its own, without a terminal: it goes on
+/// when this process and its terminal are gone.
+pub fn in_own_session(command: &mut Command) -> &mut Command {
+    let leave = || {
+        // SAFETY: setsid takes nothing and touches no memory; between fork and exec it is allowed.
+        if unsafe { libc::setsid() } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: as said in `leave`.
+    unsafe { command.pre_exec(leave) }
+}
+
 /// Runs a program to its end; what it wrote to standard output, or why there is none.
 pub fn output_of(program: &str, args: &[&str]) -> io::Result<String> {
     let output = output(Command::new(program).args(args))?;

@@ -50,11 +50,14 @@ pub(crate) struct Place {
     function: Option<(String, u64)>,
     /// The last part of the function's name.
     pub(crate) name: String,
+    /// The type of what it gives.
+    pub(crate) returns: String,
 }
 
 impl Place {
     /// Finds the trampoline for `f`. `P` is the pointer type that `F` must be if it has a size.
-    pub(crate) fn of<F: Copy + 'static, P: 'static>(
+    /// `R` is what `f` gives.
+    pub(crate) fn of<F: Copy + 'static, P: 'static, R>(
         trampoline: Trampoline,
         f: &F,
     ) -> Result<Self, Error> {
@@ -66,7 +69,7 @@ impl Place {
         } else {
             Err(())
         };
-        Self::find(trampoline, address, type_name::<F>())
+        Self::find(trampoline, address, type_name::<F>(), type_name::<R>())
     }
 
     #[inline(never)]
@@ -74,6 +77,7 @@ impl Place {
         trampoline: Trampoline,
         address: Result<Option<*const ()>, ()>,
         name: &'static str,
+        returns: &'static str,
     ) -> Result<Self, Error> {
         let unlocated = |why: String| Error::NotCallable { what: format!("this function ({why})") };
         let Ok(address) = address else {
@@ -82,14 +86,16 @@ impl Place {
         };
         let function = address.map(call::locate).transpose().map_err(unlocated)?;
         let (library, offset) = call::locate(trampoline as *const ()).map_err(unlocated)?;
-        Ok(Self { library, offset, function, name: short_name(name) })
+        let returns = crate::public_paths(returns);
+        Ok(Self { library, offset, function, name: short_name(name), returns })
     }
 
     /// A helper of this crate, which has no function of the user's.
     pub(crate) fn of_helper(trampoline: Trampoline, name: &str) -> Result<Self, Error> {
         let (library, offset) = call::locate(trampoline as *const ())
             .map_err(|why| Error::NotCallable { what: format!("{name} ({why})") })?;
-        Ok(Self { library, offset, function: None, name: name.to_owned() })
+        let (name, returns) = (name.to_owned(), String::new());
+        Ok(Self { library, offset, function: None, name, returns })
     }
 
     /// The encoded prefix of every payload of this call.
@@ -349,7 +355,7 @@ mod tests {
         f: F,
         items: Vec<u64>,
     ) -> Vec<Result<u64, Failure>> {
-        let place = Place::of::<F, fn(u64) -> u64>(map::<F, u64, u64>, &f).unwrap();
+        let place = Place::of::<F, fn(u64) -> u64, u64>(map::<F, u64, u64>, &f).unwrap();
         let items = items::write_items(&items).unwrap();
         let table = Table { lengths: items.lengths, ..Table::default() };
         let payload = write_payload(&place.prefix(Vec::new()), &table, &items.bytes);
@@ -367,7 +373,7 @@ mod tests {
     fn a_function_pointer_is_sent_as_its_own_place() {
         type Pointer = fn(u64) -> u64;
         let place =
-            |f: Pointer| Place::of::<Pointer, Pointer>(map::<Pointer, u64, u64>, &f).unwrap();
+            |f: Pointer| Place::of::<Pointer, Pointer, u64>(map::<Pointer, u64, u64>, &f).unwrap();
         let (one, other) = (place(double), place(u64::reverse_bits));
         let (library, offset) = one.function.unwrap();
         assert_eq!(library, one.library);
@@ -389,7 +395,7 @@ mod tests {
         let captured: &'static u64 = &NUMBER;
         let f = move |n: u64| n + *captured;
         fn place<F: Fn(u64) -> u64 + Copy + 'static>(f: &F) -> Result<Place, Error> {
-            Place::of::<F, fn(u64) -> u64>(map::<F, u64, u64>, f)
+            Place::of::<F, fn(u64) -> u64, u64>(map::<F, u64, u64>, f)
         }
         let error = place(&f).err().unwrap();
         assert!(error.to_string().contains("map_with"), "{error}");

@@ -2,8 +2,11 @@
 
 use crate::EngineId;
 use crate::ask::{ask, unexpected};
+use crate::call::Value as Sent;
 use crate::error::{Error, Result};
 use crate::request::{Answer, Options, Request, Signal, Stopped, Until};
+use crate::results::AsyncMapResult;
+use crate::submission::Submission;
 use crate::targets::{IntoTargets, Targets};
 use crate::views::{DirectView, EngineView, LoadBalancedView, Submitted};
 use serde_json::{Value, json};
@@ -25,6 +28,13 @@ pub struct QueueStatus {
     /// Load-balanced tasks assigned and not finished.
     pub tasks: u64,
     pub completed: u64,
+}
+
+/// Which of some messages have ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResultStatus {
+    pub pending: Vec<String>,
+    pub completed: Vec<String>,
 }
 
 impl Client {
@@ -140,6 +150,51 @@ impl Client {
         Ok(serde_json::from_value(reply["history"].clone()).unwrap_or_default())
     }
 
+    /// The results of work that was submitted earlier, by an earlier session of this notebook or by
+    /// another client, by the message ids that [`AsyncMapResult::msg_ids`] gave. Each message gives
+    /// one value, or those of a chunk of a `map`, in the order of the ids; what is not finished is
+    /// waited for as usual. Cells of engines give `CellReply`.
+    ///
+    /// An id that the controller does not know, and a type that is not the one that was submitted,
+    /// are errors of the result.
+    pub fn get_result<T: Sent>(&self, msg_ids: &[impl AsRef<str>]) -> AsyncMapResult<T> {
+        let (msg_ids, returns) = (texts(msg_ids), crate::type_text::<T>());
+        let fetch = Request::Fetch { msg_ids, returns };
+        AsyncMapResult::new(Submission::requested(self.cluster, fetch, &[]), false)
+    }
+
+    /// Which of these messages have ended and which have not.
+    ///
+    /// # Errors
+    /// An id that the controller does not know, or as [`Self::queue_status`].
+    pub fn result_status(&self, msg_ids: &[impl AsRef<str>]) -> Result<ResultStatus> {
+        let content = json!({"msg_ids": texts(msg_ids), "status_only": true});
+        let reply = self.hub("result_request", &content)?;
+        let list = |key: &str| serde_json::from_value(reply[key].clone()).unwrap_or_default();
+        Ok(ResultStatus { pending: list("pending"), completed: list("completed") })
+    }
+
+    /// Has the controller forget these messages, which have to have ended.
+    ///
+    /// # Errors
+    /// One has not ended, or as [`Self::queue_status`].
+    pub fn purge_results(&self, msg_ids: &[impl AsRef<str>]) -> Result<()> {
+        let content = json!({"msg_ids": texts(msg_ids), "engine_ids": []});
+        self.hub("purge_request", &content).map(|_| ())
+    }
+
+    /// Has the controller submit these tasks again, to any engine; the ids of the new messages, in
+    /// order, for [`Self::get_result`].
+    ///
+    /// # Errors
+    /// An id that the controller does not know, or as [`Self::queue_status`].
+    pub fn resubmit(&self, msg_ids: &[impl AsRef<str>]) -> Result<Vec<String>> {
+        let msg_ids = texts(msg_ids);
+        let reply = self.hub("resubmit_request", &json!({"msg_ids": msg_ids}))?;
+        let again = |id: &String| reply["resubmitted"][id].as_str().map(str::to_owned);
+        Ok(msg_ids.iter().filter_map(again).collect())
+    }
+
     /// Records of tasks by an ipyparallel query, as JSON texts.
     ///
     /// # Errors
@@ -212,6 +267,10 @@ impl Client {
             answer => Err(unexpected(&answer)),
         }
     }
+}
+
+fn texts(msg_ids: &[impl AsRef<str>]) -> Vec<String> {
+    msg_ids.iter().map(|id| id.as_ref().to_owned()).collect()
 }
 
 impl fmt::Debug for Client {

@@ -29,7 +29,7 @@ pub type EngineId = u32;
 
 pub use call::Value;
 pub use cells::CellReply;
-pub use client::{Client, QueueStatus};
+pub use client::{Client, QueueStatus, ResultStatus};
 pub use error::{CompositeError, Error, RemoteError, RemoteFailure, RemoteKind, Result};
 #[doc(hidden)]
 pub use prust_runtime::show as shown;

@@ -82,6 +82,13 @@ pub enum Request {
         targets: Targets,
         signal: Signal,
     },
+    /// Results by message id, of work that an earlier session or another client has submitted;
+    /// answered like a `Submit` when the controller knows all of them. `returns`: the type of their
+    /// values as it is written.
+    Fetch {
+        msg_ids: Vec<String>,
+        returns: String,
+    },
     /// Any query of the controller: message type and JSON content.
     Hub {
         msg_type: String,
@@ -157,6 +164,8 @@ pub struct Call {
     pub defines: Vec<(String, String)>,
     /// One value comes back per task, not per item.
     pub per_task: bool,
+    /// The type of a value as it is written.
+    pub returns: String,
 }
 
 /// The flags of a view.

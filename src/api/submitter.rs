@@ -13,6 +13,12 @@ use crate::targets::Targets;
 use prust_runtime::call::Trampoline;
 use std::path::Path;
 
+/// A function of this crate that engines call, its method, and the type that it gives.
+pub(crate) type Helper<'a> = (Trampoline, &'a str, &'a str);
+
+/// The type of what gives no value.
+pub(crate) const NOTHING: &str = "()";
+
 /// What all views do with a call once it has been checked.
 pub(crate) struct Submitter<'a> {
     pub(crate) cluster: u32,
@@ -80,13 +86,14 @@ impl Submitter<'_> {
     /// `push`.
     pub(crate) fn helper(
         &self,
-        (trampoline, method): (Trampoline, &str),
+        (trampoline, method, returns): Helper<'_>,
         name: &str,
         defines: Option<&str>,
         items: Result<Items>,
     ) -> Submission {
         let work = || {
-            let place = Place::of_helper(trampoline, &format!("{method}({name:?})"))?;
+            let mut place = Place::of_helper(trampoline, &format!("{method}({name:?})"))?;
+            place.returns = returns.to_owned();
             let shared = codec::to_bytes(name)
                 .map_err(|error| Error::not_serializable("the name", &error))?;
             let body = place.prefix(shared);
@@ -111,8 +118,9 @@ pub(crate) fn no_items() -> Result<Items> {
 }
 
 fn named(place: Place, method: &str, per_task: bool) -> Call {
-    let Place { library, offset, name, .. } = place;
-    Call { library, offset, name, method: method.to_owned(), defines: Vec::new(), per_task }
+    let Place { library, offset, name, returns, .. } = place;
+    let (method, defines) = (method.to_owned(), Vec::new());
+    Call { library, offset, name, method, defines, per_task, returns }
 }
 
 /// Drains and encodes the items of a map.

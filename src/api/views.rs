@@ -7,9 +7,10 @@ use crate::items;
 use crate::request::{Options, Work};
 use crate::results::{AsyncMapResult, AsyncResult};
 use crate::submission::Submission;
-use crate::submitter::{Submitter, args, encoded, no_items, pushed, read_cell, written};
+use crate::submitter::{
+    Helper, NOTHING, Submitter, args, encoded, no_items, pushed, read_cell, written,
+};
 use crate::targets::{IntoTargets, Targets};
-use prust_runtime::call::Trampoline;
 use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
@@ -57,7 +58,7 @@ impl DirectView {
         R: Value,
     {
         assert_callable!(F);
-        let place = Place::of::<F, fn() -> R>(call::apply::<F, R>, &f);
+        let place = Place::of::<F, fn() -> R, R>(call::apply::<F, R>, &f);
         self.many(self.submitter().apply(place, Ok(Vec::new())))
     }
 
@@ -69,7 +70,7 @@ impl DirectView {
         R: Value,
     {
         assert_callable!(F);
-        let place = Place::of::<F, fn(A) -> R>(call::apply_with::<F, A, R>, &f);
+        let place = Place::of::<F, fn(A) -> R, R>(call::apply_with::<F, A, R>, &f);
         self.many(self.submitter().apply(place, args(&argument)))
     }
 
@@ -81,7 +82,7 @@ impl DirectView {
         R: Value,
     {
         assert_callable!(F);
-        let place = Place::of::<F, fn(T) -> R>(call::map::<F, T, R>, &f);
+        let place = Place::of::<F, fn(T) -> R, R>(call::map::<F, T, R>, &f);
         self.many(self.submitter().map(place, Ok(Vec::new()), encoded(items)))
     }
 
@@ -99,7 +100,7 @@ impl DirectView {
         R: Value,
     {
         assert_callable!(F);
-        let place = Place::of::<F, fn(&S, T) -> R>(call::map_with::<F, S, T, R>, &f);
+        let place = Place::of::<F, fn(&S, T) -> R, R>(call::map_with::<F, S, T, R>, &f);
         self.many(self.submitter().map(place, args(&shared), encoded(items)))
     }
 
@@ -123,26 +124,29 @@ impl DirectView {
     {
         let items = pushed(name, items::write_value(&value.to_owned()));
         let ty = crate::type_text::<T::Owned>();
-        let trampoline: (Trampoline, &str) = (call::push::<T::Owned>, "push");
+        let trampoline: Helper<'_> = (call::push::<T::Owned>, "push", NOTHING);
         self.many(self.submitter().helper(trampoline, name, Some(&ty), items))
     }
 
     /// Reads the variable `name` of every engine.
     pub fn pull<T: Value>(&self, name: &str) -> AsyncMapResult<T> {
-        self.many(self.submitter().helper((call::pull::<T>, "pull"), name, None, no_items()))
+        let returns = crate::type_text::<T>();
+        let trampoline: Helper<'_> = (call::pull::<T>, "pull", &returns);
+        self.many(self.submitter().helper(trampoline, name, None, no_items()))
     }
 
     /// Cuts `values` into one `Vec<T>` per engine, each the variable `name` there.
     pub fn scatter<T: Value + Clone>(&self, name: &str, values: &[T]) -> AsyncMapResult<()> {
         let items = written(items::write_items(&values.to_vec()));
         let ty = crate::type_text::<Vec<T>>();
-        let trampoline: (Trampoline, &str) = (call::scatter::<T>, "scatter");
+        let trampoline: Helper<'_> = (call::scatter::<T>, "scatter", NOTHING);
         self.many(self.submitter().helper(trampoline, name, Some(&ty), items))
     }
 
     /// Reads the `Vec<T>` variables `name` of all engines as one, end to end.
     pub fn gather<T: Value>(&self, name: &str) -> AsyncResult<Vec<T>> {
-        let trampoline: (Trampoline, &str) = (call::pull::<Vec<T>>, "pull");
+        let returns = crate::type_text::<Vec<T>>();
+        let trampoline: Helper<'_> = (call::pull::<Vec<T>>, "pull", &returns);
         AsyncResult::joined(self.submitter().helper(trampoline, name, None, no_items()))
     }
 
@@ -271,7 +275,7 @@ impl LoadBalancedView {
         R: Value,
     {
         assert_callable!(F);
-        let place = Place::of::<F, fn() -> R>(call::apply::<F, R>, &f);
+        let place = Place::of::<F, fn() -> R, R>(call::apply::<F, R>, &f);
         AsyncResult::one(self.submitter().apply(place, Ok(Vec::new())))
     }
 
@@ -283,7 +287,7 @@ impl LoadBalancedView {
         R: Value,
     {
         assert_callable!(F);
-        let place = Place::of::<F, fn(A) -> R>(call::apply_with::<F, A, R>, &f);
+        let place = Place::of::<F, fn(A) -> R, R>(call::apply_with::<F, A, R>, &f);
         AsyncResult::one(self.submitter().apply(place, args(&argument)))
     }
 
@@ -296,7 +300,7 @@ impl LoadBalancedView {
         R: Value,
     {
         assert_callable!(F);
-        let place = Place::of::<F, fn(T) -> R>(call::map::<F, T, R>, &f);
+        let place = Place::of::<F, fn(T) -> R, R>(call::map::<F, T, R>, &f);
         self.many(self.submitter().map(place, Ok(Vec::new()), encoded(items)))
     }
 
@@ -314,7 +318,7 @@ impl LoadBalancedView {
         R: Value,
     {
         assert_callable!(F);
-        let place = Place::of::<F, fn(&S, T) -> R>(call::map_with::<F, S, T, R>, &f);
+        let place = Place::of::<F, fn(&S, T) -> R, R>(call::map_with::<F, S, T, R>, &f);
         self.many(self.submitter().map(place, args(&shared), encoded(items)))
     }
 

@@ -96,6 +96,15 @@ pub struct EngineInfo {
     pub uuid: String,
 }
 
+/// An engine that is registered and does not take our work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherEngine {
+    pub id: EngineId,
+    pub uuid: String,
+    /// What it says it is, for example `ipython`.
+    pub implementation: Option<String>,
+}
+
 /// To the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientEvent {
@@ -105,6 +114,11 @@ pub enum ClientEvent {
     Engines {
         live: Vec<EngineInfo>,
         lost: Vec<(EngineId, String)>,
+    },
+    /// Engines of somebody else's cluster that are not ours, or have not said what they are: no
+    /// work goes there.
+    Others {
+        engines: Vec<OtherEngine>,
     },
     /// For `Worker::reply`.
     Answer {

@@ -4,6 +4,7 @@ use super::command::{ClientEvent, Signal, Stopped, SubmissionId};
 use super::event::{Channel, Now, Number, raw};
 use super::replies::{aborted, about};
 use super::state::{Query, State};
+use super::submission::Work;
 use super::task::{End, Stage, Task};
 use prust::request::Answer;
 use prust::{EngineId, Error, Targets};
@@ -66,11 +67,11 @@ impl State {
         now: Now,
     ) {
         let Some(submission) = self.submissions.get(&id) else { return };
-        let balanced = submission.balanced;
+        let anywhere = submission.balanced || matches!(submission.work, Work::Fetched);
         let msg_id = |idx: u32| self.msg_id(submission.number(idx));
         let mut messages = Vec::new();
         let mut unreachable = Vec::new();
-        if balanced {
+        if anywhere {
             let ids: Vec<String> = open.iter().map(|(idx, ..)| msg_id(*idx)).collect();
             let content = raw(&about(&ids));
             for engine in self.engines.values().filter(|_| !ids.is_empty()) {
@@ -158,9 +159,19 @@ impl State {
     }
 
     /// The controller has answered a query.
-    pub(super) fn answered(&mut self, number: Number, msg_type: String, content: Value) {
+    pub(super) fn answered(
+        &mut self,
+        number: Number,
+        msg_type: String,
+        content: Value,
+        buffers: Vec<Vec<u8>>,
+        now: Now,
+    ) {
+        self.heard(now);
         match self.queries.remove(&number) {
-            Some(Query::Hub { from }) if content["status"] == "error" => {
+            Some(Query::Hub { from } | Query::Records { from, .. })
+                if content["status"] == "error" =>
+            {
                 let text = |key: &str| content[key].as_str().unwrap_or_default().to_owned();
                 let error = Error::HubError { ename: text("ename"), evalue: text("evalue") };
                 self.refuse(from, &error);
@@ -169,6 +180,11 @@ impl State {
                 let answer = Answer::Hub { content: content.to_string() };
                 self.answer(from, &answer, Vec::new());
             }
+            Some(Query::Records { from, msg_ids, returns }) => {
+                self.records_came(from, msg_ids, &returns, &content, now);
+            }
+            Some(Query::Result { number }) => self.result_came(number, &content, buffers, now),
+            Some(Query::Polled) => self.polled(&content, now),
             Some(Query::KernelHub { tag }) => {
                 self.emit(ClientEvent::Hub { tag, msg_type, content });
             }

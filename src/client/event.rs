@@ -41,6 +41,12 @@ pub(super) enum Event {
         number: Number,
         msg_type: String,
         content: Value,
+        buffers: Vec<Vec<u8>>,
+    },
+    /// An engine has answered what it is, or has not understood the question.
+    EngineSaid {
+        number: Number,
+        implementation: Option<String>,
     },
     Published {
         number: Number,

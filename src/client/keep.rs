@@ -25,7 +25,11 @@ impl State {
             return Err(Error::NotReady { question: "what to retry".to_owned() });
         }
         let Work::Call(work) = &submission.work else {
-            return Err(Error::Unsupported { what: "retrying a cell".to_owned() });
+            let what = match submission.work {
+                Work::Fetched => "retrying work that was fetched by its ids (rc.resubmit can)",
+                _ => "retrying a cell",
+            };
+            return Err(Error::Unsupported { what: what.to_owned() });
         };
         let (work, balanced) = (work.clone(), submission.balanced);
         let failed: Vec<(&Task, Vec<u64>)> = submission
@@ -109,7 +113,11 @@ impl State {
     fn drop_submission(&mut self, id: SubmissionId) {
         self.purge(id);
         if let Some(submission) = self.submissions.remove(&id) {
-            self.by_number.remove(&submission.first_number);
+            let first = submission.first_number;
+            self.by_number.remove(&first);
+            if matches!(submission.work, Work::Fetched) || submission.purged {
+                self.fetches.forget(first..first + submission.tasks.len() as u64);
+            }
             self.aliases.retain(|_, (known, _)| *known != id);
         }
     }

@@ -93,12 +93,18 @@ impl Messages {
         match socket {
             NOTIFICATION => notification(&message),
             IOPUB => published(self.number(&message)?, &message),
-            QUERY => query_reply(self.number(&message)?, &message),
+            QUERY => query_reply(self.number(&message)?, message),
+            MUX if message.header.msg_type == "kernel_info_reply" => {
+                let content: Value = message.content().ok()?;
+                let implementation = content["implementation"].as_str().map(str::to_owned);
+                Some(Event::EngineSaid { number: self.number(&message)?, implementation })
+            }
             MUX | TASK => reply(self.number(&message)?, message),
             _ => Some(Event::Answered {
                 number: self.number(&message)?,
                 msg_type: message.header.msg_type.clone(),
                 content: message.content().ok()?,
+                buffers: Vec::new(),
             }),
         }
     }
@@ -126,11 +132,11 @@ fn notification(message: &Message) -> Option<Event> {
     }
 }
 
-fn query_reply(number: Number, message: &Message) -> Option<Event> {
+fn query_reply(number: Number, message: Message) -> Option<Event> {
     let content: Value = message.content().ok()?;
     if message.header.msg_type != "connection_reply" {
-        let msg_type = message.header.msg_type.clone();
-        return Some(Event::Answered { number, msg_type, content });
+        let (msg_type, buffers) = (message.header.msg_type, message.buffers);
+        return Some(Event::Answered { number, msg_type, content, buffers });
     }
     let engines = content["engines"].as_object().into_iter().flatten();
     let engine = |(id, uuid): (&String, &Value)| {

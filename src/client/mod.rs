@@ -13,18 +13,24 @@
 //!   [`ClientEvent::CellStale`], when an engine's variables were not those compiled against.
 //! * Panels read [`ClientEvent::Progress`] alone.
 //!
-//! Reading order: `command`, `event`, `state`, `submit`, `cells`, `replies`, `waits`, then `room`.
+//! Reading order: `command`, `event`, `state`, `submit`, `cells`, `replies`, `waits`, `fetch` and
+//! `probe` (what is somebody else's), then `room`. Beside it, for those who submit nothing: `ask`
+//! and `report`.
 
+pub mod ask;
 mod cells;
 mod chunk;
 mod command;
 mod control;
 mod event;
+mod fetch;
 mod files;
 mod keep;
 mod messages;
+mod probe;
 mod progress;
 mod replies;
+pub mod report;
 mod requests;
 mod room;
 mod state;
@@ -43,7 +49,8 @@ use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use command::{
-    CellRun, CellWork, ClientEvent, Command, EngineInfo, Output, Signal, Stopped, SubmissionId,
+    CellRun, CellWork, ClientEvent, Command, EngineInfo, OtherEngine, Output, Signal, Stopped,
+    SubmissionId,
 };
 pub use state::Settings;
 pub use summary::Summary;

@@ -67,8 +67,8 @@ impl State {
         let Some(submission) = self.submissions.get_mut(&id) else { return };
         submission.progress.told = Some(now.at);
         submission.progress.due = None;
-        let prefix = &self.prefix;
-        let summary = submission.summary(|number| format!("{prefix}{number}"), n_free, now);
+        let Some(submission) = self.submissions.get(&id) else { return };
+        let summary = submission.summary(|number| self.msg_id(number), n_free, now);
         self.effects.push(Effect::Emit(ClientEvent::Progress { summary: summary.into() }));
     }
 

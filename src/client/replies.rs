@@ -33,7 +33,7 @@ impl State {
             task.engine = engine;
         }
         let stale = matches!(&reply.verdict, Verdict::Error(why) if why.ename == "StaleNamespace");
-        if is_cell && stale {
+        if is_cell && stale && !matches!(submission.work, Work::Fetched) {
             return self.stale(id, idx, reply.prust);
         }
         task.started = reply.started;
@@ -95,8 +95,9 @@ impl State {
         self.files.hold(folder, submission, &there);
         if is_cell {
             let prust = submission.tasks[idx as usize].output().prust.take();
-            let msg_id = format!("{}{}", self.prefix, submission.number(idx));
-            let mut metadata = submission.metadata(idx, msg_id);
+            let number = submission.number(idx);
+            let mut metadata = submission.metadata(idx, String::new());
+            metadata.msg_id = self.msg_id(number);
             metadata.engine_uuid = metadata.engine_id.and_then(|engine| self.uuid_of(engine));
             let task = Box::new(metadata);
             self.emit(ClientEvent::TaskFinished { submission: id, task, prust });

@@ -28,7 +28,10 @@ impl State {
                 self.wait(from, Goal::Connected, Some(CONNECT_WAIT_MAX), now);
             }
             Request::Connect { to: Some(to) } => {
-                let what = format!("a second cluster ({to}) beside the kernel's own");
+                let what = format!(
+                    "a second cluster beside the notebook's (%cluster attach {to} uses it \
+                     instead)"
+                );
                 self.refuse(from, &Error::Unsupported { what });
             }
             Request::Engines => {
@@ -78,6 +81,7 @@ impl State {
                 Ok(stopped) => self.answer(from, &Answer::Stopped(stopped), Vec::new()),
                 Err(error) => self.refuse(from, &error),
             },
+            Request::Fetch { msg_ids, returns } => self.fetch(from, msg_ids, returns),
             Request::Hub { msg_type, content } => match serde_json::from_str(&content) {
                 Ok(content) => self.query(Query::Hub { from }, &msg_type, raw(&content)),
                 Err(error) => {
@@ -89,7 +93,12 @@ impl State {
         }
     }
 
-    fn answer_submitted(&mut self, from: u64, submitted: Result<SubmissionId, Error>, now: Now) {
+    pub(super) fn answer_submitted(
+        &mut self,
+        from: u64,
+        submitted: Result<SubmissionId, Error>,
+        now: Now,
+    ) {
         // The kernel hears of the work before the cell goes on: should the cell fail at once, its
         // error names what it leaves running.
         if let Ok(id) = submitted {

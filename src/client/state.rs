@@ -3,7 +3,9 @@
 
 use super::command::{ClientEvent, Command, EngineInfo, SubmissionId};
 use super::event::{Channel, Effect, Event, Now, Number, Outgoing, raw};
+use super::fetch::Fetches;
 use super::files::Files;
+use super::probe::Others;
 use super::submission::Submission;
 use super::waits::Wait;
 use prust::EngineId;
@@ -33,6 +35,9 @@ pub struct Settings {
     /// A folder in memory that this process shares with cells and engines, all on this machine: for
     /// values too large to be sent.
     pub shared_folder: Option<Arc<str>>,
+    /// The cluster is not this process's own: its engines may be of other languages, its controller
+    /// may end without a word.
+    pub foreign: bool,
 }
 
 impl Default for Settings {
@@ -42,6 +47,7 @@ impl Default for Settings {
             submissions_before: 0,
             results_bytes_max: 2 << 30,
             shared_folder: None,
+            foreign: false,
         }
     }
 }
@@ -64,6 +70,8 @@ pub(super) struct State {
     pub(super) engines: BTreeMap<EngineId, Engine>,
     by_uuid: HashMap<Arc<str>, EngineId>,
     lost: VecDeque<(Arc<str>, EngineId, String)>,
+    pub(super) others: Others,
+    pub(super) fetches: Fetches,
     pub(super) submissions: BTreeMap<SubmissionId, Submission>,
     pub(super) n_submissions: SubmissionId,
     /// The submission whose tasks have the numbers from here on.
@@ -90,8 +98,24 @@ pub(super) struct State {
 /// A question whose answer somebody waits for.
 #[derive(Debug)]
 pub(super) enum Query {
-    Hub { from: u64 },
-    KernelHub { tag: u64 },
+    Hub {
+        from: u64,
+    },
+    KernelHub {
+        tag: u64,
+    },
+    /// What the controller knows of some messages.
+    Records {
+        from: u64,
+        msg_ids: Vec<String>,
+        returns: String,
+    },
+    /// One result of somebody else's work.
+    Result {
+        number: Number,
+    },
+    /// Which of those have ended.
+    Polled,
 }
 
 impl State {
@@ -106,6 +130,8 @@ impl State {
             engines: BTreeMap::new(),
             by_uuid: HashMap::new(),
             lost: VecDeque::new(),
+            others: Others::default(),
+            fetches: Fetches::default(),
             submissions: BTreeMap::new(),
             n_submissions,
             by_number: BTreeMap::new(),
@@ -135,16 +161,24 @@ impl State {
                 self.lost.retain(|(lost, ..)| **lost != uuid);
                 self.registered(vec![(id, uuid)], now);
             }
-            Event::Unregistered { id, uuid, cause } => self.unregistered(id, &uuid, cause, now),
+            Event::EngineSaid { number, implementation } => {
+                self.engine_said(number, implementation, now);
+            }
+            Event::Unregistered { id, uuid, cause } => {
+                self.lose_other(id, &uuid);
+                self.unregistered(id, &uuid, cause, now);
+            }
             Event::ControllerStops => self.controller_stops(now),
             Event::Reply(reply) => self.reply(*reply, now),
-            Event::Answered { number, msg_type, content } => {
-                self.answered(number, msg_type, content);
+            Event::Answered { number, msg_type, content, buffers } => {
+                self.answered(number, msg_type, content, buffers, now);
             }
             Event::Published { number, engine, what } => self.published(number, engine, what, now),
             Event::Tick => (),
         }
         self.ask_for_engines(now);
+        self.end_by_silence(now);
+        self.poll_fetches(now);
         self.end_waits_by_time(now);
         self.settle_by_time(now);
         self.tell_progress(now);
@@ -193,7 +227,7 @@ impl State {
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let waits = self.waits.values().filter_map(Wait::deadline);
         let others = [self.next_settling(), self.next_progress(), Some(self.engines_due())];
-        waits.chain(others.into_iter().flatten()).min()
+        waits.chain(others.into_iter().chain([self.fetches.next()]).flatten()).min()
     }
 
     pub(super) fn emit(&mut self, event: ClientEvent) {
@@ -206,7 +240,8 @@ impl State {
     }
 
     pub(super) fn msg_id(&self, number: Number) -> String {
-        format!("{}{number}", self.prefix)
+        let others = self.fetches.id(number).map(str::to_owned);
+        others.unwrap_or_else(|| format!("{}{number}", self.prefix))
     }
 
     /// Sends a message that is not a task; gives its number.
@@ -278,6 +313,8 @@ impl State {
             self.connected = true;
             self.emit(ClientEvent::Connected);
         }
+        self.heard(now);
+        self.keep_others(&engines);
         let gone: Vec<(EngineId, Arc<str>)> = self
             .engines
             .iter()
@@ -296,6 +333,16 @@ impl State {
     }
 
     fn registered(&mut self, engines: Vec<(EngineId, String)>, now: Now) {
+        let engines = self.probe(engines, now);
+        self.live_now(engines, now);
+    }
+
+    pub(super) fn is_live(&self, id: EngineId, uuid: &str) -> bool {
+        self.engines.get(&id).is_some_and(|engine| &*engine.uuid == uuid)
+    }
+
+    /// These engines take work.
+    pub(super) fn live_now(&mut self, engines: Vec<(EngineId, String)>, now: Now) {
         let mut lost = Vec::new();
         let mut changed = false;
         for (id, uuid) in engines {
@@ -366,12 +413,21 @@ impl State {
     }
 
     fn controller_stops(&mut self, now: Now) {
+        self.controller_gone("the controller has stopped", now);
+    }
+
+    /// Engines that were lost with their controller come back with it.
+    pub(super) fn forget_lost(&mut self, engines: &[EngineId]) {
+        self.lost.retain(|(_, id, _)| !engines.contains(id));
+    }
+
+    pub(super) fn controller_gone(&mut self, cause: &str, now: Now) {
         let engines: Vec<(EngineId, Arc<str>)> =
             self.engines.iter().map(|(id, engine)| (*id, engine.uuid.clone())).collect();
         for (id, uuid) in engines {
-            self.unregistered(id, &uuid, Some("the controller has stopped".to_owned()), now);
+            self.unregistered(id, &uuid, Some(cause.to_owned()), now);
         }
-        self.fail_balanced("the controller has stopped", now);
+        self.fail_balanced(cause, now);
     }
 
     fn close(&mut self) {

@@ -68,6 +68,8 @@ pub(super) struct Progress {
 pub(super) enum Work {
     Call(Arc<CallWork>),
     Cell,
+    /// Submitted by somebody else; its results are the controller's to give.
+    Fetched,
 }
 
 /// What is needed to make the payload of any range of items, again if need be.
@@ -120,7 +122,7 @@ impl Submission {
         let total = tasks.iter().map(|task| task.n_values).sum();
         let bytes_held = match &work {
             Work::Call(call) => call.body.len() as u64 + mapped::n_bytes(&call.there),
-            Work::Cell => 0,
+            Work::Cell | Work::Fetched => 0,
         };
         Self {
             id,
@@ -219,7 +221,9 @@ impl Submission {
     /// The engine's own account of when it worked, as offsets from the submission.
     fn span(&self, idx: u32) -> Option<(Duration, Duration)> {
         let task = &self.tasks[idx as usize];
-        let offset = |time: SystemTime| time.duration_since(self.submitted).unwrap_or_default();
+        // Work of an earlier session began before.
+        let from = task.started.map_or(self.submitted, |started| started.min(self.submitted));
+        let offset = |time: SystemTime| time.duration_since(from).unwrap_or_default();
         Some((offset(task.started?), offset(task.completed?)))
     }
 
@@ -367,12 +371,17 @@ impl Submission {
     pub(super) fn metadata(&self, idx: u32, msg_id: String) -> TaskMetadata {
         TaskMetadata {
             msg_id,
-            submitted: Some(self.submitted),
+            submitted: self.submitted_at(idx),
             label: Some(self.label.clone()),
             after: self.after.clone(),
             follow: self.follow.clone(),
             ..self.tasks[idx as usize].metadata()
         }
+    }
+
+    fn submitted_at(&self, idx: u32) -> Option<SystemTime> {
+        let output = self.tasks[idx as usize].output.as_deref();
+        output.and_then(|output| output.submitted).or(Some(self.submitted))
     }
 
     /// Drops values and payload, keeps the record; gives the files that are not needed any more.

@@ -11,6 +11,7 @@ use prust::items::Lengths;
 use prust::mapped::{self, Mapped};
 use prust::outcome::Failure;
 use prust::request::{self, Call, Options, Submit};
+use prust::targets::TargetError;
 use prust::{EngineId, Error, Targets};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -91,7 +92,11 @@ impl State {
         };
         let mut metadata = json!({
             "label": options.label.as_deref().unwrap_or(&given.call.name),
-            "prust": {"library": given.call.library, "offset": given.call.offset},
+            "prust": {
+                "library": given.call.library, "offset": given.call.offset,
+                // The bytes of a value do not tell what they are to who fetches them later.
+                "returns": given.call.returns,
+            },
         });
         let delta = delta(cell, &given.call);
         if let Some(delta) = &delta {
@@ -133,7 +138,7 @@ impl State {
         }
         let work_to_send = match &work {
             Work::Call(call) => Some(call.clone()),
-            Work::Cell => None,
+            Work::Cell | Work::Fetched => None,
         };
         let parts = Parts { id, label, method, work, balanced, tasks, first_number, after, follow };
         let mut submission = Submission::new(parts, now);
@@ -212,11 +217,23 @@ impl State {
         if balanced && *targets == Targets::All {
             return Ok(live);
         }
-        Ok(targets.resolve(&live)?)
+        targets.resolve(&live).map_err(|error| self.target_error(error))
+    }
+
+    /// An engine of another language is there, and yet no target.
+    fn target_error(&self, error: TargetError) -> Error {
+        if let TargetError::Unknown { id, .. } = &error
+            && let Some(other) = EngineId::try_from(*id).ok().and_then(|id| self.other(id))
+        {
+            let what = format!("engine {id} is {other}: work on engines that are not Rust's");
+            return Error::Unsupported { what };
+        }
+        error.into()
     }
 
     fn target_uuids(&self, targets: &Targets, engines: &[EngineId]) -> Value {
-        if *targets == Targets::All {
+        // Only where all engines are ours may those that come later have a share.
+        if *targets == Targets::All && !self.has_others() {
             return json!([]);
         }
         let uuids = engines.iter().filter_map(|id| self.engines.get(id));

@@ -74,6 +74,8 @@ pub(super) struct TaskOutput {
     pub(super) expects_idle: bool,
     /// Until when it is waited for.
     pub(super) settle_by: Option<Duration>,
+    /// When it was submitted, if that was not by its submission here.
+    pub(super) submitted: Option<SystemTime>,
     /// Of a cell's reply.
     pub(super) execution_count: u64,
     pub(super) prust: Value,

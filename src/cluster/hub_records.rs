@@ -139,7 +139,8 @@ impl Cluster {
     }
 
     /// Submits recorded tasks again, under new message ids. Nobody is sent the replies; they are in
-    /// the records. As in ipyparallel the targets and retries of the first time are not kept.
+    /// the records. As in ipyparallel the targets and retries of the first time are not kept; what
+    /// tells our engines which function to call is.
     pub(crate) fn resubmit(&mut self, content: &Value, now: Millis) -> Answer {
         let msg_ids = texts(content, "msg_ids")?;
         let keys: Vec<_> = msg_ids.iter().map(|msg_id| self.records.key_of(msg_id)).collect();
@@ -182,9 +183,17 @@ fn renamed(record: &Record, msg_id: &str, now: Millis) -> Option<Message> {
         ids: vec![RESUBMITTED.to_vec()],
         signature: Vec::new(),
         header: with_msg_id(&header, msg_id),
-        metadata: b"{}".to_vec(),
+        metadata: kept_metadata(record),
         ..record.request.clone()
     })
+}
+
+fn kept_metadata(record: &Record) -> Vec<u8> {
+    let all: Map<String, Value> =
+        serde_json::from_slice(&record.request.metadata).unwrap_or_default();
+    let is_kept = |name: &str| matches!(name, "prust" | "label");
+    let kept: Map<String, Value> = all.into_iter().filter(|(name, _)| is_kept(name)).collect();
+    serde_json::to_vec(&kept).unwrap_or_else(|_| b"{}".to_vec())
 }
 
 fn result_of(record: &Record) -> Value {

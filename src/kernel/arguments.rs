@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::executor;
 use super::serve::{self, bind, serve};
-use crate::{compile, process, worker};
+use crate::{compile, process, wire, worker};
 
 const HELP: &str = "\
 prust kernel: a Jupyter kernel on a connection file; started by Jupyter, rarely by hand
@@ -82,6 +82,7 @@ fn read(args: Vec<OsString>, env: Environment<'_>) -> Result<Option<Settings>, S
             session: uuid::Uuid::new_v4().to_string(),
             n_engines: n_cores.max(2),
             n_cores,
+            profiles: wire::profiles::Profiles::read(env),
             snapshot_bytes_max: worker::snapshot_bytes_max(),
         },
     }))

@@ -23,7 +23,6 @@ pub mod magics;
 mod outbox;
 mod outputs;
 mod panel;
-mod pool;
 mod requests;
 mod scan;
 mod seam;

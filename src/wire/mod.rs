@@ -7,6 +7,7 @@ mod draft;
 pub mod envelope;
 pub mod jupyter;
 mod nacl;
+pub mod profiles;
 pub mod socket;
 mod spec;
 

@@ -9,4 +9,5 @@ mod items;
 mod model;
 mod support;
 mod tidy;
+mod tokens;
 mod variables;

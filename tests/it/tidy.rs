@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
+
+use crate::tokens::{flat, found, rooms_named};
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -17,10 +18,12 @@ const MAIN_LINES_MAX: usize = 80;
 
 /// Room -> rooms it may name. A room may always name itself; `main.rs` may name all.
 const LAYERS: &[(&str, &[&str])] = &[
-    // The kernel may run a controller as a thread of its own.
-    ("kernel", &["controller", "client", "compile", "worker", "wire", "process", "cell"]),
+    // The kernel and the supervisor may run a controller as a thread of their own, and engines.
+    ("kernel", &["controller", "pool", "client", "compile", "worker", "wire", "process", "cell"]),
+    ("supervisor", &["controller", "pool", "client", "wire", "process"]),
     ("controller", &["client", "compile", "worker", "wire", "process", "cell"]),
     ("engine", &["client", "compile", "worker", "wire", "process", "cell"]),
+    ("pool", &["process"]),
     ("client", &["compile", "worker", "wire", "process", "cell"]),
     ("compile", &["worker", "wire", "process", "cell"]),
     ("worker", &["wire", "process", "cell"]),
@@ -63,8 +66,10 @@ const DOORS: &[Door] = &[
             "src/process.rs",
             "src/runtime/os.rs",
             "src/worker/life.rs",
-            "src/kernel/pool.rs",
+            "src/pool/mod.rs",
+            "src/supervisor/detach.rs",
             "src/kernel/executor/magic.rs",
+            "src/kernel/executor/attach.rs",
             "src/engine/nanny.rs",
             "src/compile/",
         ],
@@ -82,7 +87,14 @@ const DOORS: &[Door] = &[
     },
     Door {
         tokens: "unbounded_channel (",
-        files: &["src/wire/socket.rs", "src/worker/", "src/kernel/", "src/client/", "src/engine/"],
+        files: &[
+            "src/wire/socket.rs",
+            "src/worker/",
+            "src/pool/",
+            "src/kernel/",
+            "src/client/",
+            "src/engine/",
+        ],
         instead: "bound it by a named constant, or list the file here with a sentence at the call",
     },
 ];
@@ -389,77 +401,6 @@ fn files(folders: &[&str]) -> Vec<String> {
         }
     }
     found.into_iter().collect()
-}
-
-fn flat(text: &str) -> Vec<(String, usize)> {
-    let stream: TokenStream = text.parse().expect("a file that parsed has tokens");
-    let mut tokens = Vec::new();
-    flatten(stream, &mut tokens);
-    tokens
-}
-
-fn flatten(stream: TokenStream, tokens: &mut Vec<(String, usize)>) {
-    for tree in stream {
-        let line = tree.span().start().line;
-        match tree {
-            TokenTree::Group(group) => {
-                let (open, close) = match group.delimiter() {
-                    Delimiter::Parenthesis => ("(", ")"),
-                    Delimiter::Brace => ("{", "}"),
-                    Delimiter::Bracket => ("[", "]"),
-                    Delimiter::None => ("", ""),
-                };
-                tokens.push((open.to_owned(), line));
-                flatten(group.stream(), tokens);
-                tokens.push((close.to_owned(), group.span_close().start().line));
-            }
-            TokenTree::Ident(ident) => tokens.push((ident.to_string(), line)),
-            TokenTree::Punct(punct) => tokens.push((punct.as_char().to_string(), line)),
-            TokenTree::Literal(_) => tokens.push(("literal".to_owned(), line)),
-        }
-    }
-}
-
-/// Lines where a sequence of tokens, written with single spaces, stands.
-fn found(tokens: &[(String, usize)], wanted: &str) -> Vec<usize> {
-    let wanted: Vec<&str> = wanted.split(' ').collect();
-    let matches = |window: &&[(String, usize)]| {
-        window.iter().zip(&wanted).all(|((token, _), wanted)| token == wanted)
-    };
-    tokens.windows(wanted.len()).filter(matches).map(|window| window[0].1).collect()
-}
-
-/// What follows `crate::`, in braces too.
-fn rooms_named(tokens: &[(String, usize)]) -> Vec<(String, usize)> {
-    let mut named = Vec::new();
-    for (start, (token, line)) in tokens.iter().enumerate() {
-        let rest: Vec<&str> = tokens[start..].iter().take(4).map(|(token, _)| &**token).collect();
-        if token != "crate" || rest.len() < 4 || rest[1..3] != [":", ":"] {
-            continue;
-        }
-        if rest[3] != "{" {
-            named.push((rest[3].to_owned(), *line));
-            continue;
-        }
-        let mut depth = 0;
-        let mut first = true;
-        for (token, line) in &tokens[start + 3..] {
-            match token.as_str() {
-                "{" => depth += 1,
-                "}" => depth -= 1,
-                "," if depth == 1 => first = true,
-                name if depth == 1 && first => {
-                    named.push((name.to_owned(), *line));
-                    first = false;
-                }
-                _ => (),
-            }
-            if depth == 0 {
-                break;
-            }
-        }
-    }
-    named
 }
 
 fn room(path: &str) -> &str {

@@ -12,7 +12,8 @@ fn a_direct_map_is_one_chunk_per_engine_in_order() {
         "answer 1 submitted 1: 2 tasks 5 values",
     ]);
     let metadata: Value = serde_json::from_str(lab.sent[0].metadata.get()).unwrap();
-    assert_eq!(metadata["prust"], json!({"library": "/lib.so", "offset": 64, "items": 3}));
+    let call = json!({"library": "/lib.so", "offset": 64, "items": 3, "returns": "u64"});
+    assert_eq!(metadata["prust"], call);
     lab.ask(2, all(1, 0));
     lab.value(3, 3, &[30, 40]);
     lab.expect(&[]);
@@ -337,7 +338,12 @@ fn what_nobody_asked_for_is_ignored() {
     let mut lab = Lab::new(&[0]);
     lab.value(77, 0, &[1]);
     lab.print(78, 0, "x");
-    lab.event(Event::Answered { number: 5, msg_type: "x".to_owned(), content: json!({}) });
+    lab.event(Event::Answered {
+        number: 5,
+        msg_type: "x".to_owned(),
+        content: json!({}),
+        buffers: Vec::new(),
+    });
     lab.event(Event::Command(Command::Stop { submission: 9, running: true }));
     lab.expect(&[]);
     lab.event(Event::Command(Command::Request {

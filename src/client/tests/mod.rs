@@ -3,6 +3,7 @@
 
 mod calls;
 mod cells;
+mod others;
 
 use super::command::{CellRun, CellWork, ClientEvent, Command, Output};
 use super::event::{Effect, Event, Now, Number, Outgoing, Published, Reply, Verdict};
@@ -97,6 +98,7 @@ impl Lab {
             method: work.to_owned(),
             defines: Vec::new(),
             per_task: false,
+            returns: "u64".to_owned(),
         };
         let work = match work {
             "map" => Work::Map { call, prefix: 0, lengths },

@@ -1,9 +1,9 @@
-//! The kernel's own cluster: a controller as a thread, a pool of engines, a client. Started by the
-//! first parallel use; requests of cells wait here until its engines are announced. Runs no code
-//! itself.
+//! The cluster that the notebook uses: the kernel's own (a controller as a thread, a pool of
+//! engines), started by the first parallel use, or one of others (`attach`); and the client of
+//! either. Requests of cells wait here until its engines are announced. Runs no code itself.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -11,25 +11,52 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::job::Stage;
 use super::tell::Fault;
 use super::{Event, Executor, Settings};
-use crate::client::{self, Client, ClientEvent, Command, Endpoints, EngineInfo};
+use crate::client::{self, Client, ClientEvent, Command, Endpoints, EngineInfo, OtherEngine};
 use crate::controller::{self, Controller, InprocEndpoints};
-use crate::kernel::pool::{self, Pool, PoolConfig, PoolEvent};
+use crate::pool::{self, Pool, PoolConfig, PoolEvent};
 use crate::process::Scratch;
 use crate::wire;
 
 /// Engines that are not announced after this are reported as missing.
 const ENGINES_TIME: Duration = Duration::from_secs(20);
+/// How long the engines of others may take to say what they are. Ours answer at once, also when
+/// they are busy.
+const ANSWERS_TIME: Duration = Duration::from_secs(5);
 
-/// A cluster that runs.
+/// A cluster that can be used.
 pub(super) struct ClusterUp {
     client: Client,
     client_events: Option<UnboundedReceiver<ClientEvent>>,
+    owner: Owner,
+}
+
+/// Whose cluster it is.
+enum Owner {
+    /// This kernel's: it ends with it.
+    Us(Box<Own>),
+    /// Somebody else's, by its connection file: nothing of it is ever ended from here.
+    Others(PathBuf),
+}
+
+/// The processes of the kernel's own cluster.
+struct Own {
     controller: Controller,
     pool: Pool,
     pool_events: Option<UnboundedReceiver<PoolEvent>>,
     scratch: Scratch,
     /// Where large values are, if the machine has room for files in memory.
     _shared: Option<Scratch>,
+}
+
+impl ClusterUp {
+    /// A cluster of others.
+    pub(super) fn attached(
+        file: PathBuf,
+        client: Client,
+        events: UnboundedReceiver<ClientEvent>,
+    ) -> Self {
+        Self { client, client_events: Some(events), owner: Owner::Others(file) }
+    }
 }
 
 #[derive(Default)]
@@ -56,6 +83,8 @@ pub(super) struct Cluster {
     number: u64,
     waiting: Vec<Waiting>,
     pub(super) live: Vec<EngineInfo>,
+    /// Engines that are there and do not take Rust.
+    pub(super) others: Vec<OtherEngine>,
     /// Engine processes by the uuid they were started with.
     pids: BTreeMap<String, u32>,
     wanted: usize,
@@ -68,6 +97,43 @@ impl Cluster {
     /// Whether an event of this cluster is still of interest.
     pub(super) fn is(&self, number: u64) -> bool {
         self.number == number
+    }
+
+    /// The connection file of the cluster of others that is used.
+    pub(super) fn attached_to(&self) -> Option<&Path> {
+        match &self.state {
+            State::Up(up) => match &up.owner {
+                Owner::Us(_) => None,
+                Owner::Others(file) => Some(file),
+            },
+            State::Off | State::Starting => None,
+        }
+    }
+
+    /// Whether a connection file is that of the kernel's own cluster.
+    pub(super) fn is_own(&self, file: &Path) -> bool {
+        let State::Up(up) = &self.state else { return false };
+        matches!(&up.owner, Owner::Us(own) if file.starts_with(own.scratch.path()))
+    }
+
+    /// Engines that have said that they are none of ours.
+    fn n_answered(&self) -> usize {
+        self.others.iter().filter(|other| other.implementation.is_some()).count()
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.state, State::Starting)
+    }
+
+    /// The engines that do not take Rust, in a sentence, if there are any.
+    pub(super) fn others_in_words(&self) -> Option<String> {
+        let what = |other: &OtherEngine| match &other.implementation {
+            Some(implementation) => format!("{} ({implementation})", other.id),
+            None => format!("{} (has not answered yet)", other.id),
+        };
+        let others: Vec<String> = self.others.iter().map(what).collect();
+        (!others.is_empty())
+            .then(|| format!("%%px and views take Rust engines only, not {}", others.join(", ")))
     }
 }
 
@@ -117,15 +183,8 @@ async fn bring_up(
     };
     let connected = client::connect(&context, &file.key, &endpoints, of_client);
     let (client, client_events) = connected.map_err(|error| error.to_string())?;
-    Ok(ClusterUp {
-        client,
-        client_events: Some(client_events),
-        controller,
-        pool,
-        pool_events: Some(pool_events),
-        scratch,
-        _shared: shared,
-    })
+    let own = Own { controller, pool, pool_events: Some(pool_events), scratch, _shared: shared };
+    Ok(ClusterUp { client, client_events: Some(client_events), owner: Owner::Us(Box::new(own)) })
 }
 
 /// The addresses of a controller in this process.
@@ -152,16 +211,18 @@ impl Executor {
 
     fn engines_ready(&self) -> bool {
         let up = matches!(self.cluster.state, State::Up(_));
-        up && (self.cluster.live.len() >= self.cluster.wanted || self.cluster.late)
+        let n_there = self.cluster.live.len() + self.cluster.n_answered();
+        up && (n_there >= self.cluster.wanted || self.cluster.late)
     }
 
     /// Starts a cluster, or changes the size of the one that runs.
     pub(super) fn start_cluster(&mut self, n_engines: usize) {
-        self.cluster.wanted = n_engines;
-        self.cluster.late = false;
         match &self.cluster.state {
             State::Starting => (),
-            State::Up(up) => up.pool.resize(n_engines),
+            State::Up(up) => match &up.owner {
+                Owner::Us(own) => own.pool.resize(n_engines),
+                Owner::Others(_) => return,
+            },
             State::Off => {
                 self.cluster.state = State::Starting;
                 let settings = self.settings.clone();
@@ -171,10 +232,17 @@ impl Executor {
                 });
             }
         }
+        self.want_engines(n_engines, ENGINES_TIME);
+    }
+
+    /// So many are expected, within that time.
+    fn want_engines(&mut self, n_engines: usize, within: Duration) {
+        self.cluster.wanted = n_engines;
+        self.cluster.late = false;
         self.cluster.attempt += 1;
         let attempt = self.cluster.attempt;
         self.later(async move {
-            tokio::time::sleep(ENGINES_TIME).await;
+            tokio::time::sleep(within).await;
             Event::EnginesLate { attempt }
         });
     }
@@ -189,31 +257,57 @@ impl Executor {
                     worker.interrupt();
                 }
             }
-            Ok(mut up) => {
-                let cluster = self.next_number();
-                self.cluster.number = cluster;
-                if let Some(events) = up.client_events.take() {
-                    self.forward(events, move |event| Event::Client { cluster, event });
-                }
-                if let Some(events) = up.pool_events.take() {
-                    self.forward(events, move |event| Event::Pool { cluster, event });
-                }
-                self.cluster.state = State::Up(Box::new(up));
-                self.cluster_changed();
-            }
+            Ok(up) => self.use_cluster(up),
         }
+    }
+
+    fn use_cluster(&mut self, mut up: ClusterUp) {
+        let cluster = self.next_number();
+        self.cluster.number = cluster;
+        if let Some(events) = up.client_events.take() {
+            self.forward(events, move |event| Event::Client { cluster, event });
+        }
+        if let Owner::Us(own) = &mut up.owner
+            && let Some(events) = own.pool_events.take()
+        {
+            self.forward(events, move |event| Event::Pool { cluster, event });
+        }
+        self.cluster.state = State::Up(Box::new(up));
+        self.cluster_changed();
+    }
+
+    /// Uses a cluster of others in the place of the one before, which is left or ended. Its
+    /// `n_engines` engines are asked what they are.
+    pub(super) fn use_others(&mut self, up: ClusterUp, n_engines: usize) {
+        if let Some(ending) = self.take_cluster() {
+            tokio::spawn(ending);
+        }
+        self.want_engines(n_engines, ANSWERS_TIME);
+        self.use_cluster(up);
+    }
+
+    pub(super) fn others_changed(&mut self, others: Vec<OtherEngine>) {
+        self.cluster.others = others;
+        self.cluster_changed();
     }
 
     pub(super) fn engines_late(&mut self, attempt: u64) {
         if attempt == self.cluster.attempt && !self.engines_ready() {
             let (live, wanted) = (self.cluster.live.len(), self.cluster.wanted);
             self.cluster.late = true;
-            self.remark(&format!(
-                "{live} of {wanted} engines are ready after {} s; going on with those. \
-                 Their log: {}",
-                ENGINES_TIME.as_secs(),
-                self.cluster_directory().join("engines.log").display(),
-            ));
+            self.remark(&match self.log_of_engines() {
+                Some(log) => format!(
+                    "{live} of {wanted} engines are ready after {} s; going on with those. \
+                     Their log: {}",
+                    ENGINES_TIME.as_secs(),
+                    log.display(),
+                ),
+                None => format!(
+                    "{live} of {wanted} engines have said within {} s that they take Rust; going \
+                     on with those",
+                    ANSWERS_TIME.as_secs(),
+                ),
+            });
             self.cluster_changed();
         }
     }
@@ -254,10 +348,12 @@ impl Executor {
         }
     }
 
-    fn cluster_directory(&self) -> PathBuf {
-        match &self.cluster.state {
-            State::Up(up) => up.scratch.path().to_owned(),
-            State::Off | State::Starting => PathBuf::new(),
+    /// Where the engines of the kernel's own cluster write.
+    fn log_of_engines(&self) -> Option<PathBuf> {
+        let State::Up(up) = &self.cluster.state else { return Some(PathBuf::new()) };
+        match &up.owner {
+            Owner::Us(own) => Some(own.scratch.path().join("engines.log")),
+            Owner::Others(_) => None,
         }
     }
 
@@ -298,14 +394,14 @@ impl Executor {
         }
     }
 
-    /// Ends the cluster and waits until its processes are gone.
+    /// Ends the kernel's own cluster and waits until its processes are gone; leaves one of others.
     pub(super) async fn stop_cluster(&mut self) {
         if let Some(stopping) = self.take_cluster() {
             stopping.await;
         }
     }
 
-    /// Takes the cluster out of use; the future ends its processes.
+    /// Takes the cluster out of use; the future ends its processes, should they be ours.
     pub(super) fn take_cluster(&mut self) -> Option<impl Future<Output = ()> + Send + 'static> {
         let State::Up(up) = std::mem::take(&mut self.cluster.state) else { return None };
         self.cluster = Cluster { attempt: self.cluster.attempt, ..Cluster::default() };
@@ -313,16 +409,17 @@ impl Executor {
         self.end_panels();
         Some(async move {
             up.client.command(Command::Close);
-            up.pool.stop();
-            let controller = up.controller;
+            let Owner::Us(own) = up.owner else { return };
+            let Own { controller, pool, scratch, .. } = *own;
+            pool.stop();
             // Joins the controller's thread; its files go with it.
             let stopped = tokio::task::spawn_blocking(move || controller.stop());
             let _ = tokio::time::timeout(Duration::from_secs(1), stopped).await;
-            drop(up.scratch);
+            drop(scratch);
         })
     }
 
-    /// `%cluster status`, in words.
+    /// `%cluster status` of the kernel's own cluster, in words.
     pub(super) fn cluster_status(&self) -> String {
         let State::Up(up) = &self.cluster.state else {
             return match self.cluster.state {
@@ -331,11 +428,12 @@ impl Executor {
                     .to_owned(),
             };
         };
-        let status = up.controller.status();
+        let Owner::Us(own) = &up.owner else { return String::new() };
+        let status = own.controller.status();
         let mut lines = vec![format!(
             "{} engines, connection file {}",
             self.cluster.live.len(),
-            up.scratch.path().join("ipcontroller-client.json").display()
+            own.scratch.path().join("ipcontroller-client.json").display()
         )];
         lines.extend(self.cluster.live.iter().map(
             |engine| match self.cluster.pids.get(&engine.uuid) {

@@ -81,6 +81,13 @@ pub(super) enum Stage {
     Shell(AbortHandle),
     /// Waits for the cluster, then does the step again.
     Cluster,
+    /// Another cluster is looked for.
+    Attaching(AbortHandle),
+    /// The controller is asked how it is; `stock`: what any controller answers.
+    Controller {
+        tag: u64,
+        stock: bool,
+    },
     /// A parallel cell, by its tag.
     Px {
         tag: u64,
@@ -429,6 +436,11 @@ impl Executor {
                 self.fail(interrupted("the dependencies stay as they were"));
             }
             Stage::Cluster => self.fail(interrupted("the cluster goes on starting")),
+            Stage::Attaching(task) => {
+                task.abort();
+                self.fail(interrupted("nothing was attached"));
+            }
+            Stage::Controller { .. } => self.fail(interrupted("nothing was changed")),
             Stage::Ready | Stage::Worker => self.fail(interrupted("nothing was run")),
             Stage::Measuring | Stage::Surroundings => self.fail(interrupted("nothing was changed")),
             Stage::Panel => self.panel_late(),

@@ -15,7 +15,7 @@ use super::job::{Performed, Stage, Step};
 use super::tell::Fault;
 use super::{Event, Executor};
 use crate::cell::Namespace;
-use crate::kernel::magics::{self, Cluster, Magic};
+use crate::kernel::magics::{self, Magic};
 use crate::process;
 use crate::worker::{Costs, Snapshots, Surroundings, Utf8, size};
 
@@ -135,42 +135,6 @@ impl Executor {
         self.history.forget();
         let all_end = Step::Local("::prust_runtime::slots::clear();".to_owned());
         self.then([all_end, Step::Magic(Magic::Restart)]);
-        Ok(())
-    }
-
-    fn cluster_magic(&mut self, cluster: Cluster) -> Performed {
-        match cluster {
-            Cluster::Status => self.show(self.cluster_status()),
-            Cluster::Start { detach: true, .. } => Err(not_yet("%cluster start --detach")),
-            Cluster::Start { n, .. } => {
-                self.start_cluster(n.map_or(self.settings.n_engines, |n| n as usize));
-                self.wait_for_engines()
-            }
-            Cluster::Stop => {
-                if let Some(stopping) = self.take_cluster() {
-                    tokio::spawn(stopping);
-                }
-                Ok(())
-            }
-            Cluster::Restart => {
-                if let Some(stopping) = self.take_cluster() {
-                    tokio::spawn(stopping);
-                }
-                self.start_cluster(self.settings.n_engines);
-                self.wait_for_engines()
-            }
-            Cluster::Attach { .. } | Cluster::Detach => Err(not_yet("%cluster attach")),
-        }
-    }
-
-    fn wait_for_engines(&mut self) -> Performed {
-        if self.cluster_ready() {
-            return self.show(self.cluster_status());
-        }
-        if let Some(job) = &mut self.job {
-            job.steps.push_front(super::job::Step::Magic(Magic::Cluster(Cluster::Status)));
-            job.stage = Stage::Cluster;
-        }
         Ok(())
     }
 

@@ -5,8 +5,9 @@
 //! One loop over one closed [`Event`]; long work (rustc, cargo, a running cell, the start of a
 //! cluster) is a task that ends as another event. Reading order: `job` (a run, part by part),
 //! `local` (a plain cell), `parallel` (a `%%px` cell), `cluster` (controller, engines, client),
-//! `undo`, `panels`, `dependencies`, `magic` (the rest).
+//! `attach` (those of others), `undo`, `panels`, `dependencies`, `magic` (the rest).
 
+mod attach;
 mod cluster;
 mod commands;
 mod dependencies;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use self::attach::Reached;
 use self::cluster::{Cluster, ClusterUp};
 use self::job::{Compilation, Job};
 use self::panels::Panels;
@@ -33,11 +35,12 @@ use self::parallel::Parallel;
 use self::preparing::Preparing;
 use self::tell::Fault;
 use self::undo::History;
-use super::pool::PoolEvent;
 use super::seam::{Report, RunId, Work};
 use crate::cell::Namespace;
 use crate::client::ClientEvent;
 use crate::compile::{self, CompileError, Compiler, Progress};
+use crate::pool::PoolEvent;
+use crate::wire::profiles::Profiles;
 use crate::worker::{self, Snapshots, Worker, WorkerEvent};
 
 /// What the executor is told at its start.
@@ -52,6 +55,8 @@ pub struct Settings {
     pub n_engines: usize,
     /// The machine's cores, which engines share.
     pub n_cores: usize,
+    /// Where other clusters are found; `None` when the environment names no place.
+    pub profiles: Option<Profiles>,
     /// Above this resident size, in bytes, cells get no snapshot.
     pub snapshot_bytes_max: u64,
 }
@@ -96,8 +101,17 @@ enum Event {
     /// Nothing more is read of the command until the face says so.
     ShellPaused,
     ClusterUp(Box<Result<ClusterUp, String>>),
+    /// Another cluster answers, or why not.
+    Attached {
+        job: u64,
+        result: Box<Result<Reached, String>>,
+    },
     EnginesLate {
         attempt: u64,
+    },
+    /// The controller has had its time to answer.
+    ControllerLate {
+        tag: u64,
     },
     /// `cluster` numbers the cluster it came from: one that was stopped may still speak.
     Client {
@@ -274,7 +288,9 @@ impl Executor {
             Event::ShellOutput { stderr, text } => self.print(None, stderr, text),
             Event::ShellPaused => self.report(Report::Paused),
             Event::ClusterUp(result) => self.cluster_up(*result),
+            Event::Attached { job, result } => self.attached(job, *result),
             Event::EnginesLate { attempt } => self.engines_late(attempt),
+            Event::ControllerLate { tag } => self.controller_late(tag),
             Event::Client { cluster, event } if self.cluster.is(cluster) => self.client_said(event),
             Event::Pool { cluster, event } if self.cluster.is(cluster) => self.pool_said(event),
             Event::Client { .. } | Event::Pool { .. } => (),

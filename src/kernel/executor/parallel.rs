@@ -21,6 +21,7 @@ use crate::kernel::seam::RunId;
 mod faults;
 mod options;
 mod show;
+mod truth;
 
 /// Blocking work shows its panel after this, unless `--progress-after` says otherwise.
 const PANEL_AFTER: Duration = Duration::from_millis(300);
@@ -52,6 +53,10 @@ struct PxCell {
     /// Streams whose last piece did not end a line.
     open_lines: BTreeMap<(EngineId, bool), ()>,
     finished: Option<(u64, Vec<RemoteError>)>,
+    /// Its engines were asked what their variables are.
+    asked: Option<truth::Asked>,
+    /// It did not compile against those either, so nothing of it was run.
+    fault: Option<Fault>,
 }
 
 /// What is known of engines and parallel cells.
@@ -114,9 +119,10 @@ impl Executor {
     fn engines_of(&self, targets: Option<&str>) -> Result<Vec<EngineId>, Fault> {
         let targets = targets.map_or(Targets::All, Targets::read);
         let live: Vec<EngineId> = self.cluster.live.iter().map(|engine| engine.id).collect();
-        targets
-            .resolve(&live)
-            .map_err(|error| Fault::new(target_error_name(&error), error.to_string()))
+        targets.resolve(&live).map_err(|error| {
+            let fault = Fault::new(target_error_name(&error), error.to_string());
+            fault.notes(self.cluster.others_in_words())
+        })
     }
 
     /// What is known of the variables of these engines: as of their last cell of ours.
@@ -151,6 +157,8 @@ impl Executor {
             output_bytes: 0,
             open_lines: BTreeMap::new(),
             finished: None,
+            asked: None,
+            fault: None,
         };
         self.parallel.cells.insert(tag, cell);
         if answers.is_none() {
@@ -197,7 +205,9 @@ impl Executor {
         let mut runs = Vec::new();
         let mut warnings = Vec::new();
         let mut fault = None;
+        let mut all: Vec<EngineId> = Vec::new();
         for GroupResult { engines, namespace, result } in results {
+            all.extend(&engines);
             match result {
                 Ok(compiled) => {
                     for engine in engines {
@@ -232,6 +242,9 @@ impl Executor {
         let answers = cell.submission;
         let code = cell.code.clone();
         if let Some(fault) = fault {
+            if self.ask_truth(tag, &all) {
+                return;
+            }
             return self.px_not_compiled(tag, answers, fault);
         }
         runs.sort_by_key(|run| run.engine);
@@ -248,6 +261,9 @@ impl Executor {
 
     fn px_not_compiled(&mut self, tag: u64, answers: Option<SubmissionId>, fault: Fault) {
         if let Some(submission) = answers {
+            if let Some(cell) = self.parallel.cells.get_mut(&tag) {
+                cell.fault = cell.asked.is_some().then(|| fault.clone());
+            }
             let Fault { ename, evalue, traceback } = fault;
             return self.command(Command::CellFailed { submission, ename, evalue, traceback });
         }
@@ -262,7 +278,9 @@ impl Executor {
 
     pub(super) fn client_said(&mut self, event: ClientEvent) {
         match event {
-            ClientEvent::Connected | ClientEvent::Closed | ClientEvent::Hub { .. } => (),
+            ClientEvent::Connected | ClientEvent::Closed => (),
+            ClientEvent::Hub { tag, content, .. } => self.controller_said(tag, &content),
+            ClientEvent::Others { engines } => self.others_changed(engines),
             ClientEvent::Engines { live, lost } => self.engines_changed(live, lost),
             ClientEvent::Answer { to, status, head, body } => {
                 if let Some(worker) = &self.worker {
@@ -313,6 +331,9 @@ impl Executor {
             compiler.learn(&namespace);
         }
         self.parallel.mirrors.insert(engine, namespace);
+        if self.truth_came(submission, engine) {
+            return;
+        }
         let tag = self
             .parallel
             .cells
@@ -372,6 +393,7 @@ impl Executor {
         ok: bool,
         prust: &Value,
     ) {
+        self.truth_came(submission, engine);
         let delta =
             self.parallel.by_submission(submission).and_then(|cell| cell.deltas.remove(&engine));
         let mirror = self.parallel.mirrors.entry(engine).or_default();
@@ -406,6 +428,10 @@ impl Executor {
             self.show_outputs(tag, cell_run, None);
         }
         let was_interrupted = self.job.as_ref().is_some_and(|job| job.interrupted);
+        let not_compiled = self.parallel.cells.get_mut(&tag).and_then(|cell| cell.fault.take());
+        if let Some(fault) = not_compiled.filter(|_| !was_interrupted) {
+            return self.fail(fault);
+        }
         match self.px_fault(tag, was_interrupted) {
             fault if was_interrupted => {
                 let end = interrupted("the engines were interrupted; their variables stay");

@@ -16,6 +16,8 @@ rc.load_balanced_view().map(f, 0..1000u64)
 rc.direct_view(..).apply(std::process::id).get()?
                                a call on every engine
 %cluster start -n 4            how many engines
+%cluster start -n 8 --detach   engines that go on without this notebook
+%cluster attach NAME           engines of another cluster; %cluster detach leaves them
 %vars  %undo  %restart         variables: list, step back, start over
 !ls                            a command of the shell
 ";

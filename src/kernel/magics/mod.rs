@@ -144,7 +144,7 @@ pub struct TimeitOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cluster {
     Status,
-    Start { n: Option<u32>, detach: bool },
+    Start { n: Option<u32>, detach: bool, cluster_id: Option<String> },
     Stop,
     Restart,
     Attach { to: String },

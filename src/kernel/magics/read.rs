@@ -301,18 +301,25 @@ fn cluster(spec: &Spec, words: &Words) -> Result<Cluster, String> {
     if let Some(extra) = words.arguments.get(n_arguments) {
         return Err(format!("%cluster {command} takes no {extra}"));
     }
+    let cluster_id = words.value("cluster-id").map(str::to_owned);
+    if cluster_id.is_some() && !detach {
+        return Err("option --cluster-id belongs to start --detach".to_owned());
+    }
     if command != "start" && (n.is_some() || detach) {
         return Err(format!("options -n and --detach belong to start, not to {command}"));
     }
     match command {
         "status" => Ok(Cluster::Status),
-        "start" => Ok(Cluster::Start { n, detach }),
+        "start" => Ok(Cluster::Start { n, detach, cluster_id }),
         "stop" => Ok(Cluster::Stop),
         "restart" => Ok(Cluster::Restart),
-        "attach" => match words.arguments.get(1) {
-            Some(to) => Ok(Cluster::Attach { to: to.clone() }),
-            None => Err("%cluster attach needs a connection file or a profile".to_owned()),
-        },
+        "attach" => {
+            match words.arguments.get(1) {
+                Some(to) => Ok(Cluster::Attach { to: to.clone() }),
+                None => Err("%cluster attach needs a connection file, a profile or a cluster's id"
+                    .to_owned()),
+            }
+        }
         "detach" => Ok(Cluster::Detach),
         other => Err(match nearest(other, spec.words.iter().copied()) {
             Some(near) => format!("%cluster knows no {other}; did you mean {near}?"),

@@ -143,12 +143,13 @@ pub const MAGICS: &[Spec] = &[
         .arguments("[ID]"),
     spec("px_retry", Form::Line, "run failed tasks again: of the last work, or the one named")
         .arguments("[ID]"),
-    spec("cluster", Form::Line, "show, start, stop or choose the engines")
+    spec("cluster", Form::Line, "show, start or stop the engines, or use those of another cluster")
         .options(&[
             value("n", "n", "N", "how many engines"),
-            flag("", "detach", "engines that outlive the kernel"),
+            flag("", "detach", "with start: a cluster that outlives the kernel"),
+            value("", "cluster-id", "ID", "with start --detach: tells several apart"),
         ])
-        .arguments("status | start | stop | restart | attach FILE-or-PROFILE | detach")
+        .arguments("status | start | stop | restart | attach FILE-or-PROFILE-or-ID | detach")
         .words(&["status", "start", "stop", "restart", "attach", "detach"]),
     spec("dep", Form::Both, "use a crate: rand = \"0.9\", or { version, features, path, git }")
         .arguments("NAME = SPECIFICATION")

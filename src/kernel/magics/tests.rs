@@ -130,12 +130,16 @@ fn line_magics_are_typed() {
     assert_eq!(magics("%px -t 0 println!(\"-a  b\")"), [Magic::Px { options, code }]);
     assert_eq!(
         magics("%cluster start -n 4 --detach"),
-        [Magic::Cluster(Cluster::Start { n: Some(4), detach: true })]
+        [Magic::Cluster(Cluster::Start { n: Some(4), detach: true, cluster_id: None })]
     );
+    let detached = Cluster::Start { n: None, detach: true, cluster_id: Some("big".to_owned()) };
+    assert_eq!(magics("%cluster start --detach --cluster-id big"), [Magic::Cluster(detached)]);
+    let attach = Cluster::Attach { to: "big".to_owned() };
+    assert_eq!(magics("%cluster attach big"), [Magic::Cluster(attach)]);
     assert_eq!(magics("%cluster"), [Magic::Cluster(Cluster::Status)]);
     assert_eq!(
         magics("%cluster start -n4"),
-        [Magic::Cluster(Cluster::Start { n: Some(4), detach: false })]
+        [Magic::Cluster(Cluster::Start { n: Some(4), detach: false, cluster_id: None })]
     );
     assert_eq!(magics("%px_cancel 7"), [Magic::PxCancel { submission: Some(7) }]);
     assert_eq!(
@@ -166,6 +170,8 @@ fn what_is_wrong_is_named_with_what_was_meant() {
     check_problem("%%vars", 1, "there is no %%vars");
     check_problem("---\n[dependencies]", 1, "---");
     check_problem("%cluster start -n 0", 1, "how many");
+    check_problem("%cluster start --cluster-id x", 1, "belongs to start --detach");
+    check_problem("%cluster attach", 1, "a cluster's id");
     check_problem("%px -t 'x", 1, "never closed");
 }
 

@@ -1,7 +1,7 @@
-//! The engines of this process's own cluster: starts them, watches them end, replaces those that
-//! died, stops them all. Each holds the reading end of a pipe whose writing end is here, so that
-//! they end when this process does, however it ends. Knows no message and no engine id; who listens
-//! to [`PoolEvent`] tells the controller.
+//! The engines of this process's own cluster (a kernel's, or a supervisor's): starts them, watches
+//! them end, replaces those that died, stops them all. Each holds the reading end of a pipe whose
+//! writing end is here, so that they end when this process does, however it ends. Knows no message
+//! and no engine id; who listens to [`PoolEvent`] tells the controller.
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::OpenOptions;
 use std::io;
@@ -298,5 +298,4 @@ fn threads_per_engine(n_engines: usize) -> [(&'static str, String); 3] {
 }
 
 #[cfg(test)]
-#[path = "pool_tests.rs"]
 mod tests;
