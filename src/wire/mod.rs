@@ -1,5 +1,5 @@
 //! What travels between processes: sockets, envelopes and signatures, Jupyter's message contents,
-//! connection files. Knows no notebook and no cluster; decides nothing.
+//! Python's pickles as inert data, connection files. Knows no notebook and no cluster; decides nothing.
 pub mod connection;
 pub mod curve;
 mod date;
@@ -7,6 +7,7 @@ mod draft;
 pub mod envelope;
 pub mod jupyter;
 mod nacl;
+pub mod pickle;
 pub mod profiles;
 pub mod socket;
 mod spec;
