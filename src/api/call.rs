@@ -8,6 +8,7 @@ use crate::codec::{self, CodecError};
 use crate::error::Error;
 use crate::items::{self, Items};
 use crate::outcome::{self, Failure, OutcomesWriter, Payload, Prefix};
+use crate::plain;
 use crate::reference;
 use prust_runtime::call::{self, Trampoline};
 use prust_runtime::{door, frame, panics, slots};
@@ -276,7 +277,10 @@ where
 }
 
 /// `push`: the shared bytes are the name, the one item is the value.
-pub(crate) fn push<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> {
+///
+/// # Errors
+/// The value is not one of the type.
+pub fn push<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> {
     run(payload, &mut |payload| {
         let value: T = checked(items::read_value(&payload.bytes))?;
         slots::put_dynamic(&name(&payload.prefix)?, value);
@@ -310,14 +314,34 @@ fn pulled(
     written: Result<Result<Vec<u8>, CodecError>, slots::SlotError>,
     folder: Option<&str>,
 ) -> Result<Vec<u8>, Failure> {
-    let refused = |text: String| Failure::new("NotSerializable", text);
-    let bytes = written
-        .map_err(|error| reference::slot_failure(&error))?
-        .map_err(|error| refused(format!("`{name}`, a {ty}, cannot be sent: {error}")))?;
-    let size =
-        u32::try_from(bytes.len()).map_err(|_| refused(format!("`{name}` takes 4 GiB or more")))?;
+    let bytes = written_by(name, ty, written)?;
+    let size = u32::try_from(bytes.len())
+        .map_err(|_| Failure::new("NotSerializable", format!("`{name}` takes 4 GiB or more")))?;
     let lengths = items::Lengths::Fixed { n: 1, size };
     Ok(outcome::write_outcomes(1, Vec::new(), Items { lengths, bytes }, folder))
+}
+
+#[inline(never)]
+fn written_by(
+    name: &str,
+    ty: &str,
+    written: Result<Result<Vec<u8>, CodecError>, slots::SlotError>,
+) -> Result<Vec<u8>, Failure> {
+    written.map_err(|error| reference::slot_failure(&error))?.map_err(|error| {
+        Failure::new("NotSerializable", format!("`{name}`, a {ty}, cannot be sent: {error}"))
+    })
+}
+
+/// As [`pull`], for a reader that does not know the type: the value in [`plain`] bytes.
+///
+/// # Errors
+/// There is no such variable, or it cannot be written.
+pub fn pull_plain<T: Serialize + 'static>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> {
+    run(payload, &mut |payload| {
+        let name = name(&payload.prefix)?;
+        let written = slots::with::<T, _>(&name, plain::write);
+        written_by(&name, type_name::<T>(), written)
+    })
 }
 
 fn name(prefix: &Prefix) -> Result<String, Failure> {

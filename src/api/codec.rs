@@ -134,7 +134,7 @@ pub(crate) mod raw {
 }
 
 /// Appends what stands before a sequence of `n` elements.
-pub(crate) fn append_length(bytes: &mut Vec<u8>, n: u64) {
+pub fn append_length(bytes: &mut Vec<u8>, n: u64) {
     let (length, size) = write::varint(n);
     bytes.extend_from_slice(&length[..size]);
 }

@@ -4,7 +4,8 @@
 //!
 //! Reading order: [`Client`] and the views, the results, then [`request`] (what is asked of the
 //! kernel), [`outcome`] and [`items`] (the bytes of a call), [`codec`] (the bytes of a value). The
-//! kernel's cluster client uses the last four and [`targets`] from the other side.
+//! kernel's cluster client uses the last four and [`targets`] from the other side. [`plain`] is for
+//! readers that do not know a value's type.
 
 mod ask;
 mod call;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod items;
 pub mod mapped;
 pub mod outcome;
+pub mod plain;
 mod reference;
 pub mod request;
 mod results;
@@ -28,6 +30,8 @@ mod views;
 pub type EngineId = u32;
 
 pub use call::Value;
+#[doc(hidden)]
+pub use call::{pull_plain, push};
 pub use cells::CellReply;
 pub use client::{Client, QueueStatus, ResultStatus};
 pub use error::{CompositeError, Error, RemoteError, RemoteFailure, RemoteKind, Result};

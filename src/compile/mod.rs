@@ -29,6 +29,7 @@ mod terms;
 mod told;
 mod toolchain;
 mod trail;
+mod trampoline;
 mod units;
 mod verdict;
 mod wanted;
@@ -38,6 +39,7 @@ pub use cell::{Cell, Compiled, Compiler, Failed};
 pub use dependencies::{Added, Progress, Renewal, Tell};
 pub use manifest::is_generated;
 pub use refusal::DependencyError;
+pub use trampoline::{NoTrampoline, Trampoline};
 
 /// Where things are and which tools to use; read from the environment by `main` alone.
 #[derive(Clone, Debug)]

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use super::reply::Metadata;
 use crate::cell::namespace::{Delta, Namespace};
+use crate::cell::plan::trampoline::Way;
+use crate::compile::Trampoline;
 use crate::wire::Message;
 use crate::worker::{Call, Status, WorkerEvent};
 
@@ -43,6 +45,11 @@ pub enum Event {
         run: u64,
         result: Result<Prepared, Fault>,
     },
+    /// The end of a [`Effect::Trampolines`]: one for each that was wanted.
+    Trampolines {
+        run: u64,
+        result: Result<Vec<Trampoline>, Fault>,
+    },
     /// The owner is gone or asks us to end; `cause` is for the log and the controller.
     Stop {
         cause: String,
@@ -73,6 +80,14 @@ pub struct Prepared {
     pub warnings: String,
 }
 
+/// A function that is to be compiled: for a type, which is that of a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub way: Way,
+    pub name: String,
+    pub type_text: String,
+}
+
 #[derive(Debug)]
 pub enum Effect {
     /// Announce this engine to the controller.
@@ -98,6 +113,12 @@ pub enum Effect {
         run: u64,
         code: String,
         label: String,
+        namespace: Box<Namespace>,
+    },
+    /// Compile what calls of Python clients need.
+    Trampolines {
+        run: u64,
+        wanted: Vec<Wanted>,
         namespace: Box<Namespace>,
     },
     CancelCompile,

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
-use super::event::{Channel, Effect, Event, Fault, Now, Prepared};
+use super::event::{Channel, Effect, Event, Fault, Now};
 use super::flags::Flags;
 use super::nanny::Nanny;
 use super::reply::Metadata;
@@ -57,8 +57,8 @@ pub(super) async fn run(flags: Flags) -> i32 {
     }
 }
 
-/// The run that waits for it, and the compilation.
-type Compiling = (u64, JoinHandle<Result<Prepared, Fault>>);
+/// The run that waits for it, and the compilation, which ends as an event.
+type Compiling = (u64, JoinHandle<Event>);
 
 struct Outside {
     uuid: Arc<str>,
@@ -147,9 +147,9 @@ impl Outside {
                 Some(event) = self.worker_events.recv() => {
                     events.push(Event::Worker(self.workshop.place(event)));
                 }
-                (run, result) = compiled(&mut self.compiling) => {
+                event = compiled(&mut self.compiling) => {
                     self.compiling = None;
-                    events.push(Event::Compiled { run, result });
+                    events.push(event);
                 }
                 () = closed(self.owner.as_mut()) => {
                     self.owner = None;
@@ -270,7 +270,18 @@ impl Outside {
             Effect::Pong(payload) => self.outgoing.push((PONG, Frames::from([payload]))),
             Effect::Compile { run, code, label, namespace } => {
                 let workshop = self.workshop.clone();
-                let compilation = async move { workshop.compile(&namespace, code, label).await };
+                let compilation = async move {
+                    let result = workshop.compile(&namespace, code, label).await;
+                    Event::Compiled { run, result }
+                };
+                self.compiling = Some((run, tokio::spawn(compilation)));
+            }
+            Effect::Trampolines { run, wanted, namespace } => {
+                let workshop = self.workshop.clone();
+                let compilation = async move {
+                    let result = workshop.trampolines(&namespace, &wanted).await;
+                    Event::Trampolines { run, result }
+                };
                 self.compiling = Some((run, tokio::spawn(compilation)));
             }
             Effect::CancelCompile => {
@@ -413,13 +424,12 @@ async fn receive(joined: &mut Option<(Sockets, UnboundedReceiver<Batch>)>) -> Ba
     }
 }
 
-async fn compiled(compiling: &mut Option<Compiling>) -> (u64, Result<Prepared, Fault>) {
+async fn compiled(compiling: &mut Option<Compiling>) -> Event {
     let Some((run, compilation)) = compiling else { return pending().await };
-    let result = compilation.await.unwrap_or_else(|error| {
+    compilation.await.unwrap_or_else(|error| {
         let text = format!("the compiler's task ended early: {error}");
-        Err(Fault::new("EngineError", text))
-    });
-    (*run, result)
+        Event::Compiled { run: *run, result: Err(Fault::new("EngineError", text)) }
+    })
 }
 
 /// Returns when the owner's pipe has been closed. Nothing is ever written to it.

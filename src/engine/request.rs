@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::event::{Channel, Fault};
+use super::python::{self, helper};
 use crate::cell::namespace::Delta;
 use crate::cell::plan::leaf::ENTRY;
 use crate::wire::Message;
@@ -44,6 +45,8 @@ pub enum Work {
         /// What a `push` adds to the namespace.
         delta: Option<Box<Delta>>,
     },
+    /// Variables for a client in Python.
+    Python(Box<python::Request>),
     /// Cannot be run here; the reason is its reply.
     Refused {
         method: &'static str,
@@ -178,7 +181,7 @@ impl Task {
     pub fn method(&self) -> &'static str {
         match self.work {
             Work::Execute(_) => "execute",
-            Work::Call { .. } => "apply",
+            Work::Call { .. } | Work::Python(_) => "apply",
             Work::Refused { method, .. } => method,
         }
     }
@@ -205,8 +208,8 @@ fn read_execute(message: &Message, prust: Option<Prust>) -> Result<Work, Fault> 
 
 fn read_apply(buffers: &mut Vec<Vec<u8>>, prust: Option<Prust>) -> Result<Work, Fault> {
     let Some(prust) = prust else {
-        let text = "a Rust engine cannot run pickled Python functions; use execute(\"Rust code\")";
-        return Err(Fault::new("UnsupportedOperation", text));
+        let helper = helper::read(std::mem::take(buffers))?;
+        return Ok(Work::Python(Box::new(python::Request::new(helper))));
     };
     let (Some(library), Some(offset)) = (prust.library, prust.offset) else {
         return Err(Fault::new("BadRequest", "metadata.prust lacks library or offset"));

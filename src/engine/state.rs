@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::event::{Channel, Effect, Event, Fault, Now, Publication, Reply};
+use super::python::Made;
 use super::reply::{EngineInfo, Metadata, error_content};
 use super::request::{Route, Task, Withdrawn};
 use super::work::Running;
@@ -55,6 +56,8 @@ pub struct Engine {
     /// What the worker knows, and its hash.
     pub(super) namespace: Namespace,
     pub(super) namespace_hash: String,
+    /// How variables came from Python.
+    pub(super) made: Made,
     /// The namespace that goes with the worker's snapshot, where it is another one.
     pub(super) before: Option<Namespace>,
     /// Whether the worker has run nothing yet.
@@ -132,6 +135,7 @@ impl Engine {
             clears: Vec::new(),
             namespace,
             namespace_hash,
+            made: Made::new(),
             before: None,
             pristine: true,
             was_quick: false,
@@ -153,6 +157,7 @@ impl Engine {
                 Event::Ping(payload) => self.ping(payload, now),
                 Event::Worker(event) => self.worker(event, now),
                 Event::Compiled { run, result } => self.compiled(run, result, now),
+                Event::Trampolines { run, result } => self.trampolines(run, result, now),
                 Event::Stop { cause } => self.end(0, cause),
                 Event::Interrupt => {
                     self.interrupt(None, now);

@@ -23,23 +23,23 @@ const QUICK_TIME: Duration = Duration::from_millis(2);
 /// The piece of work in hand.
 #[derive(Debug)]
 pub(super) struct Running {
-    task: Task,
-    run: u64,
+    pub(super) task: Task,
+    pub(super) run: u64,
     started: SystemTime,
-    stage: Stage,
+    pub(super) stage: Stage,
     /// The number of this execution, for its reply.
     pub(super) execution_count: u64,
     /// Messages published for it, told to clients that wait for no idle status.
     pub(super) n_published: u64,
     busy: Busy,
     /// What the worker knows once this has succeeded.
-    delta: Option<Box<Delta>>,
+    pub(super) delta: Option<Box<Delta>>,
     /// Where it failed, for clients that can name the user's own line.
     place: Option<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Compiling,
     Working,
 }
@@ -76,7 +76,7 @@ impl Running {
 
 /// How a task's reply reads.
 enum Verdict<'a> {
-    Ok { value: Vec<u8> },
+    Ok { buffers: Vec<Vec<u8>> },
     Error(&'a Fault),
     Aborted,
 }
@@ -114,7 +114,7 @@ impl Engine {
         self.read_on();
         let call = match &mut task.work {
             Work::Call { call, delta, .. } => call.take().map(|call| (call, delta.take())),
-            Work::Execute(_) | Work::Refused { .. } => None,
+            Work::Execute(_) | Work::Python(_) | Work::Refused { .. } => None,
         };
         let mut running = Running {
             run: self.run_last,
@@ -139,6 +139,7 @@ impl Engine {
         running.busy = Busy::Told;
         match &mut running.task.work {
             Work::Execute(_) => self.start_execute(running, now),
+            Work::Python(_) => self.start_python(running, now),
             Work::Refused { fault, .. } => {
                 let fault = std::mem::take(fault);
                 self.finish_fault(running, &fault, now);
@@ -182,7 +183,7 @@ impl Engine {
                 self.launch(running, library, entry);
             }
             None if execute.code.trim().is_empty() => {
-                self.finish(running, Verdict::Ok { value: Vec::new() });
+                self.finish_ok(running, Vec::new());
             }
             None => {
                 let Execute { code, .. } = execute;
@@ -201,7 +202,7 @@ impl Engine {
         self.pristine = false;
         let Some(library) = library else {
             self.commit(&mut running);
-            return self.finish(running, Verdict::Ok { value: Vec::new() });
+            return self.finish_ok(running, Vec::new());
         };
         running.stage = Stage::Working;
         self.before = Some(self.namespace.clone());
@@ -252,7 +253,10 @@ impl Engine {
         match outcome {
             Outcome::Ok { value } => {
                 self.commit(&mut running);
-                self.finish(running, Verdict::Ok { value });
+                match running.task.work {
+                    Work::Python(_) => self.stepped(running, value, now),
+                    _ => self.finish_ok(running, vec![value]),
+                }
             }
             Outcome::Error { failure, restored, lost, .. } => {
                 if !lost.is_empty() {
@@ -400,6 +404,10 @@ impl Engine {
         }
     }
 
+    pub(super) fn finish_ok(&mut self, running: Running, buffers: Vec<Vec<u8>>) {
+        self.finish(running, Verdict::Ok { buffers });
+    }
+
     /// The one reply of a task, and the end of what is published for it.
     fn finish(&mut self, running: Running, verdict: Verdict<'_>) {
         let method = running.task.method();
@@ -417,8 +425,8 @@ impl Engine {
         let mut buffers = Vec::new();
         let content = match verdict {
             Verdict::Ok { .. } if execute => ok_content(execution_count),
-            Verdict::Ok { value } => {
-                buffers.push(value);
+            Verdict::Ok { buffers: values } => {
+                buffers = values;
                 json!({"status": "ok"})
             }
             Verdict::Error(fault) => {
@@ -473,6 +481,7 @@ impl Engine {
     pub(super) fn forget_namespace(&mut self) {
         self.namespace = Namespace::default();
         self.namespace_hash = self.namespace.hash();
+        self.made.clear();
         self.pristine = true;
     }
 }

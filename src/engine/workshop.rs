@@ -2,12 +2,13 @@
 //! file of this room that speaks to the compiler.
 use std::path::PathBuf;
 
-use super::event::{Fault, Prepared};
+use super::event::{Fault, Prepared, Wanted};
 use super::flags::Tools;
 use crate::cell::Diagnostic;
 use crate::cell::namespace::Namespace;
 use crate::cell::plan::leaf::ENTRY;
-use crate::compile::{Cell, Compiler, Failed, Settings};
+use crate::cell::plan::trampoline::Way;
+use crate::compile::{Cell, Compiler, Failed, NoTrampoline, Settings, Trampoline};
 use crate::worker::{self, Outcome, WorkerEvent};
 
 #[derive(Clone)]
@@ -61,6 +62,33 @@ impl Workshop {
         }
     }
 
+    /// Compiles the functions that are wanted, in their order.
+    pub(super) async fn trampolines(
+        &self,
+        namespace: &Namespace,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Trampoline>, Fault> {
+        let mut found: Vec<Trampoline> = Vec::with_capacity(wanted.len());
+        for (idx, each) in wanted.iter().enumerate() {
+            let Wanted { way, name, type_text } = each;
+            let is_same = |other: &Wanted| other.way == *way && other.type_text == *type_text;
+            let trampoline = match wanted[..idx].iter().position(is_same) {
+                Some(earlier) => found[earlier].clone(),
+                None => match self.compiler.trampoline(namespace, *way, type_text).await {
+                    Ok(trampoline) => trampoline,
+                    Err(NoTrampoline::Refused(why)) => {
+                        return Err(refused(*way, name, type_text, &why));
+                    }
+                    Err(NoTrampoline::World(error)) => {
+                        return Err(Fault::new("CompileError", error.to_string()));
+                    }
+                },
+            };
+            found.push(trampoline);
+        }
+        Ok(found)
+    }
+
     /// Where a failure is in the user's own text, if this engine compiled it. (The client that
     /// compiled it elsewhere finds that out itself.)
     pub(super) fn place(&self, mut event: WorkerEvent) -> WorkerEvent {
@@ -76,6 +104,20 @@ impl Workshop {
         }
         event
     }
+}
+
+/// A variable whose type serde does not take.
+fn refused(way: Way, name: &str, type_text: &str, why: &str) -> Fault {
+    let ty = prust_runtime::cell::short_type_name(type_text);
+    let way = match way {
+        Way::Push => "pushed",
+        Way::Pull => "pulled",
+    };
+    let text = format!(
+        "`{name}`, a `{ty}`, cannot be {way}: rustc says {why:?}. Derive serde's Serialize for the \
+         type, or make a variable of what it holds and take that"
+    );
+    Fault::new("NotSerializable", text)
 }
 
 /// The compiler's errors as one error: named after the first, all drawn.

@@ -130,7 +130,7 @@ pub fn leaf(
 
 /// The crates that types of the standard library are written by, beside `std`; a module of the
 /// user's comes before a crate of its name.
-fn roots(namespace: &Namespace) -> String {
+pub(super) fn roots(namespace: &Namespace) -> String {
     let users = namespace.items.names();
     let roots = ["alloc", "core"].into_iter().filter(|name| !users.contains(name));
     roots.map(|name| format!("extern crate {name};\n")).collect()

@@ -11,6 +11,7 @@ use super::split::Split;
 pub mod leaf;
 mod names;
 pub mod shape;
+pub mod trampoline;
 pub mod unit;
 
 /// Names that `use prust::prelude::*` gives; a cell that mentions none does not link the `prust`
