@@ -11,6 +11,7 @@ use crate::wire::{Header, Message};
 use crate::worker::{Outcome, Status, Std, WorkerEvent};
 
 mod flood;
+mod python;
 
 /// An engine under a clock of its own.
 struct Lab {
@@ -148,6 +149,7 @@ fn words(effect: &Effect) -> String {
         }
         Effect::Pong(_) => "pong".to_owned(),
         Effect::Compile { run, .. } => format!("compile {run}"),
+        Effect::Trampolines { run, .. } => format!("trampolines {run}"),
         Effect::CancelCompile => "cancel compile".to_owned(),
         Effect::Run { run, .. } => format!("run {run}"),
         Effect::Call { run, .. } => format!("call {run}"),

@@ -12,6 +12,9 @@ mod encode;
 pub mod helper;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use prust::plain;
