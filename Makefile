@@ -24,7 +24,7 @@ help:
 	  'make check    formatting, lints, house rules' \
 	  'make soak     1,000 random sessions held to a model (SEQUENCES=n for another number, SEED=n for one again)' \
 	  'make sim      the controller among pretend engines that die, hang and answer twice (SEEDS=n, SEED=n for one again)' \
-  'make fuzz     arbitrary cells and bytes, led by coverage, FUZZ_SECONDS=600 for each target' \
+  'make fuzz     arbitrary cells, bytes and pickles, led by coverage, FUZZ_SECONDS=600 for each target' \
 	  'make bench    prust and its peers side by side' \
 	  'make install  cargo install, then the kernelspec for this user' \
 	  'make clean    remove what the other verbs made'

@@ -32,7 +32,7 @@ use crate::cell::{CrateSet, Delta, Namespace, Split};
 pub(super) const OPT_LEVEL_UNIT: u8 = 2;
 /// Of leaves with a loop or a closure, and of those without: level 1 makes generic code several
 /// times slower to compile, and code that runs once gains nothing from it.
-const OPT_LEVEL_HOT: u8 = 1;
+pub(super) const OPT_LEVEL_HOT: u8 = 1;
 const OPT_LEVEL_ONCE: u8 = 0;
 
 /// Parts of a package's version, for procedural macros.

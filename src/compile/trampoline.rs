@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use object::{Object, ObjectSymbol};
 
 use super::CompileError;
-use super::cell::{Compiler, OPT_LEVEL_UNIT};
+use super::cell::{Compiler, OPT_LEVEL_HOT};
 use super::leaf::leaf_name;
 use super::rustc::CrateType;
 use crate::cell::plan::leaf::ENTRY;
@@ -47,7 +47,7 @@ impl Compiler {
     ) -> Result<Trampoline, NoTrampoline> {
         let plan = trampoline(namespace, way, type_text);
         let set = self.set_of(namespace.set.as_ref())?;
-        let level = OPT_LEVEL_UNIT;
+        let level = OPT_LEVEL_HOT;
         let name = leaf_name(namespace, &plan, level);
         let kind = CrateType::Cdylib;
         let call = self.call(&name, &name, kind, &plan, set.as_deref(), namespace, level);

@@ -10,7 +10,7 @@ mod flags;
 mod nanny;
 mod outside;
 mod publish;
-mod python;
+pub mod python;
 mod reply;
 mod request;
 mod state;

@@ -108,13 +108,14 @@ impl Workshop {
 
 /// A variable whose type serde does not take.
 fn refused(way: Way, name: &str, type_text: &str, why: &str) -> Fault {
-    let ty = prust_runtime::cell::short_type_name(type_text);
+    let short = prust_runtime::cell::short_type_name;
+    let (ty, why) = (short(type_text), short(why));
     let way = match way {
         Way::Push => "pushed",
         Way::Pull => "pulled",
     };
     let text = format!(
-        "`{name}`, a `{ty}`, cannot be {way}: rustc says {why:?}. Derive serde's Serialize for the \
+        "`{name}`, a `{ty}`, cannot be {way}: {why}. Derive serde's Serialize for the \
          type, or make a variable of what it holds and take that"
     );
     Fault::new("NotSerializable", text)

@@ -1,5 +1,6 @@
 //! What travels between processes: sockets, envelopes and signatures, Jupyter's message contents,
-//! Python's pickles as inert data, connection files. Knows no notebook and no cluster; decides nothing.
+//! Python's pickles as inert data, connection files. Knows no notebook and no cluster; decides
+//! nothing.
 pub mod connection;
 pub mod curve;
 mod date;

@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 seconds=${FUZZ_SECONDS:-600}
-targets=${FUZZ_TARGETS:-cell bytes cluster}
+targets=${FUZZ_TARGETS:-cell bytes cluster pickle}
 host=$(rustc -vV | sed -n 's/^host: //p')
 work=$PWD/target/fuzz
 flags='--cfg fuzzing -Cpasses=sancov-module'

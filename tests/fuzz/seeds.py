@@ -1,9 +1,15 @@
 """Writes what fuzzing starts from: the cells of the transcripts and notebooks, some messages and files, and conversations
 of clients and engines with a controller."""
 
+import collections
 import json
+import pickle
 import sys
 from pathlib import Path
+
+import numpy
+from ipyparallel import util
+from ipyparallel.serialize.serialize import pack_apply_message, serialize_object
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -166,12 +172,30 @@ def conversations():
     ]
 
 
+def pickles():
+    """What a stock client sends and a worker answers; the first byte says which, see `pickle/input.rs`."""
+    ordered = collections.OrderedDict(a=1)
+    values = [None, True, -3, 2**40, 2**70, 0.5, "é", b"ab", bytearray(b"c"), (1,), (1, 2, 3, 4), {"a": [1, None]}]
+    values += [{1}, frozenset("a"), ordered, range(3), 1j, int, ["twice", ["twice"]], numpy.float32(1), numpy.arange(3)]
+    values += [numpy.zeros((0, 2)), numpy.zeros(0), numpy.arange(4, dtype=">i2").reshape(2, 2).T, numpy.array(["a"])]
+    values += [[numpy.zeros(2), (numpy.zeros(1),)], {"m": numpy.ones(1, bool)}]
+    for value in values:
+        for protocol in range(6):
+            yield b"\x00" + pickle.dumps(value, protocol)
+        yield b"\x02" + b"\xff".join(map(bytes, serialize_object(value)))
+    for call in ((util._push, (), {"a": 5}), (util._pull, ("a",), {}), (util._pull, (["a", "b"],), {}), (len, ("a",), {})):
+        yield b"\x01" + b"\xff".join(map(bytes, pack_apply_message(*call)))
+    for tag in (0, 8, 12, 32, *range(33, 39)):
+        yield bytes([3, tag, 8, 1]) + bytes(7) + bytes(range(16))
+
+
 def main():
     folder = Path(sys.argv[1])
     for name, inputs in (
         ("cell", [END_OF_CELL.join(each).encode() for each in cells()]),
         ("bytes", messages()),
         ("cluster", (bytes([setup]) + b"\xfe".join(each) for setup in (0, 5, 14) for each in conversations())),
+        ("pickle", pickles()),
     ):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number, data in enumerate(inputs):

@@ -7,6 +7,8 @@ mod bytes;
 mod cell;
 #[path = "../fuzz/cluster/input.rs"]
 mod cluster;
+#[path = "../fuzz/pickle/input.rs"]
+mod pickle;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -53,4 +55,9 @@ fn bytes_crash_no_more() {
 #[test]
 fn clusters_crash_no_more() {
     replay("cluster", cluster::run);
+}
+
+#[test]
+fn pickles_crash_no_more() {
+    replay("pickle", pickle::run);
 }

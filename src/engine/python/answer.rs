@@ -1,6 +1,6 @@
-//! What a worker gave as plain data, as Python is to see it: pickled as ipyparallel pickles results,
-//! arrays of numbers in frames of their own. A variable that Python has made comes back as what it
-//! was there; one that Rust has made as Python's nearest: vectors as lists, bytes as bytes.
+//! What a worker gave as plain data, as Python is to see it: pickled as ipyparallel pickles
+//! results, arrays of numbers in frames of their own. A variable that Python has made comes back as
+//! what it was there; one that Rust has made as Python's nearest: vectors as lists, bytes as bytes.
 use prust::plain::{Number, Plain};
 
 use super::data::{CANNED_ITEMS_MAX, CANNING, dtype_name};

@@ -2,12 +2,14 @@
 //! and reads numpy's arrays by name, never by a call. Whatever is neither is told by what it is.
 use prust::plain::Number;
 
-use crate::wire::pickle::{self, Object, Value};
+use crate::wire::pickle::{self, Limits, Object, Value};
 
 /// Containers with fewer items have their own items canned, as in ipyparallel.
 pub const CANNED_ITEMS_MAX: usize = 64;
-/// Arrays of numpy within pickles within pickles.
-const PICKLES_MAX: u32 = 4;
+/// Of a pickle within a pickle: an array with hardly any numbers.
+const INNER: Limits = Limits { values: 256, copied_items: 256, copied_bytes: 4096 };
+/// Rows of an array, where there are no more than that of bytes.
+const ROWS_MAX: usize = 1 << 20;
 /// Numbers of a `range`.
 const RANGE_MAX: usize = pickle::VALUES_MAX;
 
@@ -99,13 +101,8 @@ fn restore_one(
 /// # Errors
 /// What it is instead, in words that complete "it holds".
 pub fn read(value: Value) -> Result<Data, String> {
-    read_within(value, 0)
-}
-
-fn read_within(value: Value, n_pickles: u32) -> Result<Data, String> {
-    let all = |items: Vec<Value>| -> Result<Vec<Data>, String> {
-        items.into_iter().map(|item| read_within(item, n_pickles)).collect()
-    };
+    let all =
+        |items: Vec<Value>| -> Result<Vec<Data>, String> { items.into_iter().map(read).collect() };
     Ok(match value {
         Value::None => Data::None,
         Value::Bool(value) => Data::Bool(value),
@@ -118,7 +115,6 @@ fn read_within(value: Value, n_pickles: u32) -> Result<Data, String> {
         Value::Tuple(items) => Data::Tuple(all(items)?),
         Value::Dict(entries) => {
             let entries = entries.into_iter();
-            let read = |value| read_within(value, n_pickles);
             let entries = entries.map(|(key, value)| Ok((read(key)?, read(value)?)));
             Data::Dict(entries.collect::<Result<_, String>>()?)
         }
@@ -126,7 +122,7 @@ fn read_within(value: Value, n_pickles: u32) -> Result<Data, String> {
             return Err("a set, which has no order: send sorted(..) of it".to_owned());
         }
         Value::Global(global) => return Err(format!("`{global}`, which is code")),
-        Value::Object(object) => read_object(*object, n_pickles)?,
+        Value::Object(object) => read_object(*object)?,
     })
 }
 
@@ -146,7 +142,7 @@ fn wide(bytes: &[u8]) -> Result<Wide, String> {
     }
 }
 
-fn read_object(mut object: Object, n_pickles: u32) -> Result<Data, String> {
+fn read_object(mut object: Object) -> Result<Data, String> {
     let class = object.class.clone();
     let core = class.module.strip_prefix("numpy._core.");
     let core = core.or_else(|| class.module.strip_prefix("numpy.core."));
@@ -155,7 +151,7 @@ fn read_object(mut object: Object, n_pickles: u32) -> Result<Data, String> {
             Some(bytes) => Ok(Data::Bytes(bytes)),
             None => Err("canned bytes without their bytes".to_owned()),
         },
-        (CANNING, "CannedArray") => read_canned_array(object, n_pickles),
+        (CANNING, "CannedArray") => read_canned_array(object),
         (CANNING, "Reference") => {
             Err("a Reference: name the variable in Rust code instead".to_owned())
         }
@@ -182,7 +178,7 @@ fn read_object(mut object: Object, n_pickles: u32) -> Result<Data, String> {
             Some([Value::Int(from), Value::Int(to), Value::Int(step)]) => range(from, to, step),
             _ => Err("a range beyond 64 bits".to_owned()),
         },
-        ("collections", "OrderedDict") => read_within(Value::Dict(object.entries), n_pickles),
+        ("collections", "OrderedDict") => read(Value::Dict(object.entries)),
         ("builtins", "complex") => Err("a complex number: send its parts".to_owned()),
         _ => Err(format!("an object of the class `{class}`")),
     }
@@ -202,15 +198,14 @@ fn buffer(object: &mut Object) -> Option<Vec<u8>> {
     }
 }
 
-fn read_canned_array(mut object: Object, n_pickles: u32) -> Result<Data, String> {
+fn read_canned_array(mut object: Object) -> Result<Data, String> {
     let bytes = buffer(&mut object).ok_or("an array without its numbers")?;
     if object.attribute("pickled") == Some(&Value::Bool(true)) {
-        if n_pickles >= PICKLES_MAX {
-            return Err("pickles within pickles".to_owned());
-        }
-        let value =
-            pickle::read(&bytes).map_err(|error| format!("an unreadable array: {error}"))?;
-        return read_within(value, n_pickles + 1);
+        return match pickle::read_within(&bytes, INNER) {
+            Ok(Value::Object(array)) if array.class.module != CANNING => read_object(*array),
+            Ok(_) => Err("an array without its numbers".to_owned()),
+            Err(error) => Err(format!("an unreadable array: {error}")),
+        };
     }
     let dtype = object.attribute("dtype").ok_or("an array without a dtype")?;
     let dtype = dtype_of(dtype)?;
@@ -308,6 +303,15 @@ fn array(dtype: Dtype, shape: Option<Vec<usize>>, bytes: Value) -> Result<Data, 
     if n_bytes != Some(bytes.len()) {
         let n = bytes.len();
         return Err(format!("an array of shape {shape:?} whose numbers take {n} bytes"));
+    }
+    let rows = &shape[..shape.len().saturating_sub(1)];
+    let n_rows_max = bytes.len().max(ROWS_MAX);
+    let mut n_rows = rows.iter().scan(1usize, |n, side| {
+        *n = n.saturating_mul(*side);
+        Some(*n)
+    });
+    if n_rows.any(|n| n > n_rows_max) {
+        return Err(format!("an array of shape {shape:?}, with more rows than numbers"));
     }
     if is_swapped {
         bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);

@@ -42,9 +42,8 @@ pub struct Pushed {
 pub fn read(frames: Vec<Vec<u8>>) -> Result<Helper, Fault> {
     let mut frames = frames.into_iter();
     let function = object(&mut frames).map_err(|why| unsupported(&format!("({why})")))?;
-    let (module, name) = match name_of(&function) {
-        Some((module, name)) => (module, name),
-        None => return Err(unsupported("without a name")),
+    let Some((module, name)) = name_of(&function) else {
+        return Err(unsupported("without a name"));
     };
     let info = object(&mut frames).map_err(|why| bad(&why))?;
     match (module, name) {
@@ -69,8 +68,8 @@ pub fn payload(name: &str, value: Option<&[u8]>) -> Result<Vec<u8>, String> {
 
 fn unsupported(function: &str) -> Fault {
     let text = format!(
-        "a Rust engine cannot run Python functions {function}: use execute(\"Rust code\"), and push, \
-         pull, scatter and gather for data"
+        "a Rust engine cannot run Python functions {function}: use execute(\"Rust code\"), and \
+         push, pull, scatter and gather for data"
     );
     Fault::new("UnsupportedOperation", text)
 }

@@ -164,6 +164,20 @@ fn what_fits_no_type_says_what_it_holds() {
     }
     let deep = (0..40).fold(Value::Int(1), |inner, _| list([inner]));
     assert!(refused(deep).contains("levels deep"));
+    let empty_rows = Value::Object(Box::new(pickle::Object {
+        class: pickle::Global::new("numpy._core.numeric", "_frombuffer"),
+        made: pickle::Made::Called,
+        args: vec![
+            Value::Bytes(vec![]),
+            text("<f8"),
+            Value::Tuple(vec![Value::Int(1 << 40), Value::Int(0)]),
+            text("C"),
+        ],
+        state: None,
+        items: vec![],
+        entries: vec![],
+    }));
+    assert!(refused(empty_rows).contains("more rows than numbers"));
     assert!(data::restore(&mut pickle::read(LARGE).unwrap(), &mut std::iter::empty()).is_err());
 }
 

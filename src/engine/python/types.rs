@@ -10,6 +10,8 @@ const DEPTH_MAX: usize = 24;
 const TUPLE_ITEMS_MAX: usize = 12;
 /// Length of a type as text.
 const TEXT_BYTES_MAX: usize = 4096;
+/// Length of a type in a message.
+const SHORT_BYTES_MAX: usize = 120;
 
 /// A type, and what Python called it: the way back follows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,7 +252,12 @@ fn widened(one: Number, other: Number) -> Result<Number, String> {
     found.ok_or_else(|| "integers that no type of 128 bits fits".to_owned())
 }
 
-/// The type in a person's words.
+/// The type in a person's words, the beginning of a long one.
 fn short(ty: &Type) -> String {
-    prust_runtime::cell::short_type_name(&ty.rust())
+    let mut text = prust_runtime::cell::short_type_name(&ty.rust());
+    if text.len() > SHORT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(SHORT_BYTES_MAX));
+        text.push('…');
+    }
+    text
 }

@@ -13,6 +13,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use read::{COPIED_BYTES_MAX, DEPTH_MAX, ReadError, VALUES_MAX, read};
+pub use read::{
+    COPIED_BYTES_MAX, COPIED_ITEMS_MAX, DEPTH_MAX, Limits, ReadError, VALUES_MAX, read, read_within,
+};
 pub use value::{Global, Made, Object, Value};
 pub use write::write;

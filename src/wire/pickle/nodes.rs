@@ -49,7 +49,7 @@ pub(super) struct Unbuilt {
 /// In words: one of the limits of [`super::read`](super::read()).
 pub(super) fn build(nodes: Vec<Node>, root: Part, limits: Limits) -> Result<Value, String> {
     let uses = vec![0; nodes.len()];
-    let mut builder = Builder { nodes, uses, limits, n_built: 0, n_copied: 0 };
+    let mut builder = Builder { nodes, uses, limits, n_built: 0, n_items: 0, n_bytes: 0 };
     builder.count_uses(root);
     builder.build(root, 0)
 }
@@ -60,7 +60,9 @@ struct Builder {
     uses: Vec<u32>,
     limits: Limits,
     n_built: usize,
-    n_copied: usize,
+    /// What was copied: items and bytes.
+    n_items: usize,
+    n_bytes: usize,
 }
 
 impl Builder {
@@ -144,15 +146,13 @@ impl Builder {
             return Ok(std::mem::replace(&mut self.nodes[id], Node::Moved));
         }
         let node = &self.nodes[id];
-        let mut n_parts = 0;
-        node.each(&mut |_| n_parts += 1);
-        self.n_copied += node.n_bytes();
-        let copied_max = self.limits.copied_bytes;
-        if self.n_copied > copied_max {
-            return Err(format!("it repeats more than {copied_max} bytes of text"));
-        }
-        if self.n_built + n_parts > self.limits.values {
-            return Err(self.limits.too_many());
+        node.each(&mut |_| self.n_items += 1);
+        self.n_bytes += node.n_bytes();
+        let Limits { copied_items, copied_bytes, .. } = self.limits;
+        if self.n_items > copied_items || self.n_bytes > copied_bytes {
+            return Err(format!(
+                "it repeats more than {copied_items} items or {copied_bytes} bytes"
+            ));
         }
         let uses = &mut self.uses;
         node.each(&mut |part| {

@@ -8,7 +8,8 @@ use super::value::{Made, Value};
 pub const DEPTH_MAX: usize = 100;
 /// Values in one pickle, each time that it names them: a list of so many numbers is 0.6 GiB here.
 pub const VALUES_MAX: usize = 1 << 24;
-/// Bytes of text and bytes that one pickle may have copied by naming them again.
+/// What one pickle may have copied by naming it again: items of containers, and bytes.
+pub const COPIED_ITEMS_MAX: usize = 1 << 20;
 pub const COPIED_BYTES_MAX: usize = 64 << 20;
 /// The latest protocol that there is.
 const PROTOCOL_MAX: u8 = 5;
@@ -32,16 +33,18 @@ impl std::error::Error for ReadError {}
 ///
 /// # Errors
 /// The byte at which it is malformed, has something that is not read here, or is beyond
-/// [`DEPTH_MAX`], [`VALUES_MAX`] or [`COPIED_BYTES_MAX`].
+/// [`DEPTH_MAX`] or [`VALUES_MAX`], or repeats too much.
 pub fn read(bytes: &[u8]) -> Result<Value, ReadError> {
-    read_within(bytes, Limits { values: VALUES_MAX, copied_bytes: COPIED_BYTES_MAX })
+    let (copied_items, copied_bytes) = (COPIED_ITEMS_MAX, COPIED_BYTES_MAX);
+    read_within(bytes, Limits { values: VALUES_MAX, copied_items, copied_bytes })
 }
 
 /// What a pickle may cost.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Limits {
-    pub(super) values: usize,
-    pub(super) copied_bytes: usize,
+pub struct Limits {
+    pub values: usize,
+    pub copied_items: usize,
+    pub copied_bytes: usize,
 }
 
 impl Limits {
@@ -50,7 +53,11 @@ impl Limits {
     }
 }
 
-pub(super) fn read_within(bytes: &[u8], limits: Limits) -> Result<Value, ReadError> {
+/// As [`read`](read()), within other limits.
+///
+/// # Errors
+/// As [`read`](read()).
+pub fn read_within(bytes: &[u8], limits: Limits) -> Result<Value, ReadError> {
     let mut reader = Reader { bytes, limits, ..Reader::default() };
     loop {
         reader.start = reader.at;
@@ -379,11 +386,12 @@ impl<'a> Reader<'a> {
             op::SETITEM | op::SETITEMS => {
                 let parts = if code == op::SETITEM { self.pop_n(2)? } else { self.pop_mark()? };
                 let pairs = self.pairs(&parts)?;
-                return match self.top()? {
-                    Node::Dict(entries) => Ok(entries.extend(pairs)),
-                    Node::Object(object) => Ok(object.entries.extend(pairs)),
-                    _ => Err(self.error("a dictionary was expected before it")),
-                };
+                match self.top()? {
+                    Node::Dict(entries) => entries.extend(pairs),
+                    Node::Object(object) => object.entries.extend(pairs),
+                    _ => return Err(self.error("a dictionary was expected before it")),
+                }
+                return Ok(());
             }
             _ => return Err(self.error(format!("the operation {code:#04x} is not read here"))),
         };
@@ -392,10 +400,11 @@ impl<'a> Reader<'a> {
 
     fn append(&mut self, parts: Vec<Part>) -> Result<(), ReadError> {
         match self.top()? {
-            Node::List(items) | Node::Set(items) => Ok(items.extend(parts)),
-            Node::Object(object) => Ok(object.items.extend(parts)),
-            _ => Err(self.error("a list or a set was expected before it")),
+            Node::List(items) | Node::Set(items) => items.extend(parts),
+            Node::Object(object) => object.items.extend(parts),
+            _ => return Err(self.error("a list or a set was expected before it")),
         }
+        Ok(())
     }
 
     fn pairs(&self, parts: &[Part]) -> Result<Vec<(Part, Part)>, ReadError> {
