@@ -93,8 +93,9 @@ def test_rust_sees_typed_variables(engine):
         let raw: Vec<u8> = raw;
         n + maybe.iter().flatten().sum::<i64>() + xs.len() as i64 + names["a"].len() as i64 + raw.len() as i64
     """
-    reply = engine.execute(code, silent=False).get(WAIT)
-    assert reply.execute_result["data"]["text/plain"] == "16"
+    result = engine.execute(code, silent=False)
+    assert result.wait(WAIT) and result.wait_for_output(WAIT)
+    assert result.get().execute_result["data"]["text/plain"] == "16"
 
 
 def test_arrays_come_back_as_arrays(engine):
