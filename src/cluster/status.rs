@@ -187,7 +187,8 @@ impl Cluster {
                 "n_sent": task.n_sent,
             })
         });
-        let queues = self.scheduler.queues.values().take(DUMP_IDS_MAX).map(|queue| queue.keys.len());
+        let queues =
+            self.scheduler.queues.values().take(DUMP_IDS_MAX).map(|queue| queue.keys.len());
         json!({
             "tasks": tasks.collect::<Vec<_>>(), "n_tasks": self.scheduler.tasks.len(),
             "queues": queues.collect::<Vec<_>>(), "n_queues": self.scheduler.queues.len(),

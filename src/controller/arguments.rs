@@ -312,13 +312,8 @@ mod tests {
 
     #[test]
     fn a_value_that_makes_no_sense_is_named() {
-        let lines = [
-            "--ping=0",
-            "--lost-after=soon",
-            "--hwm=many",
-            "--scheme=pure",
-            "--log-level=loud",
-        ];
+        let lines =
+            ["--ping=0", "--lost-after=soon", "--hwm=many", "--scheme=pure", "--log-level=loud"];
         for line in lines {
             let error = read(vec![line.to_owned()], |_| None).unwrap_err();
             assert!(error.to_string().contains(line), "{error}");

@@ -37,6 +37,7 @@ fn large_items_and_values_stay_in_files_until_nobody_needs_them() {
             method: "map".to_owned(),
             defines: Vec::new(),
             per_task: false,
+            returns: "u64".to_owned(),
         };
         let work = Work::Map { call, prefix: 0, lengths: lengths.clone() };
         let there = vec![Mapped { path: path.to_owned(), start: 100, end: 132 }];

@@ -42,7 +42,7 @@ impl Lab {
 
 fn outcomes(values: &[u64]) -> Vec<u8> {
     let items = write_items(&values.to_vec()).unwrap();
-    outcome::write_outcomes(values.len() as u64, Vec::new(), items)
+    outcome::write_outcomes(values.len() as u64, Vec::new(), items, None)
 }
 
 fn row(id: &str, items: u64, returns: &str) -> Value {

@@ -3,7 +3,7 @@
 //! that was sent is ever run.
 use prust::codec;
 use prust::items::Lengths;
-use prust::outcome::{Prefix, write_payload};
+use prust::outcome::{Prefix, Table, write_payload};
 
 use super::data::{self, CANNING, Data};
 use super::encode::encode;
@@ -63,7 +63,8 @@ pub fn payload(name: &str, value: Option<&[u8]>) -> Result<Vec<u8>, String> {
     let size = u32::try_from(bytes.len()).map_err(|_| "4 GiB or more".to_owned())?;
     let n = u64::from(value.is_some());
     let lengths = Lengths::Fixed { n, size: if n == 0 { 0 } else { size } };
-    Ok(write_payload(&prefix, &lengths, bytes))
+    let table = Table { lengths, ..Table::default() };
+    Ok(write_payload(&prefix, &table, bytes))
 }
 
 fn unsupported(function: &str) -> Fault {
