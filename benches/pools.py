@@ -10,6 +10,7 @@ from harness.processes import marked, resident_bytes
 N = 4
 CALLS, TASKS, ITEMS = 200, 20_000, 1_000_000
 PEER_TASKS, PEER_ITEMS = 2_000, 100_000
+NUMBERS = 12_500_000
 
 
 def median(function, n):
@@ -60,11 +61,29 @@ def prust(cwd):
         rows["tasks/s, one item each"] = TASKS / took
         took = seconds_of(kernel, timed(f"lv.map(same, 0..{ITEMS}u64).get()?.len()"))
         rows["items/s, in bundles"] = ITEMS / took
+        rows.update(moved(kernel))
         engines = [process for process in marked(kernel.mark) if "engine" in process.cmdline()[1:2]]
         rows["memory of an engine, idle"] = statistics.median(
             sum(resident_bytes(process) for process in (engine, *engine.children(recursive=True)))
             for engine in engines
         )
+    return rows
+
+
+def moved(kernel):
+    """100 MB of numbers to four engines, in parts, and back; each the median of five."""
+    kernel.ok(
+        f"let numbers: Vec<f64> = (0..{NUMBERS}).map(|n| n as f64).collect();\n"
+        "let everyone = rc.direct_view(..);"
+    )
+    rows = {}
+    for row, expression in (
+        ("push 100 MB to all", 'everyone.push("whole", &numbers).get()?;'),
+        ("scatter 100 MB", 'everyone.scatter("part", &numbers).get()?;'),
+        ("gather 100 MB", 'assert!(everyone.gather::<f64>("part").get()?.len() == numbers.len());'),
+    ):
+        once = lambda: seconds_of(kernel, timed(f"{{ {expression} 1 }}"))
+        rows[row] = statistics.median(once() for _ in range(5))
     return rows
 
 
@@ -102,6 +121,12 @@ def ipyparallel():
         begin = time.perf_counter()
         balanced.map_sync(same, range(PEER_ITEMS), chunksize=1000)
         rows["items/s, in bundles"] = PEER_ITEMS / (time.perf_counter() - begin)
+        import numpy
+
+        numbers = numpy.arange(NUMBERS, dtype=float)
+        rows["push 100 MB to all"] = median(lambda: everyone.push({"whole": numbers}, block=True), 3)
+        rows["scatter 100 MB"] = median(lambda: everyone.scatter("part", numbers, block=True), 3)
+        rows["gather 100 MB"] = median(lambda: everyone.gather("part", block=True), 3)
         rows["memory of an engine, idle"] = statistics.median(everyone.apply_sync(ipyparallel.interactive(own_memory)))
     finally:
         cluster.stop_cluster_sync()

@@ -1,6 +1,7 @@
 """`make bench`: prust beside its peers, taken in one run on one machine. A row whose peer is missing is an error, not a
 figure. Seconds are medians. Exit status 1 when a row is an error or misses its goal."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -38,6 +39,10 @@ GOALS = {
     "... over the same cell here": ("<= 15 ms", lambda ours, _: ours <= 0.015),
     "one load-balanced call": ("<= 1 ms", lambda ours, _: ours <= 0.001),
     "tasks/s, one item each": (">= 10 000", lambda ours, _: ours >= 10_000),
+    "push 100 MB to all": ("<= 0.3 s", lambda ours, _: ours <= 0.3),
+    "scatter 100 MB": ("<= 0.15 s", lambda ours, _: ours <= 0.15),
+    "gather 100 MB": ("<= 0.15 s", lambda ours, _: ours <= 0.15),
+    "... among 10,000": ("<= 2 of the first", lambda ours, _: ours <= 2.0),
     "memory of an engine, idle": ("<= 25 MB", lambda ours, _: ours <= 25e6),
 }
 NO_PEER = {"... over the same cell here", "... compiled before"}
@@ -55,6 +60,7 @@ def main():
         fine = kernels(folder) and fine
         fine = long_sessions(folder) and fine
         fine = engines(folder) and fine
+        fine = decisions() and fine
     finally:
         remove(folder)
     return 0 if fine else 1
@@ -114,6 +120,17 @@ def engines(folder):
     return report("four engines", "ipyparallel", ours, peer)
 
 
+def decisions():
+    """The controller's state machine alone: what a task costs it, among ever more engines."""
+    command = ["cargo", "bench", "--quiet", "--locked", "--package", "prust-cluster", "--bench", "decisions"]
+    micros = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    table = {f"a task among {int(n):,}": cost / 1e6 for n, cost in micros.items()}
+    NO_PEER.update(table)
+    table["... among 10,000"] = micros["10000"] / micros["10"]
+    NO_PEER.add("... among 10,000")
+    return report("the controller's decisions", "", table, {})
+
+
 def attempt(measure, *arguments):
     try:
         return measure(*arguments)
@@ -152,12 +169,14 @@ def line(row, ours, peer):
 def figure(row, value):
     if value is None:
         return ""
-    if row == "last over first":
+    if row in ("last over first", "... among 10,000"):
         return f"{value:.2f}"
     if "/s" in row:
         return f"{value:,.0f}"
     if "memory" in row:
         return f"{value / 1e6:.1f} MB"
+    if value < 1e-4:
+        return f"{value * 1e6:.2f} us"
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.2f} ms"
 
 
