@@ -74,6 +74,11 @@ impl Number {
         }
     }
 
+    /// Whether it is a whole number that may be negative.
+    pub fn is_signed(self) -> bool {
+        matches!(self, Self::I8 | Self::I16 | Self::I32 | Self::I64 | Self::I128)
+    }
+
     fn tag(self) -> u8 {
         self as u8
     }

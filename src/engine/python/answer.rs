@@ -123,8 +123,7 @@ fn rows(plain: &Plain<'_>, number: Number, n_sides: usize) -> Option<(Vec<usize>
 
 fn number_of(number: Number, bytes: &[u8]) -> Value {
     let is_negative = bytes.last().is_some_and(|last| last & 0x80 != 0);
-    let is_signed = number.name().starts_with('i');
-    let fill = if is_signed && is_negative { 0xFF } else { 0 };
+    let fill = if number.is_signed() && is_negative { 0xFF } else { 0 };
     let mut wide = [fill; 17];
     wide[..bytes.len()].copy_from_slice(bytes);
     let [low @ .., _] = wide;

@@ -32,8 +32,7 @@ pub use helper::Helper;
 use types::Type;
 
 /// How variables came from Python, by name: the type as text, to be compared with what the variable
-/// is now, and as Python had it. Has no more entries than there were names pushed since the last
-/// clear.
+/// is now, and as Python had it.
 pub(super) type Made = BTreeMap<String, (String, Type)>;
 
 /// What variables that Python has made are called by, where others are by their cell.
@@ -154,6 +153,8 @@ impl Engine {
         let Work::Python(request) = &mut running.task.work else { return };
         match request.step.take() {
             Some(Step { way: Way::Push, name, type_text, ty: Some(ty), .. }) => {
+                // No more of them than there are variables.
+                self.made.retain(|name, _| self.namespace.variables.contains_key(name));
                 self.made.insert(name, (type_text, ty));
             }
             Some(step) => request.pulled.push((step.name, value)),

@@ -242,8 +242,7 @@ fn widened(one: Number, other: Number) -> Result<Number, String> {
     if is_float(one) || is_float(other) {
         return Ok(Number::F64);
     }
-    let is_signed = |number: Number| number.name().starts_with('i');
-    let holds = |holder: Number, held: Number| match (is_signed(holder), is_signed(held)) {
+    let holds = |holder: Number, held: Number| match (holder.is_signed(), held.is_signed()) {
         (true, false) => holder.size() > held.size(),
         (false, true) => false,
         _ => holder.size() >= held.size(),
