@@ -31,8 +31,8 @@ export -f python browser
 row 'build the tests and the binary' 15 cargo test --workspace --locked --profile "$profile" --no-run
 row 'Rust: pure, integration and house rules' 15 cargo test --workspace --locked --profile "$profile"
 row 'Python environment' 10 bash -c python
-row 'real clients' 20 .venv/bin/python -m pytest tests/clients
-row "ipyparallel's own tests on our controller" 12 tests/stock/run.sh
+row 'real clients' 25 .venv/bin/python -m pytest tests/clients
+row "ipyparallel's own tests on our controller" 18 tests/stock/run.sh
 row 'behaviour, as transcripts of notebooks' 12 .venv/bin/python -m pytest tests/behaviour
 row 'random sessions, held to a model' 6 .venv/bin/python -m pytest tests/soak
 row 'JupyterLab in Chromium' 12 bash -c browser
