@@ -123,8 +123,8 @@ fn attempt(
     let again = renew(&mut items, old, &renewed, &verbatim, forced);
     let lost = members::Lost::find(&items, old, &new, &replaced, &verbatim);
     members::keep(&mut items, old, &lost, broken, &replaced.gone);
-    called::keep(&mut items, old, &verbatim);
     retire(&mut items, old, &replaced.gone, &renewed);
+    called::keep(&mut items, old, &verbatim);
     succeed(&mut items, &verbatim);
     reach::forget_unneeded(&mut items, held);
     let before = |forced: Forced| -> Forced {

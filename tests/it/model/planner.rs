@@ -152,6 +152,7 @@ impl Run {
         crates.stands().try_for_each(|stand| crates.orphan(&stand))?;
         check_in_force(items, world)?;
         check_meanings(items, world, &crates)?;
+        self.check_old(items, &crates)?;
         check_leaf(next)?;
         for stand in crates.stands() {
             let definition = &world.definitions[&stand.mark];
@@ -195,6 +196,23 @@ impl Run {
             let begins_so = self.now.world.begun_with(*mark) == next.world.begun_with(*mark);
             if before.is_some() && before == after && begins_so && unit(&self.now) != unit(next) {
                 return Err(format!("{name} moved, although it is as it was: {after:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is not in force any more goes on as it was, with all that it names.
+    fn check_old(&self, items: &Items, now: &Crates<'_>) -> Result<(), String> {
+        let before = &self.now.namespace.items;
+        let crates = crates(before, &self.now.world);
+        for (id, item) in items.all.iter().filter(|(_, item)| item.retired) {
+            let Some(was) = before.all.get(id) else { continue };
+            let mark = mark(items, *id);
+            let whole =
+                |crates: &Crates<'_>, unit: &str| crates.whole(&crates.stand(unit, *id, mark));
+            let (was, is) = (whole(&crates, &was.unit)?, whole(now, &item.unit)?);
+            if was != is {
+                return Err(format!("the old {mark} was {was:?} and is {is:?}"));
             }
         }
         Ok(())

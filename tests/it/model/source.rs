@@ -249,6 +249,27 @@ impl Crates<'_> {
         Ok(format!("{}({})", of.mark, parts.into_iter().collect::<Vec<_>>().join(" ")))
     }
 
+    /// What every name means that an item says, and that those which it means say.
+    pub(super) fn whole(&self, of: &Stand) -> Result<BTreeSet<(Mark, String, Mark)>, String> {
+        let mut whole = BTreeSet::new();
+        let mut seen = BTreeSet::from([of.clone()]);
+        let mut open = vec![of.clone()];
+        while let Some(next) = open.pop() {
+            let definition = self.definitions[&next.mark];
+            // What a macro names, it names where it is used; what a static began with is begun.
+            if definition.name.ends_with('!') || !definition.is_made_of_names() {
+                continue;
+            }
+            for (name, _, meant) in self.says(&next)? {
+                whole.insert((next.mark, name, meant.mark));
+                if seen.insert(meant.clone()) {
+                    open.push(meant);
+                }
+            }
+        }
+        Ok(whole)
+    }
+
     /// What is there twice: names that a crate would define or import, impls anywhere.
     pub(super) fn doubles(&self) -> Option<String> {
         let mut impls: BTreeSet<(String, Vec<Stand>)> = BTreeSet::new();

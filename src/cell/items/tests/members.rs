@@ -201,3 +201,27 @@ fn methods_of_an_old_type_go_on_with_the_functions_that_were_for_it() {
     session.run_as("", "struct S { a: u8 }", &held, &BTreeMap::new());
     assert_eq!(find(&session, "fn t(&self)").len(), 2);
 }
+
+#[test]
+fn an_old_definition_goes_on_with_all_that_it_calls() {
+    let needs = "const N: u8 = 1;\nfn zero() -> u8 { N }";
+    let circle = "fn even(n: u8) -> u8 { if n == 0 { zero() } else { odd(n - 1) } }
+        fn another(n: u8) -> u8 { even(n) }\nfn odd(n: u8) -> u8 { another(n - 1) }";
+    // Whether what changes is written again on the way there or not.
+    for change in [needs.replace("= 1", "= 5"), "const N: u8 = 5;".to_owned()] {
+        let mut session = Session::after(&[needs, circle, "fn two() -> u8 { even(2) }"]);
+        session.run("fn kept() -> u8 { two() }");
+        let broken = BTreeMap::from([(session.id("kept"), Broken::Pinned)]);
+        session.run_as("", "fn two() {}", &BTreeSet::new(), &broken);
+        session.run(&change);
+        let crates = session.items().units.iter();
+        let crates = crates.map(|of| unit(session.items(), of, None).krate.source.text);
+        let texts: String = crates.collect();
+        for text in ["N: u8 = 1", "N: u8 = 5"] {
+            assert_eq!(texts.matches(text).count(), 1, "{texts}");
+        }
+        for text in ["fn zero(", "fn even(", "fn odd(", "fn another("] {
+            assert_eq!(texts.matches(text).count(), 2, "{text}: {texts}");
+        }
+    }
+}
