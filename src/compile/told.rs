@@ -32,10 +32,14 @@ pub(super) fn told(
     let is_news = |(id, (broken, _)): &(&ItemId, &(Broken, String))| {
         let was = &old.all[id];
         let was_told = was.withheld && *broken == Broken::Withheld;
-        // It was tried in vain with an impl that came for what it keeps.
+        // It was tried in vain with something else than what it keeps.
+        let is_anew = |(name, ids): (&String, &Vec<ItemId>)| {
+            defined.contains(name.as_str())
+                || ids.iter().any(|past| next.items.has_anew(old, next.sheet, *past))
+        };
         let is_as_before = !was.pins.is_empty()
             && next.items.all.get(id).is_some_and(|is| is.pins == was.pins && !is.withheld)
-            && was.pins.keys().all(|name| !defined.contains(name.as_str()));
+            && !was.pins.iter().any(is_anew);
         !was.retired && !was_told && !is_as_before
     };
     for (id, (broken, why)) in breaks.iter().filter(is_news) {

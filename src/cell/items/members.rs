@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::advance::{Broken, NewCell, named, pins, subjects};
 use super::replace::Replaced;
-use super::{EXTENSION, Item, ItemId, Items};
+use super::{EXTENSION, Item, ItemId, Items, SheetId};
 use crate::cell::calls;
 use crate::cell::impls::ImplRole;
 use crate::cell::item::{ItemPiece, Role};
@@ -321,6 +321,25 @@ impl Items {
             !meant.is_empty() && meant == of
         };
         calls::calls(self.text(item), |name| names.contains(name), is_type)
+    }
+
+    /// Whether a cell defines a member that an old definition has, and not as it was in `old`.
+    pub fn has_anew(&self, old: &Self, sheet: SheetId, past: ItemId) -> bool {
+        let Some(past) = self.all.get(&past).filter(|past| past.is_past_trait()) else {
+            return false;
+        };
+        let methods = past.methods();
+        let of = subjects(self, past);
+        let is_known = |item: &Item| {
+            let mut before = old.all.values().filter(|before| before.is_current());
+            before.any(|before| old.text(before) == self.text(item))
+        };
+        self.all.values().filter(|item| item.sheet == sheet).any(|item| {
+            inherent(&item.piece.role)
+                .is_some_and(|role| members(item, role).any(|name| methods.contains(&**name)))
+                && subjects(self, item) == of
+                && !is_known(item)
+        })
     }
 
     /// What an item goes on with that is not in force any more, as messages call it.
