@@ -151,7 +151,7 @@ class Shelve(Expression):
 
     def value(self, scope):
         one = self.parts[0].value(scope)
-        found, static = scope.definition(self.name)
-        shelf = scope.memory.setdefault((found, static.text), [])
+        found, _ = scope.definition(self.name)
+        shelf = scope.memory.setdefault((found, scope.world.shape(found)), [])
         shelf.append(copy.deepcopy(one))
         return copy.deepcopy(shelf[0])

@@ -318,9 +318,6 @@ class Session:
     def run(self, cell):
         if cell.command:
             return self.undo()
-        statics = {each.text for each in cell.definitions if each.kind == "static"}
-        if statics & self.begun_in_vain:
-            raise Unsure("a static as a failed cell had one")
         past = Past(self.world, copy.deepcopy((self.variables, self.memory)), bool(cell.statements))
         try:
             world, change = self.world.after(cell.definitions, cell.key)
@@ -329,6 +326,8 @@ class Session:
                 statement.check(Scope(world, None, {}, types))
         except DoesNotCompile:
             return Outcome("error")
+        if self.begun(world) & self.begun_in_vain:
+            raise Unsure("a static as a failed cell had one")
         outcome = Outcome(keeps_old=change.broken | change.orphans)
         # What the cell makes anew is of the new type.
         outcome.old_values = {
@@ -344,6 +343,12 @@ class Session:
         self.perform(cell, world, types, outcome)
         return outcome
 
+    def begun(self, world):
+        """The statics that a cell begins, whether they are new or made of something new."""
+        known, definitions = set(self.world.in_force.values()), world.definitions
+        begun = [found for found in world.in_force.values() if definitions[found].kind == "static" and found not in known]
+        return {world.shape(found) for found in begun}
+
     def perform(self, cell, world, types, outcome):
         values = Values(self.variables)
         try:
@@ -351,11 +356,12 @@ class Session:
                 statement.run(Scope(world, None, {}, values, self.memory))
         except Ended as ended:
             outcome.status = "error"
-            self.begun_in_vain |= {each.text for each in cell.definitions if each.kind == "static"}
             if types.moved & set(types.own):
                 raise Unsure("a moved variable's name is given anew") from None
             if ended.crash or types.moved:
                 (self.variables, self.memory), self.history = self.history[0].state, []
+            else:
+                self.begun_in_vain |= self.begun(world)
             outcome.stdout = "".join(values.stdout)
             return
         self.world = world

@@ -128,6 +128,12 @@ class World:
                 open_ |= self.definitions[meant].own_says() - found
         return found
 
+    def shape(self, of):
+        """What a definition is: its text, and what the names in it are."""
+        meant = {name: self.meaning(of, name) for name in self.says(of)}
+        parts = [self.shape(found) for _, found in sorted(meant.items()) if found is not None and found != of]
+        return self.definitions[of].text, *parts
+
     def add(self, definition):
         found, self.next = self.next, self.next + 1
         self.definitions[found] = definition
@@ -153,17 +159,27 @@ class World:
             raise Unsure("it depends on what is tried first")
         one.refuse_circles()
         one.refuse_broken_past()
-        change.broken = {one.definitions[found].name for found in pinned}
+        tried = self.tried(definitions)
+        change.broken = {one.definitions[found].name for found in pinned if one.is_news(self, found, tried)}
         return one, change
+
+    def tried(self, definitions):
+        """The names of these that may fit who does not fit what is in force."""
+        # A method that is written again as it was brings nothing that could be tried.
+        same = lambda each: each.name in self.in_force and self.definitions[self.in_force[each.name]].text == each.text
+        return {each.name for each in definitions if not (is_inherent(each) and same(each))}
+
+    def is_news(self, before, found, tried):
+        """Whether it goes on with something else than before, or with what is defined anew once more."""
+        kept = self.kept[found]
+        return kept != before.kept.get(before.in_force[self.definitions[found].name]) or bool(tried & set(kept))
 
     def take_in(self, before, definitions, key, change):
         """Puts the cell's items into force in place of what they replace; gives those that are new."""
         names = {definition.name for definition in definitions}
         again = {name for name, found in self.in_force.items() if key and self.keys.get(found) == key}
         gone = again - names
-        # A method that is written again as it was brings nothing that could be tried.
-        same = lambda each: each.name in self.in_force and self.definitions[self.in_force[each.name]].text == each.text
-        tried = {each.name for each in definitions if not (is_inherent(each) and same(each))}
+        tried = self.tried(definitions)
         for of, kept in self.kept.items():
             if of not in self.in_force.values():
                 continue
@@ -233,9 +249,25 @@ class World:
                 continue
             if any(before.meaning(found, each) != self.meaning(found, each) for each in self.subjects(found)):
                 self.succeed(name, found, new)
-        for found in set(before.definitions) - set(self.in_force.values()):
-            if found in before.in_force.values():
-                self.kept[found] = {name: before.meaning(found, name) for name in before.says(found)}
+        as_it_was = {}
+        for found in set(before.in_force.values()) - set(self.in_force.values()):
+            self.freeze(before, found, found, as_it_was)
+
+    def freeze(self, before, found, old, as_it_was):
+        """An old definition goes on with what it named, and the functions that it called with what these named."""
+        names = {name: before.meaning(old, name) for name in before.says(old)}
+        names = {**before.kept.get(old, {}), **names}
+        self.kept[found] = {name: self.as_it_was(before, meant, as_it_was) for name, meant in names.items()}
+
+    def as_it_was(self, before, found, known):
+        """A function that goes on as it was, whatever becomes of this one."""
+        definition = before.definitions.get(found)
+        if not definition or definition.kind != "fn" or found not in before.in_force.values():
+            return found
+        if found not in known:
+            known[found] = self.add(definition)
+            self.freeze(before, known[found], found, known)
+        return known[found]
 
     def subjects(self, found):
         definition = self.definitions[found]
