@@ -244,6 +244,37 @@ def test_a_bridge_to_dask_is_refused_clearly(client):
     assert client[:].apply_sync(abs, -1) == [1] * len(client.ids)
 
 
+def long_sleep():
+    import time
+
+    time.sleep(600)
+
+
+def test_a_running_task_is_cancelled_by_its_id(client):
+    ar = client.load_balanced_view().apply_async(long_sleep)
+    wait_until(lambda: sum(client.queue_status(targets=[id])[id]["tasks"] for id in client.ids), "the task on an engine")
+    reply = client._send_recv(client._query_stream, "cancel_request", {"msg_ids": ar.msg_ids})
+    assert reply["content"]["interrupted"] == ar.msg_ids
+    with pytest.raises(ipp.RemoteError) as error:
+        # The signal may come before the function: then it is sent once more.
+        for _ in range(WITHIN_SECONDS):
+            try:
+                ar.get(timeout=1)
+            except TimeoutError:
+                client._send_recv(client._query_stream, "cancel_request", {"msg_ids": ar.msg_ids})
+    assert error.value.ename == "KeyboardInterrupt"
+    assert client[:].apply_sync(lambda: 1) == [1] * len(client.ids)
+
+
+def test_a_task_runs_no_longer_than_its_limit(client):
+    future = client.send_apply_request(client._task_stream, long_sleep, metadata={"time_limit": 0.5})
+    ar = ipp.AsyncResult(client, future, fname="long_sleep")
+    with pytest.raises(ipp.RemoteError) as error:
+        ar.get(timeout=WITHIN_SECONDS)
+    assert error.value.ename == "TaskTimeout" and "ran for more than 0.5 s, its limit" in error.value.evalue
+    assert client[:].apply_sync(lambda: 1) == [1] * len(client.ids)
+
+
 def test_z_shutdown_removes_the_files(cluster):
     client = ipp.Client(str(cluster.client_file), timeout=10)
     client.shutdown(hub=True, block=True)
