@@ -365,8 +365,8 @@ impl LoadBalancedView {
     }
 
     /// A copy whose tasks may each run for so long: one that takes longer is interrupted, and ends
-    /// as [`crate::Error::TaskTimeout`]. The engine's variables stay. A stock controller has no such
-    /// limit, and does not heed it.
+    /// as [`crate::Error::TaskTimeout`]. The engine's variables stay. A stock controller has no
+    /// such limit, and does not heed it.
     pub fn time_limit(&self, limit: Duration) -> Self {
         self.with(|options| options.time_limit = Some(limit))
     }

@@ -73,8 +73,8 @@ impl fmt::Display for FileError {
             ),
             Self::Curve { path } => write!(
                 f,
-                "use connection file {}: it asks for CURVE encryption, which this build of prust lacks; \
-                 build it in its own folder, where .cargo/config.toml asks for CURVE",
+                "use connection file {}: it asks for CURVE encryption, which this build of prust \
+                 lacks; build it in its own folder, where .cargo/config.toml asks for CURVE",
                 path.display()
             ),
             Self::CurveKey { path } => write!(

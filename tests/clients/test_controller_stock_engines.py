@@ -245,9 +245,9 @@ def test_a_bridge_to_dask_is_refused_clearly(client):
 
 
 def long_sleep():
-    import time
+    import threading
 
-    time.sleep(600)
+    threading.Event().wait(600)
 
 
 def test_a_running_task_is_cancelled_by_its_id(client):
