@@ -43,7 +43,8 @@ impl Cluster {
         head: Head,
         now: Millis,
     ) -> Option<()> {
-        let mut metadata: Value = serde_json::from_slice(&message.metadata).ok()?;
+        let metadata: Map<String, Value> = serde_json::from_slice(&message.metadata).ok()?;
+        let mut metadata = Value::Object(metadata);
         let header: Map<String, Value> = serde_json::from_slice(&message.header).ok()?;
         let Metadata { targets, is_coalescing } = Metadata::deserialize(&metadata).ok()?;
         if message.ids.is_empty() {

@@ -13,6 +13,9 @@ use crate::{
 /// How many ids of finished tasks an engine remembers, for `queue_status(verbose=True)`.
 const COMPLETED_IDS_MAX: usize = 4096;
 
+/// An engine may ask for a number below this: the next ones follow it, and must not run out.
+const ASKED_ID_MAX: EngineId = 1 << 24;
+
 /// One registered engine and everything that is on it.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -123,7 +126,7 @@ impl Cluster {
             return Some(());
         }
         let before = self.away.take(request.uuid.as_bytes()).map(|away| away.id);
-        let requested = request.id.filter(|id| *id < EngineId::MAX && self.is_unused(*id));
+        let requested = request.id.filter(|id| *id < ASKED_ID_MAX && self.is_unused(*id));
         let id = before.or(requested).unwrap_or(self.next_engine);
         self.next_engine = self.next_engine.max(id.saturating_add(1));
         self.by_uuid.insert(request.uuid.clone().into_bytes(), id);

@@ -151,8 +151,7 @@ impl Cluster {
         }
         let mut resubmitted = Map::new();
         for key in keys.into_iter().flatten() {
-            self.n_resubmitted += 1;
-            let new_id = format!("{}_again_{}", self.settings.session, self.n_resubmitted);
+            let new_id = self.unused_id();
             let Some(record) = self.records.get(key) else { continue };
             let Some(message) = renamed(record, &new_id, now) else { continue };
             let Some(head) = message.head() else { continue };
@@ -162,6 +161,17 @@ impl Cluster {
             self.submit(message, head, plain, now);
         }
         Ok((json!({"status": "ok", "resubmitted": resubmitted}), Vec::new()))
+    }
+
+    /// A message id for a task that is submitted again. Clients may have made up the same one.
+    fn unused_id(&mut self) -> String {
+        loop {
+            self.n_resubmitted += 1;
+            let id = format!("{}_again_{}", self.settings.session, self.n_resubmitted);
+            if self.records.key_of(&id).is_none() && !self.scheduler.has_ended(&id) {
+                return id;
+            }
+        }
     }
 
     /// Returns the records a query asks for, by order of submission.

@@ -20,6 +20,8 @@ mod engine_tests;
 mod event;
 mod failure;
 mod heart;
+#[cfg(test)]
+mod hostile_tests;
 mod hub;
 mod hub_records;
 mod iopub;

@@ -212,6 +212,11 @@ impl Records {
         self.n_finished += 1;
         self.n_finished_bytes += self.records[&key].n_bytes();
         self.finished.push_back(key);
+        self.forget_oldest();
+    }
+
+    /// Drops finished records beyond the limits.
+    fn forget_oldest(&mut self) {
         while self.n_finished > RECORDS_MAX || self.n_finished_bytes > RECORD_BYTES_MAX {
             let oldest = self.finished.pop_front().expect("finished records are listed");
             self.remove(oldest);
@@ -229,6 +234,7 @@ impl Records {
         change(record);
         if !record.is_open() {
             self.n_finished_bytes = self.n_finished_bytes - before + record.n_bytes();
+            self.forget_oldest();
         }
     }
 

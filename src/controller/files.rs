@@ -100,7 +100,11 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
     // What is encrypted needs no signature.
     let key = match settings.curve {
         Some(_) => String::new(),
-        None => previous.map_or_else(new_key, |(client, _)| client.key),
+        // The file may be of a time when all was encrypted.
+        None => {
+            let before = previous.map(|(client, _)| client.key);
+            before.filter(|key| !key.is_empty()).unwrap_or_else(new_key)
+        }
     };
     let curve = settings.curve.as_ref().map(ServerKey::public);
     let location = settings.location.clone().unwrap_or_else(crate::process::hostname);
