@@ -66,6 +66,24 @@ fn a_controller_that_stood_still_does_not_take_that_for_silence() {
 }
 
 #[test]
+fn a_controller_that_has_much_to_read_does_not_take_that_for_silence() {
+    let mut lab = Lab::new(Hwm::Fixed(1));
+    ours(&mut lab, "a");
+    lab.engine("python");
+    // For a minute messages come faster than they are handled; the echoes are among those that wait.
+    for n in 0..600 {
+        lab.now = lab.now + crate::Millis(100);
+        let asked = json!({"targets": null});
+        let ask = message(&["c"], &format!("q{n}"), "queue_request", None, json!({}), asked);
+        lab.receive(Channel::Registration, ask);
+    }
+    assert_eq!(lab.cluster.n_engines(), 2);
+    ["a", "python"].iter().for_each(|uuid| lab.echo(uuid));
+    beats(&mut lab, 5, &["python"]);
+    assert_eq!(lab.cluster.engines(), [(1, "python".to_owned())]);
+}
+
+#[test]
 fn a_silent_engine_comes_back_under_its_number_and_drops_what_it_had() {
     let mut lab = Lab::new(Hwm::Fixed(2));
     ours(&mut lab, "a");

@@ -203,8 +203,9 @@ impl Cluster {
 
     fn count_misses(&mut self, now: Millis) {
         let mut silent = Vec::new();
+        let is_behind = now - self.caught_up > LATE_BEAT;
         for engine in self.engines.values_mut() {
-            engine.misses = if engine.heard { 0 } else { engine.misses + 1 };
+            engine.misses = if engine.heard || is_behind { 0 } else { engine.misses + 1 };
             let stalled = !engine.announced && now - engine.registered > STALLED_AFTER;
             if stalled || engine.announced && engine.misses > MISSES_MAX {
                 silent.push((engine.id, engine.misses));
@@ -220,7 +221,7 @@ impl Cluster {
     fn give_up_silent(&mut self, now: Millis) {
         let limit = self.settings.lost_after;
         let ours = self.engines.values().filter(|engine| engine.is_ours && engine.announced);
-        let silent = ours.filter(|engine| now - engine.last_heard > limit);
+        let silent = ours.filter(|engine| self.caught_up - engine.last_heard > limit);
         for id in silent.map(|engine| engine.id).collect::<Vec<_>>() {
             let cause = format!("it was silent for more than {} s", limit.0 as f64 / 1000.0);
             self.lose_silent(id, &cause, now);

@@ -157,6 +157,8 @@ pub struct Cluster {
     /// Announced engines of ours.
     n_ours: usize,
     away: AwayList,
+    /// When all that had arrived was handled last.
+    caught_up: Millis,
     scheduler: Scheduler,
     broadcasts: BTreeMap<Key, Broadcast>,
     /// original message id -> broadcast; lookups only.
@@ -189,6 +191,7 @@ impl Cluster {
             n_announced: 0,
             n_ours: 0,
             away: AwayList::default(),
+            caught_up: now,
             broadcasts: BTreeMap::new(),
             broadcast_by_id: HashMap::new(),
             records: Records::default(),
@@ -213,12 +216,18 @@ impl Cluster {
             }
             Event::Echo { frames } => self.echo(&frames, now),
             Event::Subscribed => self.announce_again(),
-            Event::Tick => {}
+            Event::Tick => self.caught_up(now),
         }
         self.tick(now);
         self.settle(now);
         self.look(now);
         std::mem::take(&mut self.effects)
+    }
+
+    /// Takes note that nothing that has arrived waits to be handled. Who is not heard while much
+    /// waits is not silent: what was said may be among it. [`Event::Tick`] says the same.
+    pub fn caught_up(&mut self, now: Millis) {
+        self.caught_up = now;
     }
 
     /// Returns when [`Event::Tick`] is due. There is always a next beat.

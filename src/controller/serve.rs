@@ -47,7 +47,10 @@ pub(super) async fn serve(
             }
         }
         for _ in 0..BURSTS_MAX {
-            let Ok(burst) = incoming.try_recv() else { break };
+            let Ok(burst) = incoming.try_recv() else {
+                server.cluster.caught_up(server.clock.now());
+                break;
+            };
             server.take(burst, &mut outgoing);
         }
         server.submit(TASKS_PER_TURN_MAX, &mut outgoing);

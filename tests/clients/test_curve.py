@@ -138,7 +138,9 @@ def test_our_engine_joins_a_stock_controller_that_encrypts(home):
         cluster.start_engine()
         client = cluster.client(1)
         result = client[:].execute("6 * 7", silent=False, block=False)
-        assert [reply.execute_result["data"]["text/plain"] for reply in result.get(WAIT)] == ["42"]
+        replies = result.get(WAIT)
+        assert result.wait_for_output(WAIT)
+        assert [reply.execute_result["data"]["text/plain"] for reply in replies] == ["42"]
         client.close()
 
 
