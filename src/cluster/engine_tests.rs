@@ -70,7 +70,7 @@ fn a_controller_that_has_much_to_read_does_not_take_that_for_silence() {
     let mut lab = Lab::new(Hwm::Fixed(1));
     ours(&mut lab, "a");
     lab.engine("python");
-    // For a minute messages come faster than they are handled; the echoes are among those that wait.
+    // For a minute messages come faster than they are handled; the echoes are among what waits.
     for n in 0..600 {
         lab.now = lab.now + crate::Millis(100);
         let asked = json!({"targets": null});
