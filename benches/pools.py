@@ -61,12 +61,12 @@ def prust(cwd):
         rows["tasks/s, one item each"] = TASKS / took
         took = seconds_of(kernel, timed(f"lv.map(same, 0..{ITEMS}u64).get()?.len()"))
         rows["items/s, in bundles"] = ITEMS / took
-        rows.update(moved(kernel))
         engines = [process for process in marked(kernel.mark) if "engine" in process.cmdline()[1:2]]
         rows["memory of an engine, idle"] = statistics.median(
             sum(resident_bytes(process) for process in (engine, *engine.children(recursive=True)))
             for engine in engines
         )
+        rows.update(moved(kernel))
     return rows
 
 
