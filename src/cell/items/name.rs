@@ -25,7 +25,10 @@ pub(super) fn name_new_units(items: &mut Items, old: &Items) -> Result<(), BTree
             // What was renewed must never be taken for what it was.
             let mut salt = if unit.starts_with(RENEWED) { items.next } else { 0 };
             name = name_of(items, &members, salt);
-            while is_taken(items, &name, &members) || items.all.values().any(|i| i.unit == name) {
+            while is_taken(items, &name, &members)
+                || has_begun(items, &name, &members)
+                || items.all.values().any(|i| i.unit == name)
+            {
                 salt += 1;
                 name = name_of(items, &members, salt);
             }
@@ -129,6 +132,17 @@ fn clashes(items: &Items, unit: &str, members: &[ItemId]) -> bool {
         .map(|item| item.names().count())
         .sum();
     known.len() < n_names || is_taken(items, unit, members)
+}
+
+/// Whether a process may have loaded statics of these names: what is defined anew begins anew, also
+/// where it says what it said before something else was there.
+fn has_begun(items: &Items, unit: &str, members: &[ItemId]) -> bool {
+    let members = members.iter().map(|id| &items.all[id]);
+    let statics = members.filter(|item| {
+        item.piece.role == Role::Static || (item.has_identity() && item.piece.has_statics)
+    });
+    let mut names = statics.flat_map(Item::names);
+    names.any(|name| items.shapes.contains_key(&format!("{unit}::{name}")))
 }
 
 /// Whether something else stands, or has stood, under one of the paths. A cell that defines a name

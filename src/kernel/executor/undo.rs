@@ -60,12 +60,14 @@ impl Executor {
     }
 
     pub(super) fn undo(&mut self) -> Performed {
-        let Some(past) = self.history.cells.pop() else {
+        let Some(mut past) = self.history.cells.pop() else {
             let why = "there is nothing to undo: %undo goes back cell by cell, at most to before \
                        the last cell that ran code and was not taken back already";
             return Err(Fault::new("UndoError", why));
         };
         if !past.ran {
+            // A cell that failed since then may have loaded what is undone.
+            past.namespace.items.remember(&self.namespace.items);
             self.went_back(past);
             return Ok(());
         }
