@@ -221,7 +221,7 @@ class ItemWriter:
 def compiles(expression, world):
     try:
         expression.type(Scope(world))
-    except DoesNotCompile:
+    except (DoesNotCompile, Unsure):
         return False
     return True
 

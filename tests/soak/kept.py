@@ -152,6 +152,6 @@ class Shelve(Expression):
     def value(self, scope):
         one = self.parts[0].value(scope)
         found, _ = scope.definition(self.name)
-        shelf = scope.memory.setdefault((found, scope.world.shape(found)), [])
+        shelf = scope.memory.setdefault(found, [])
         shelf.append(copy.deepcopy(one))
         return copy.deepcopy(shelf[0])

@@ -302,10 +302,8 @@ class Bump(Expression):
 
     def value(self, scope):
         found, static = scope.definition(self.name)
-        # A cell that failed may have had another one under this number.
-        place = (found, scope.world.shape(found))
-        before = scope.memory.get(place, static.value)
-        scope.memory[place] = before + self.n
+        before = scope.memory.get(found, static.value)
+        scope.memory[found] = before + self.n
         return before
 
 

@@ -63,6 +63,10 @@ def compare(ran, outcome):
             title = name.split("::")[0].removesuffix("!")
             if not re.search(rf"`{re.escape(title)}.*` \(.*\) (does not compile with this|uses `)", text):
                 raise Differs(f"nothing is said of `{title}`, which keeps an old definition\n{text}")
+        titles = {name.split("::")[0].removesuffix("!") for name in outcome.keeps_old}
+        for title in re.findall(r"`(.*)` \(In\[\d+\]\) does not compile with this: ", text):
+            if title not in titles:
+                raise Differs(f"`{title}` is told of, and goes on as it did\n{text}")
 
 
 def compare_names(kernel, session):

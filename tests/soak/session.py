@@ -307,8 +307,6 @@ class Past:
 class Session:
     def __init__(self):
         self.world, self.variables, self.memory, self.history = World(), {}, {}, []
-        # What a process has begun in a cell that failed may go on when the cell is run again.
-        self.begun_in_vain = set()
 
     def trial(self, cell):
         """The session after a cell and what is seen of it; this one stays as it is."""
@@ -326,8 +324,6 @@ class Session:
                 statement.check(Scope(world, None, {}, types))
         except DoesNotCompile:
             return Outcome("error")
-        if self.begun(world) & self.begun_in_vain:
-            raise Unsure("a static as a failed cell had one")
         outcome = Outcome(keeps_old=change.broken | change.orphans)
         # What the cell makes anew is of the new type.
         outcome.old_values = {
@@ -343,12 +339,6 @@ class Session:
         self.perform(cell, world, types, outcome)
         return outcome
 
-    def begun(self, world):
-        """The statics that a cell begins, whether they are new or made of something new."""
-        known, definitions = set(self.world.in_force.values()), world.definitions
-        begun = [found for found in world.in_force.values() if definitions[found].kind == "static" and found not in known]
-        return {world.shape(found) for found in begun}
-
     def perform(self, cell, world, types, outcome):
         values = Values(self.variables)
         try:
@@ -360,8 +350,6 @@ class Session:
                 raise Unsure("a moved variable's name is given anew") from None
             if ended.crash or types.moved:
                 (self.variables, self.memory), self.history = self.history[0].state, []
-            else:
-                self.begun_in_vain |= self.begun(world)
             outcome.stdout = "".join(values.stdout)
             return
         self.world = world

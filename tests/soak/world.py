@@ -2,6 +2,7 @@
 follow a change. It follows what is promised in `src/ARCHITECTURE.md` under "Items", and knows nothing of crates."""
 
 from dataclasses import dataclass, field
+from itertools import count
 
 from language import I64, PLAIN, DoesNotCompile, Scope, Unsure, require, resolved
 
@@ -108,7 +109,8 @@ class World:
         self.kept = {one: dict(names) for one, names in of.kept.items()} if of else {}
         # By type, trait (or `None`) and the method's name (`None` for a trait): the impl.
         self.impls = dict(of.impls) if of else {}
-        self.next = of.next if of else 1
+        # A number is given once in a session, also by cells that fail or are undone.
+        self.numbers = of.numbers if of else count(1)
 
     def __deepcopy__(self, _):
         return self
@@ -128,14 +130,8 @@ class World:
                 open_ |= self.definitions[meant].own_says() - found
         return found
 
-    def shape(self, of):
-        """What a definition is: its text, and what the names in it are."""
-        meant = {name: self.meaning(of, name) for name in self.says(of)}
-        parts = [self.shape(found) for _, found in sorted(meant.items()) if found is not None and found != of]
-        return self.definitions[of].text, *parts
-
     def add(self, definition):
-        found, self.next = self.next, self.next + 1
+        found = next(self.numbers)
         self.definitions[found] = definition
         return found
 
@@ -198,7 +194,6 @@ class World:
                 self.kept.pop(old, None)
                 new.add(old)
                 continue
-            self.refuse_rebirth(definition)
             found = self.add(definition)
             self.in_force[definition.name] = found
             self.keys[found] = key
@@ -223,12 +218,6 @@ class World:
             return resolved(definition.subject, self, found)[1] not in self.in_force.values()
         except DoesNotCompile:
             return True
-
-    def refuse_rebirth(self, definition):
-        """Whether a static that is written as one of the past was is that one is not promised."""
-        texts = (each.text for each in self.definitions.values() if each.kind == "static")
-        if definition.kind == "static" and definition.text in texts:
-            raise Unsure("a static as there was one before")
 
     def renew(self, before, new):
         """What decides types is another thing when a name in it means another thing."""
