@@ -1,20 +1,55 @@
 //! For tests: a cluster with a clock in the hand, and messages written as briefly as possible.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
 use crate::{
-    Channel, Cluster, Effect, Event, Frames, Head, Hwm, Message, Millis, Scheme, Settings,
+    Channel, Cluster, Effect, Event, Frames, Head, Hwm, Keeps, Key, Message, Millis, Restored, Row,
+    Scheme, Settings,
 };
 
 pub(crate) struct Lab {
     pub(crate) cluster: Cluster,
     pub(crate) now: Millis,
-    /// What was asked for and not looked at yet. Beats are left out.
+    /// What was asked for and not looked at yet. Beats and what goes to the store are left out.
     pub(crate) effects: Vec<Effect>,
+    pub(crate) store: Store,
     /// The identities that came with each task, by engine and task: engines give them back.
     asked: HashMap<(Vec<u8>, String), Frames>,
+}
+
+/// What a store would have.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) rows: BTreeMap<Key, Row>,
+    pub(crate) engines: Restored,
+    /// How often a record was kept.
+    pub(crate) n_kept: usize,
+}
+
+impl Store {
+    fn take(&mut self, effect: Effect) {
+        match effect {
+            Effect::Keep(row) => {
+                self.n_kept += 1;
+                self.rows.insert(row.key, *row);
+            }
+            Effect::Forget(keys) => {
+                for key in keys {
+                    assert!(self.rows.remove(&key).is_some(), "{key} is forgotten, and not kept");
+                }
+            }
+            Effect::KeepEngines { engines, next } => {
+                self.engines = Restored { engines, next_engine: next, ..Restored::default() };
+            }
+            _ => unreachable!("that is not for a store"),
+        }
+    }
+
+    fn restored(&self) -> Restored {
+        Restored { rows: self.rows.values().cloned().collect(), ..self.engines.clone() }
+    }
 }
 
 impl Lab {
@@ -23,12 +58,21 @@ impl Lab {
     }
 
     pub(crate) fn with_scheme(hwm: Hwm, scheme: Scheme) -> Self {
+        Self::with(hwm, scheme, Keeps::Memory)
+    }
+
+    pub(crate) fn with_store(hwm: Hwm) -> Self {
+        Self::with(hwm, Scheme::LeastLoad, Keeps::Store)
+    }
+
+    pub(crate) fn with(hwm: Hwm, scheme: Scheme, keeps: Keeps) -> Self {
         let settings = Settings {
             period: Millis(3000),
             lost_after: Millis(3000),
             hwm,
             scheme,
             seed: 1,
+            keeps,
             session: "hub".to_owned(),
             connection_info: json!({"interface": "tcp://127.0.0.1"}),
         };
@@ -37,17 +81,40 @@ impl Lab {
             cluster: Cluster::new(settings, now),
             now,
             effects: Vec::new(),
+            store: Store::default(),
             asked: HashMap::new(),
         }
     }
 
     pub(crate) fn handle(&mut self, event: Event) {
         let effects = self.cluster.handle(event, self.now);
+        self.take_in(effects);
+    }
+
+    /// Ends the controller without a word and starts another one on what the store has.
+    pub(crate) fn restart(&mut self) {
+        // Every controller has a session of its own.
+        let mut settings = self.cluster.settings.clone();
+        settings.session.push_str("-next");
+        self.cluster = Cluster::new(settings, self.now);
+        let effects = self.cluster.restore(self.store.restored(), self.now);
+        self.take_in(effects);
+    }
+
+    fn take_in(&mut self, effects: Vec<Effect>) {
         self.cluster.check();
         for (ids, msg_id) in effects.iter().filter_map(asked) {
             self.asked.insert((ids[0].clone(), msg_id), ids);
         }
-        self.effects.extend(effects.into_iter().filter(|effect| !is_beat(effect)));
+        for effect in effects {
+            match effect {
+                Effect::Keep(_) | Effect::Forget(_) | Effect::KeepEngines { .. } => {
+                    self.store.take(effect);
+                }
+                _ if is_beat(&effect) => {}
+                _ => self.effects.push(effect),
+            }
+        }
     }
 
     pub(crate) fn receive(&mut self, channel: Channel, message: Message) {
@@ -191,6 +258,9 @@ pub(crate) fn line(effect: &Effect) -> String {
             let said = said.into_iter().find(|value| !value.is_null()).unwrap_or(&Value::Null);
             format!("{channel:?} [{}] {msg_type} to {} {said}", ids(to), parent.msg_id)
         }
+        Effect::Keep(row) => format!("keep {}", row.msg_id),
+        Effect::Forget(keys) => format!("forget {keys:?}"),
+        Effect::KeepEngines { engines, next } => format!("engines {}, {next}", engines.len()),
         Effect::Stop => "stop".to_owned(),
     }
 }

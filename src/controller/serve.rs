@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-use prust_cluster::{Channel, Cluster, Effect, Event, Head, Message, Millis, Scheme, Settings};
+use prust_cluster::{
+    Channel, Cluster, Effect, Event, Head, Keeps, Message, Millis, Scheme, Settings,
+};
 use tokio::sync::watch;
 
 use super::Status;
@@ -84,6 +86,7 @@ impl Server {
             hwm: of.hwm,
             scheme: Scheme::default(),
             seed: session.as_u64_pair().0,
+            keeps: Keeps::Memory,
             session: session.to_string(),
             connection_info,
         };
@@ -162,6 +165,8 @@ impl Server {
                 let frames = self.writer.frames(&ids, signed, buffers);
                 outgoing.push((socket_of(channel), frames));
             }
+            // There is no store.
+            Effect::Keep(_) | Effect::Forget(_) | Effect::KeepEngines { .. } => {}
             Effect::Stop => self.has_stopped = true,
         }
     }
