@@ -9,5 +9,6 @@ pub mod controller;
 pub mod engine;
 pub mod kernel;
 pub mod process;
+pub mod store;
 pub mod wire;
 pub mod worker;

@@ -81,8 +81,8 @@ pub(crate) struct Away {
     pub(crate) is_ours: bool,
     /// What it had when it was given up; nobody waits for that any more.
     pub(crate) left: Vec<String>,
-    /// Whether it may be at work on that, so that an interruption meets nothing else.
-    pub(crate) is_at_work: bool,
+    /// Whether it is known from a controller before this one.
+    pub(crate) is_restored: bool,
     pub(crate) n_completed: u64,
 }
 
@@ -181,7 +181,8 @@ impl Cluster {
         let mut left = away.left;
         left.retain(|msg_id| self.records.by_id(msg_id).is_none_or(|record| !record.is_open()));
         if !left.is_empty() {
-            self.effects.extend(interruption(&engine, &left, away.is_at_work));
+            // What a stock engine is at by now may be something new: it cannot tell.
+            self.effects.extend(interruption(&engine, &left, !away.is_restored));
         }
         self.by_uuid.insert(uuid.into_bytes(), away.id);
         self.engines.insert(away.id, engine);
@@ -284,7 +285,7 @@ impl Cluster {
             id,
             is_ours: engine.is_ours,
             left: keys.filter_map(msg_id).chain(copies).collect(),
-            is_at_work: true,
+            is_restored: false,
             n_completed: engine.n_completed,
         };
         if engine.announced {

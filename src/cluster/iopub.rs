@@ -88,8 +88,9 @@ impl Cluster {
         }
     }
 
-    /// Finds the record that output belongs to. Engines know their copy of a coalescing broadcast by
-    /// a message id of its own, which ends in the engine's uuid: the session of what it publishes.
+    /// Finds the record that output belongs to. Engines know their copy of a coalescing broadcast
+    /// by a message id of its own, which ends in the engine's uuid: the session of what it
+    /// publishes.
     fn key_of_output(&self, parent_id: &str, session: &str) -> Option<Key> {
         self.records.key_of(parent_id).or_else(|| {
             let original = parent_id.strip_suffix(session)?.strip_suffix('_')?;

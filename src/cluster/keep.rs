@@ -43,7 +43,7 @@ pub(crate) struct Changes {
     noted: BTreeSet<Key>,
     /// Finished ones that have changed, with the time when they are kept again.
     late: BTreeSet<(Millis, Key)>,
-    forgotten: Vec<Key>,
+    pub(crate) forgotten: Vec<Key>,
 }
 
 impl Changes {

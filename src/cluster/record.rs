@@ -1,4 +1,5 @@
-//! The record of one piece of work: what was asked, what came back, what was printed, and its story.
+//! The record of one piece of work: what was asked, what came back, what was printed, and its
+//! story.
 
 use std::sync::Arc;
 

@@ -323,8 +323,14 @@ fn the_newest_records_are_restored_within_the_limits() {
     let mut broken = lab.store.rows[&0].clone();
     (broken.key, broken.header) = (2, b"no header".to_vec());
     lab.store.rows.insert(2, broken);
+    lab.wait(200);
     lab.restart();
     let history = lab.query("history_request", json!({}));
     assert_eq!(ids(&history["history"]), ["second"]);
-    assert!(!lab.store.rows.contains_key(&0), "the store is told");
+    assert_eq!(lab.store.rows.keys().collect::<Vec<_>>(), [&1], "the store is told");
+    direct(&mut lab, "e0", "next");
+    assert!(lab.cluster.records.key_of("next").is_none(), "the engine is not back");
+    lab.echo("e0");
+    direct(&mut lab, "e0", "next");
+    assert_eq!(lab.cluster.records.key_of("next"), Some(3), "no key is used twice");
 }

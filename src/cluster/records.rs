@@ -90,6 +90,12 @@ impl Records {
         }
     }
 
+    /// Leaves out what the store has under this key, and what is no record.
+    pub(crate) fn pass_over(&mut self, key: Key) {
+        self.next = self.next.max(key + 1);
+        self.changes.forgotten.push(key);
+    }
+
     fn add_at(&mut self, key: Key, record: Record) {
         self.next = self.next.max(key + 1);
         let known = self.by_id.insert(record.msg_id.clone(), key);

@@ -1,6 +1,6 @@
 //! What a controller begins with when one before it has kept its records and engines. Finished work
-//! is as it was; work that was open has failed, because whoever waited for it is not known any more;
-//! engines come back under their numbers with their first echo.
+//! is as it was; work that was open has failed, because whoever waited for it is not known any
+//! more; engines come back under their numbers with their first echo.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -37,10 +37,11 @@ impl Cluster {
         let mut n_completed: BTreeMap<EngineId, u64> = BTreeMap::new();
         for row in rows {
             let key = row.key;
-            let Some(record) = row.record() else { continue };
-            if self.records.key_of(&record.msg_id).is_some() || self.records.get(key).is_some() {
+            let is_new = |record: &Record| self.records.key_of(&record.msg_id).is_none();
+            let Some(record) = row.record().filter(is_new) else {
+                self.records.pass_over(key);
                 continue;
-            }
+            };
             let id = record.engine.as_ref().and_then(|uuid| ids.get(uuid).copied());
             if let (Some(id), false) = (id, record.is_open()) {
                 *n_completed.entry(id).or_default() += 1;
@@ -54,8 +55,7 @@ impl Cluster {
             self.next_engine = self.next_engine.max(id.saturating_add(1));
             let n_completed = n_completed.get(&id).copied().unwrap_or(0);
             let left = left.remove(&uuid).unwrap_or_default();
-            // What a stock engine runs when it is asked to stop may be something new by then.
-            let away = Away { id, is_ours, left, is_at_work: false, n_completed };
+            let away = Away { id, is_ours, left, is_restored: true, n_completed };
             self.away.add(uuid.into_bytes(), away);
         }
         self.next_engine = self.next_engine.max(next_engine);

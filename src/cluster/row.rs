@@ -1,5 +1,5 @@
-//! A record as a store keeps it, and back. What belonged to connections (identities, signatures) and
-//! the story stay behind: they mean nothing to a controller after this one.
+//! A record as a store keeps it, and back. What belonged to connections (identities, signatures)
+//! and the story stay behind: they mean nothing to a controller after this one.
 
 use std::sync::Arc;
 

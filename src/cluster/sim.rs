@@ -1,6 +1,6 @@
 //! A seeded simulation: clients, engines that fail, die, hang and answer twice, and a clock. After
-//! every event all invariants are checked; at the end every submission has exactly one reply. Half of
-//! the runs have a store, and a controller that is killed and started again on what that has.
+//! every event all invariants are checked; at the end every submission has exactly one reply. Half
+//! of the runs have a store, and a controller that is killed and started again on what that has.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
@@ -142,9 +142,11 @@ impl World {
             let result = self.lab.query("result_request", json!({"msg_ids": [msg_id]}));
             assert_eq!(result[&msg_id]["result_content"]["ename"], "EngineError", "{msg_id}");
         }
-        // Numbers are never used twice, whoever was announced before.
-        for engine in self.engines.values_mut().filter(|engine| engine.is_alive) {
-            engine.id = None;
+        // Who was announced just before is not known any more.
+        let known: BTreeSet<_> =
+            self.lab.store.engines.engines.iter().map(|engine| engine.uuid.as_str()).collect();
+        for (uuid, engine) in &mut self.engines {
+            engine.id = engine.id.filter(|_| known.contains(uuid.as_str()));
         }
     }
 

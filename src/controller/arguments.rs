@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use super::database::{Database, NothingToRestore};
 use super::{ControllerError, Hwm, Settings, start};
 use crate::wire;
 use crate::wire::connection::{client_file_path, engine_file_path, profile_dir};
@@ -28,6 +29,14 @@ security directory. Ends on SIGTERM and SIGINT, and removes them.
   --lost-after=MS      how long an engine of prust may be silent (default: 3000)
   --hwm=N              tasks in flight per engine: auto (default), 0 for no limit, or N
   --reuse              take ports and key from existing files, and leave them
+  --restore            --reuse, and go on with the records and the engines of the
+                       controller before, which kept them in a file with --restore
+                       or --sqlitedb
+  --sqlitedb           keep records and engines in the file security/tasks[-ID].db
+  --SQLiteDB.filename=FILE, --SQLiteDB.location=DIR
+                       keep them in that one
+  --dictdb             keep records in memory only (default)
+  --nodb               keep no records of work that has finished
   --log-level=LEVEL    debug, info, warn, error, or Python's 10 to 50 (default: info)
 
 Other options of ipcontroller are ignored, with a line in the log.
@@ -89,6 +98,7 @@ enum ArgumentError {
     Syntax(lexopt::Error),
     Value { option: &'static str, value: String, wanted: &'static str },
     NoHome,
+    Restore(NothingToRestore),
 }
 
 impl fmt::Display for ArgumentError {
@@ -101,7 +111,17 @@ impl fmt::Display for ArgumentError {
             Self::NoHome => {
                 f.write_str("failed to find the profile: give --profile-dir or set HOME")
             }
+            Self::Restore(NothingToRestore { option }) => write!(
+                f,
+                "failed to restore: with {option} records are in no file; leave {option} out"
+            ),
         }
+    }
+}
+
+impl From<NothingToRestore> for ArgumentError {
+    fn from(error: NothingToRestore) -> Self {
+        Self::Restore(error)
     }
 }
 
@@ -126,6 +146,7 @@ fn read(
     settings.key = env("IPP_SESSION_KEY").filter(|key| !key.is_empty());
     let mut level = LevelFilter::INFO;
     let mut ignored = Vec::new();
+    let mut database = Database::default();
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(arg) = parser.next()? {
         match arg {
@@ -152,8 +173,10 @@ fn read(
             Long("log-level") => level = read_level(&text(parser.value()?))?,
             Long("debug") => level = LevelFilter::DEBUG,
             Long("quiet") => level = LevelFilter::ERROR,
-            // The records are in memory whatever is asked for; these are no reason to complain.
-            Long("dictdb") => {}
+            Long(name) if Database::takes(name) => {
+                let name = name.to_owned();
+                database.read(&name, &mut parser)?;
+            }
             Long(name) => {
                 let name = format!("--{name}");
                 let value = parser.optional_value().map(text);
@@ -173,6 +196,7 @@ fn read(
     };
     settings.client_file = client_file_path(&dir, &settings.cluster_id);
     settings.engine_file = engine_file_path(&dir, &settings.cluster_id);
+    database.choose(&dir.join("security"), &mut settings)?;
     Ok(Some(Arguments { settings, level, ignored }))
 }
 
@@ -243,12 +267,33 @@ mod tests {
 
     #[test]
     fn a_launcher_may_separate_values_and_add_traits() {
-        let line = "--profile-dir /tmp/p --cluster-id 7 --IPController.use_threads=True --nodb";
+        let line = "--profile-dir /tmp/p --cluster-id 7 --IPController.use_threads=True --mongodb";
         let arguments = read_line(line);
         let expected = PathBuf::from("/tmp/p/security/ipcontroller-7-engine.json");
         assert_eq!(arguments.settings.engine_file, expected);
-        assert_eq!(arguments.ignored, ["--IPController.use_threads=True", "--nodb"]);
+        assert_eq!(arguments.ignored, ["--IPController.use_threads=True", "--mongodb"]);
         assert_eq!(arguments.settings.ping, PING);
+    }
+
+    #[test]
+    fn the_database_is_chosen_as_for_ipcontroller() {
+        let store = |line: &str| {
+            let Settings { store, restore, reuse, keeps_finished, .. } =
+                read_line(&format!("--profile-dir=/p {line}")).settings;
+            (store.map(|path| path.display().to_string()), restore, reuse, keeps_finished)
+        };
+        let at = |path: &str| Some(path.to_owned());
+        assert_eq!(store(""), (None, false, false, true));
+        assert_eq!(store("--reuse --dictdb"), (None, false, true, true));
+        assert_eq!(store("--nodb"), (None, false, false, false));
+        assert_eq!(store("--sqlitedb"), (at("/p/security/tasks.db"), false, false, true));
+        let restored = store("--restore --cluster-id=7");
+        assert_eq!(restored, (at("/p/security/tasks-7.db"), true, true, true));
+        let named = store("--sqlitedb --SQLiteDB.location /q --SQLiteDB.filename=r.db");
+        assert_eq!(named, (at("/q/r.db"), false, false, true));
+        let lost = ["--profile-dir=/p", "--restore", "--dictdb"].map(str::to_owned).to_vec();
+        let error = read(lost, |_| None).unwrap_err().to_string();
+        assert!(error.contains("leave --dictdb out"), "{error}");
     }
 
     #[test]

@@ -17,12 +17,13 @@ const MAIN_LINES_MAX: usize = 80;
 const LAYERS: &[(&str, &[&str])] = &[
     // The kernel may run a controller as a thread of its own.
     ("kernel", &["controller", "client", "compile", "worker", "wire", "process", "cell"]),
-    ("controller", &["client", "compile", "worker", "wire", "process", "cell"]),
+    ("controller", &["client", "compile", "store", "worker", "wire", "process", "cell"]),
     ("engine", &["client", "compile", "worker", "wire", "process", "cell"]),
     ("client", &["compile", "worker", "wire", "process", "cell"]),
     ("compile", &["worker", "wire", "process", "cell"]),
     ("worker", &["wire", "process", "cell"]),
     ("wire", &["process"]),
+    ("store", &["process"]),
     ("process", &[]),
     ("cell", &[]),
 ];
@@ -41,6 +42,7 @@ const DOORS: &[Door] = &[
         files: &["src/wire/envelope.rs"],
         instead: "use wire's Writer, Reader",
     },
+    Door { tokens: "rusqlite : :", files: &["src/store/file.rs"], instead: "use store::Store" },
     Door {
         tokens: "addr2line : :",
         files: &["src/compile/trail.rs"],
