@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::time::Instant;
 
-use prust_cluster::{Channel, Cluster, Effect, Event, Hwm, Message, Millis, Scheme, Settings};
+use prust_cluster::{
+    Channel, Cluster, Effect, Event, Hwm, Keeps, Message, Millis, Scheme, Settings,
+};
 use serde_json::{Value, json};
 
 const TASKS: usize = 100_000;
@@ -71,6 +73,7 @@ fn micros_per_task(n_engines: usize) -> f64 {
         hwm: Hwm::Fixed(2),
         scheme: Scheme::LeastLoad,
         seed: 1,
+        keeps: Keeps::Memory,
         session: "bench".to_owned(),
         connection_info: json!({}),
     };

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod kernel;
 pub mod pool;
 pub mod process;
+pub mod store;
 pub mod supervisor;
 pub mod wire;
 pub mod worker;

@@ -159,6 +159,8 @@ impl Cluster {
         let record = records.open_mut(key);
         record.engine = Some(engine.uuid.clone());
         record.tell(now, Moment::Sent(id));
+        records.changes.note(key);
+        let record = records.open_mut(key);
         let effect = task_effect(record, engine, task.n_sent, now);
         self.effects.push(effect);
     }
@@ -170,7 +172,7 @@ impl Cluster {
 /// behind the client's identity: engines give all identities back, and so say which attempt it is
 /// that they answer.
 fn task_effect(record: &Record, engine: &Engine, n_sent: usize, now: Millis) -> Effect {
-    let mut message = record.request.clone();
+    let mut message = record.request.message();
     message.ids.insert(0, engine.ident());
     let channel = Channel::EngineTask;
     if n_sent == 1 && !message.signature.is_empty() {

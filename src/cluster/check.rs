@@ -18,7 +18,8 @@ impl Cluster {
         self.check_broadcasts();
     }
 
-    /// Every open record is exactly one open task, or one open direct request of one engine.
+    /// Every open record is exactly one open task, one open request of one engine, or one open
+    /// coalescing broadcast.
     fn check_engines(&self) {
         assert_eq!(self.by_uuid.len(), self.engines.len());
         let announced = || self.engines.values().filter(|engine| engine.announced);
@@ -48,6 +49,8 @@ impl Cluster {
             let is_known = match record.queue {
                 Queue::Mux => direct.contains(&key),
                 Queue::Task => self.scheduler.tasks.contains_key(&key),
+                Queue::Broadcast if record.request.shared.is_some() => direct.contains(&key),
+                Queue::Broadcast => self.broadcasts.contains_key(&key),
             };
             assert_eq!(is_known, record.is_open(), "{}: {:?}", record.msg_id, record.story);
         }
@@ -87,10 +90,11 @@ impl Cluster {
     }
 
     fn check_broadcasts(&self) {
-        assert_eq!(self.broadcasts.len(), self.broadcast_by_id.len());
         for (key, broadcast) in &self.broadcasts {
             assert!(!broadcast.waiting.is_empty(), "a complete broadcast is kept");
-            assert_eq!(self.broadcast_by_id.get(&broadcast.msg_id), Some(key));
+            let record = self.records.get(*key).expect("open broadcasts have records");
+            assert!(record.is_open(), "{} has ended: {:?}", record.msg_id, record.story);
+            assert_eq!(record.msg_id, broadcast.msg_id);
             for id in broadcast.waiting.keys() {
                 assert!(self.engines[id].broadcasts.contains(key));
             }

@@ -37,7 +37,7 @@ impl Cluster {
                 self.counts.duplicate += 1;
                 return Some(());
             }
-            if self.records.is_full(&message) {
+            if self.records.is_full(1, message.n_bytes()) {
                 self.refuse_direct(&message, &head, &Failure::QueueFull, now);
                 return Some(());
             }
@@ -74,7 +74,8 @@ impl Cluster {
                 self.counts.late += 1;
                 return Some(());
             };
-            if !engine.direct.remove(&key) {
+            let is_direct = self.records.get(key).is_some_and(|of| of.queue == Queue::Mux);
+            if !is_direct || !engine.direct.remove(&key) {
                 self.counts.late += 1;
                 return Some(());
             }
@@ -154,14 +155,13 @@ impl Cluster {
             msg_id: record.msg_id.clone(),
             cause: cause.to_owned(),
         };
-        self.end_with_failure(key, Channel::ClientMux, Some(engine.name()), &failure, now);
+        self.end_with_failure(key, Some(engine.name()), &failure, now);
     }
 
     /// Ends an open record with an error reply of our own, and sends that to its client.
     pub(crate) fn end_with_failure(
         &mut self,
         key: Key,
-        channel: Channel,
         at: Option<(EngineId, String)>,
         failure: &Failure,
         now: Millis,
@@ -175,6 +175,17 @@ impl Cluster {
             metadata["engine"] = json!(uuid);
             metadata["engine_id"] = json!(id);
         }
+        let channel = match record.queue {
+            Queue::Mux => Channel::ClientMux,
+            Queue::Task => Channel::ClientTask,
+            Queue::Broadcast => {
+                metadata["engine"] = json!(record.engine);
+                metadata["is_broadcast"] = json!(true);
+                metadata["is_coalescing"] = json!(false);
+                metadata["original_msg_id"] = json!(record.request.shared);
+                Channel::ClientBroadcast
+            }
+        };
         let content = failure.content();
         let header = json!({"msg_type": msg_type, "msg_id": "", "date": iso(now)});
         let reply = Message {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::record::Records;
+use crate::records::Records;
 use crate::{
     Channel, Cluster, Effect, EngineId, Failure, Key, Message, Millis, NOTICE_AFTER_REPLIES,
 };
@@ -173,10 +173,11 @@ impl Cluster {
             self.fail_direct(*key, &engine, cause, now);
         }
         for key in &engine.broadcasts {
-            self.fail_broadcast_child(*key, &engine, cause, now);
+            self.fail_broadcast_copy(*key, &engine, cause, now);
         }
         self.take_back(&engine, at_work, cause, now);
         if engine.announced {
+            self.engines_changed(now);
             let content = json!({"id": id, "uuid": engine.uuid, "cause": cause});
             if engine.direct.is_empty() && engine.broadcasts.is_empty() && self.notices.is_empty() {
                 self.notify("unregistration_notification", content);

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
+use crate::keep::KeptEngine;
 use crate::message::{Frames, Head, Message};
+use crate::row::Row;
+use crate::{EngineId, Key};
 
 /// One socket of the controller, by who is at its other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +96,12 @@ pub enum Effect {
         content: Vec<u8>,
         buffers: Frames,
     },
+    /// Keep this record in the store, in place of what it has of it.
+    Keep(Box<Row>),
+    /// These records are gone.
+    Forget(Vec<Key>),
+    /// These are the engines now, and the number of the next new one.
+    KeepEngines { engines: Vec<KeptEngine>, next: EngineId },
     /// The controller was asked to end.
     Stop,
 }

@@ -34,6 +34,10 @@ pub enum Failure {
     },
     Aborted,
     QueueFull,
+    /// A controller before this one knew it, and did not see its end.
+    Restarted {
+        msg_id: String,
+    },
     /// A query that cannot be answered: the exception's name and its text.
     Query {
         ename: &'static str,
@@ -74,7 +78,9 @@ impl Failure {
 
     fn ename(&self) -> &'static str {
         match self {
-            Self::EngineLost { .. } | Self::NoSuchEngine { .. } => "EngineError",
+            Self::EngineLost { .. } | Self::NoSuchEngine { .. } | Self::Restarted { .. } => {
+                "EngineError"
+            }
             Self::InvalidDependency { .. } => "InvalidDependency",
             Self::ImpossibleDependency { .. } => "ImpossibleDependency",
             Self::Timeout { .. } | Self::TimeLimit { .. } => "TaskTimeout",
@@ -100,10 +106,13 @@ impl Failure {
                 )
             }
             Self::Aborted => String::new(),
+            Self::Restarted { msg_id } => format!(
+                "the controller was restarted while {msg_id} was open; whether it ran is not known"
+            ),
             Self::QueueFull => format!(
                 "there is no room: at most {} tasks of {} GiB together may be open",
                 crate::TASKS_OPEN_MAX,
-                crate::record::OPEN_BYTES_MAX >> 30
+                crate::records::OPEN_BYTES_MAX >> 30
             ),
             Self::Query { evalue, .. } => evalue.clone(),
         }

@@ -1,10 +1,12 @@
 //! The heart monitor: beats go out, echoes come back, who is silent for too long is given up, and
 //! who answers again after that comes back as who it was.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::json;
 
+use crate::broadcast::child_id;
+use crate::keep::KeptEngine;
 use crate::stop::interruption;
 use crate::{Channel, Cluster, Effect, EngineId, Frames, Millis};
 
@@ -24,8 +26,11 @@ const STALLED_AFTER: Millis = Millis(30_000);
 /// (a busy machine, a closed lid): what it did not hear in that time proves nothing.
 const LATE_BEAT: Millis = Millis(500);
 
-/// Silent engines that are remembered, in case that they answer again. The oldest is forgotten.
-const AWAY_MAX: usize = 4096;
+/// Engines that are remembered in case that they answer again. The oldest is forgotten.
+const AWAY_MAX: usize = 1 << 16;
+
+/// For so long after a restart beats come faster, so that the engines of before are back soon.
+const EXPECTED_FOR: Millis = Millis(30_000);
 
 /// When the next beat is due, and which echoes count.
 #[derive(Debug)]
@@ -39,12 +44,28 @@ pub(crate) struct Beat {
     next_quick: Option<Millis>,
     /// While engines are registered that have not answered yet.
     pub(crate) next_extra: Option<Millis>,
+    /// Until when engines of a controller before this one are waited for.
+    expected_until: Option<Millis>,
 }
 
 impl Beat {
     pub(crate) fn new(now: Millis) -> Self {
         let (next_quick, next_extra) = (None, None);
-        Self { n_sent: 0, oldest: 0, period_start: 0, next_period: now, next_quick, next_extra }
+        Self {
+            n_sent: 0,
+            oldest: 0,
+            period_start: 0,
+            next_period: now,
+            next_quick,
+            next_extra,
+            expected_until: None,
+        }
+    }
+
+    /// Beats faster for a while.
+    pub(crate) fn expect(&mut self, now: Millis) {
+        self.next_extra = Some(now);
+        self.expected_until = Some(now + EXPECTED_FOR);
     }
 
     fn due(&self) -> Millis {
@@ -60,32 +81,52 @@ pub(crate) struct Away {
     pub(crate) is_ours: bool,
     /// What it had when it was given up; nobody waits for that any more.
     pub(crate) left: Vec<String>,
+    /// Whether it is known from a controller before this one.
+    pub(crate) is_restored: bool,
     pub(crate) n_completed: u64,
 }
 
 /// The engines that may come back, by uuid.
 #[derive(Debug, Default)]
 pub(crate) struct AwayList {
-    /// Lookups only.
-    by_uuid: HashMap<Vec<u8>, Away>,
-    order: VecDeque<Vec<u8>>,
+    /// With their place in the order; lookups only.
+    by_uuid: HashMap<Vec<u8>, (u64, Away)>,
+    order: BTreeMap<u64, Vec<u8>>,
+    n_added: u64,
+    ids: BTreeSet<EngineId>,
 }
 
 impl AwayList {
     pub(crate) fn add(&mut self, uuid: Vec<u8>, away: Away) {
-        if self.by_uuid.insert(uuid.clone(), away).is_none() {
-            self.order.push_back(uuid);
-        }
+        self.take(&uuid);
+        self.n_added += 1;
+        self.ids.insert(away.id);
+        self.order.insert(self.n_added, uuid.clone());
+        self.by_uuid.insert(uuid, (self.n_added, away));
         if self.order.len() > AWAY_MAX {
-            let oldest = self.order.pop_front().expect("it is longer than its limit");
-            self.by_uuid.remove(&oldest);
+            let (_, oldest) = self.order.pop_first().expect("it is longer than its limit");
+            self.take(&oldest);
         }
     }
 
     pub(crate) fn take(&mut self, uuid: &[u8]) -> Option<Away> {
-        let away = self.by_uuid.remove(uuid)?;
-        self.order.retain(|known| known != uuid);
+        let (at, away) = self.by_uuid.remove(uuid)?;
+        self.order.remove(&at);
+        self.ids.remove(&away.id);
         Some(away)
+    }
+
+    /// Returns them as a store keeps them, the oldest first.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = KeptEngine> {
+        self.order.values().map(|uuid| {
+            let (_, away) = &self.by_uuid[uuid];
+            let uuid = String::from_utf8_lossy(uuid).into_owned();
+            KeptEngine { id: away.id, uuid, is_ours: away.is_ours }
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
     }
 
     pub(crate) fn has(&self, uuid: &[u8]) -> bool {
@@ -93,7 +134,7 @@ impl AwayList {
     }
 
     pub(crate) fn knows_id(&self, id: EngineId) -> bool {
-        self.by_uuid.values().any(|away| away.id == id)
+        self.ids.contains(&id)
     }
 }
 
@@ -140,7 +181,8 @@ impl Cluster {
         let mut left = away.left;
         left.retain(|msg_id| self.records.by_id(msg_id).is_none_or(|record| !record.is_open()));
         if !left.is_empty() {
-            self.effects.extend(interruption(&engine, &left, true));
+            // What a stock engine is at by now may be something new: it cannot tell.
+            self.effects.extend(interruption(&engine, &left, !away.is_restored));
         }
         self.by_uuid.insert(uuid.into_bytes(), away.id);
         self.engines.insert(away.id, engine);
@@ -170,7 +212,11 @@ impl Cluster {
                 engine.last_heard = (engine.last_heard + late).min(now);
             }
         }
-        if self.beat.next_extra.is_some() && self.silent.is_empty() {
+        if self.beat.expected_until.is_some_and(|until| until <= now) || self.away.is_empty() {
+            self.beat.expected_until = None;
+        }
+        let is_awaited = !self.silent.is_empty() || self.beat.expected_until.is_some();
+        if self.beat.next_extra.is_some() && !is_awaited {
             self.beat.next_extra = None;
         }
         let is_due = |at: Option<Millis>| at.is_some_and(|at| at <= now);
@@ -233,11 +279,14 @@ impl Cluster {
         let engine = &self.engines[&id];
         let tasks = engine.in_flight.iter().map(|(key, _)| *key);
         let keys = tasks.chain(engine.direct.iter().copied());
-        let records = keys.filter_map(|key| self.records.get(key));
+        let msg_id = |key| Some(self.records.get(key)?.msg_id.clone());
+        let copies = engine.broadcasts.iter().filter_map(|key| msg_id(*key));
+        let copies = copies.map(|original| child_id(&original, &engine.uuid));
         let away = Away {
             id,
             is_ours: engine.is_ours,
-            left: records.map(|record| record.msg_id.clone()).collect(),
+            left: keys.filter_map(msg_id).chain(copies).collect(),
+            is_restored: false,
             n_completed: engine.n_completed,
         };
         if engine.announced {
@@ -261,6 +310,7 @@ impl Cluster {
         }
         let content = json!({"id": id, "uuid": self.engines[&id].uuid});
         self.notify("registration_notification", content);
+        self.engines_changed(now);
         self.offer_engine(id, now);
     }
 }

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::lab::{Lab, message};
-use crate::record::{Queue, RECORD_BYTES_MAX, Record, Records, append_bounded};
-use crate::{Channel, Hwm, Millis, Moment};
+use crate::record::{Queue, Record, append_bounded};
+use crate::records::{RECORD_BYTES_MAX, Records};
+use crate::{Channel, Hwm, Keeps, Millis, Moment};
 
 #[test]
 fn an_engine_that_asks_for_the_last_number_takes_it_from_nobody() {
@@ -41,7 +42,7 @@ fn a_broadcast_whose_metadata_is_a_list_is_dropped() {
 #[test]
 fn what_is_printed_after_the_end_counts_for_the_limit_of_the_records() {
     const STREAM: usize = 1 << 20;
-    let mut records = Records::default();
+    let mut records = Records::new(Keeps::Memory);
     let text = "x".repeat(STREAM);
     let n_records = RECORD_BYTES_MAX / STREAM + 4;
     for n in 0..n_records {
@@ -49,7 +50,7 @@ fn what_is_printed_after_the_end_counts_for_the_limit_of_the_records() {
         let head = request.head().expect("tests write JSON headers");
         let key = records.add(Record::new(head, Queue::Task, request.clone()));
         records.finish(key, request, Moment::Replied(0), Millis(0));
-        records.change(key, |record| append_bounded(&mut record.stdout, &text));
+        records.change(key, Millis(0), |record| append_bounded(&mut record.stdout, &text));
     }
     records.check();
     assert!(records.by_id("t0").is_none(), "the oldest made room");

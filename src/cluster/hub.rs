@@ -76,15 +76,16 @@ impl Cluster {
         let mut reply = json!({"status": "ok"});
         for id in self.targets(content.get("targets").unwrap_or(&Value::Null))? {
             let engine = &self.engines[&id];
+            let sent = engine.direct.iter().chain(&engine.broadcasts);
             reply[id.to_string()] = if is_verbose {
                 json!({
-                    "queue": ids_of(&mut engine.direct.iter().copied()),
+                    "queue": ids_of(&mut sent.copied()),
                     "completed": engine.completed,
                     "tasks": ids_of(&mut engine.in_flight.iter().map(|(key, _)| *key)),
                 })
             } else {
                 json!({
-                    "queue": engine.direct.len(),
+                    "queue": engine.direct.len() + engine.broadcasts.len(),
                     "completed": engine.n_completed,
                     "tasks": engine.in_flight.len(),
                 })

@@ -90,8 +90,8 @@ impl Cluster {
             }
             records.push(Value::Object(row));
             if wants("buffers") {
-                lens.push(record.request.buffers.len());
-                buffers.extend_from_slice(&record.request.buffers);
+                lens.push(record.request.body.buffers.len());
+                buffers.extend_from_slice(&record.request.body.buffers);
             }
             if wants("result_buffers") {
                 let result = record.reply.as_ref().map_or(&[][..], |reply| &reply.buffers);
@@ -156,7 +156,7 @@ impl Cluster {
             let Some(message) = renamed(record, &new_id, now) else { continue };
             let Some(head) = message.head() else { continue };
             resubmitted.insert(record.msg_id.clone(), json!(new_id));
-            self.records.change(key, |record| record.resubmitted = Some(new_id));
+            self.records.change(key, now, |record| record.resubmitted = Some(new_id));
             let plain: Result<Task, Failure> = Options::default().task();
             self.submit(message, head, plain, now);
         }
@@ -194,13 +194,13 @@ fn renamed(record: &Record, msg_id: &str, now: Millis) -> Option<Message> {
         signature: Vec::new(),
         header: with_msg_id(&header, msg_id),
         metadata: kept_metadata(record),
-        ..record.request.clone()
+        ..record.request.message()
     })
 }
 
 fn kept_metadata(record: &Record) -> Vec<u8> {
     let all: Map<String, Value> =
-        serde_json::from_slice(&record.request.metadata).unwrap_or_default();
+        serde_json::from_slice(&record.request.body.metadata).unwrap_or_default();
     let is_kept = |name: &str| matches!(name, "prust" | "label");
     let kept: Map<String, Value> = all.into_iter().filter(|(name, _)| is_kept(name)).collect();
     serde_json::to_vec(&kept).unwrap_or_else(|_| b"{}".to_vec())

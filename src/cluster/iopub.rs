@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::record::{Record, append_bounded};
-use crate::{Channel, Cluster, Effect, EngineId, Head, Message, Millis};
+use crate::{Channel, Cluster, Effect, EngineId, Head, Key, Message, Millis};
 
 /// Contents of results and errors up to this size are kept in records.
 const KEPT_BYTES_MAX: usize = 1 << 20;
@@ -47,7 +47,9 @@ impl Cluster {
                 return Some(());
             }
             "status" => self.note_busy(&message, now),
-            "stream" | "error" | "execute_input" | "execute_result" => self.keep(&message, head),
+            "stream" | "error" | "execute_input" | "execute_result" => {
+                self.keep(&message, head, now);
+            }
             _ => {}
         }
         self.forward_published(message);
@@ -86,6 +88,17 @@ impl Cluster {
         }
     }
 
+    /// Finds the record that output belongs to. Engines know their copy of a coalescing broadcast
+    /// by a message id of its own, which ends in the engine's uuid: the session of what it
+    /// publishes.
+    fn key_of_output(&self, parent_id: &str, session: &str) -> Option<Key> {
+        self.records.key_of(parent_id).or_else(|| {
+            let original = parent_id.strip_suffix(session)?.strip_suffix('_')?;
+            let key = self.records.key_of(original)?;
+            self.broadcasts_as_one(key).then_some(key)
+        })
+    }
+
     fn forward_published(&mut self, message: Message) {
         let frames = message.join();
         self.effects.push(Effect::Forward { channel: Channel::ClientIopub, frames });
@@ -93,8 +106,8 @@ impl Cluster {
 
     /// Keeps output in the record of the task it belongs to. The request always came through here
     /// first, so output of an unknown task belongs to none that is remembered.
-    fn keep(&mut self, message: &Message, head: &Head) {
-        let key = message.parent_id().and_then(|id| self.records.key_of(&id));
+    fn keep(&mut self, message: &Message, head: &Head, now: Millis) {
+        let key = message.parent_id().and_then(|id| self.key_of_output(&id, &head.session));
         let Some(key) = key else { return };
         let content = &message.content;
         let kept = || {
@@ -104,7 +117,7 @@ impl Cluster {
         match head.msg_type.as_str() {
             "stream" => {
                 let Ok(stream) = serde_json::from_slice::<Stream>(content) else { return };
-                self.records.change(key, |record| match stream.name.as_str() {
+                self.records.change(key, now, |record| match stream.name.as_str() {
                     "stdout" => append_bounded(&mut record.stdout, &stream.text),
                     "stderr" => append_bounded(&mut record.stderr, &stream.text),
                     _ => {}
@@ -113,16 +126,16 @@ impl Cluster {
             "execute_input" => {
                 let Ok(input) = serde_json::from_slice::<Input>(content) else { return };
                 if input.code.len() <= KEPT_BYTES_MAX {
-                    self.records.change(key, |record| record.execute_input = Some(input.code));
+                    self.records.change(key, now, |record| record.execute_input = Some(input.code));
                 }
             }
             "error" => {
                 let error = kept().map(|raw| raw.get().as_bytes().to_vec());
-                self.records.change(key, |record| record.error = error);
+                self.records.change(key, now, |record| record.error = error);
             }
             _ => {
                 let result = kept().map(|raw| raw.get().as_bytes().to_vec());
-                self.records.change(key, |record| record.execute_result = result);
+                self.records.change(key, now, |record| record.execute_result = result);
             }
         }
     }

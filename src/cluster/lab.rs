@@ -1,18 +1,20 @@
 //! For tests: a cluster with a clock in the hand, and messages written as briefly as possible.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
 use crate::{
-    Channel, Cluster, Effect, Event, Frames, Head, Hwm, Message, Millis, Scheme, Settings,
+    Channel, Cluster, Effect, Event, Frames, Head, Hwm, Keeps, Key, Message, Millis, Restored, Row,
+    Scheme, Settings,
 };
 
 pub(crate) struct Lab {
     pub(crate) cluster: Cluster,
     pub(crate) now: Millis,
-    /// What was asked for and not looked at yet. Beats are left out.
+    /// What was asked for and not looked at yet. Beats and what goes to the store are left out.
     pub(crate) effects: Vec<Effect>,
+    pub(crate) store: Store,
     /// The identities that came with each task, by engine and task: engines give them back.
     asked: HashMap<(Vec<u8>, String), Frames>,
     /// The invariants are checked after every event, or after so many of a large cluster.
@@ -20,20 +22,78 @@ pub(crate) struct Lab {
     n_events: usize,
 }
 
+/// What a store would have.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) rows: BTreeMap<Key, Row>,
+    pub(crate) engines: Restored,
+    /// How often a record was kept.
+    pub(crate) n_kept: usize,
+}
+
+impl Store {
+    fn take(&mut self, effect: Effect) {
+        match effect {
+            Effect::Keep(row) => {
+                self.n_kept += 1;
+                self.rows.insert(row.key, *row);
+            }
+            Effect::Forget(keys) => {
+                for key in keys {
+                    assert!(self.rows.remove(&key).is_some(), "{key} is forgotten, and not kept");
+                }
+            }
+            Effect::KeepEngines { engines, next } => {
+                self.engines = Restored { engines, next_engine: next, ..Restored::default() };
+            }
+            _ => unreachable!("that is not for a store"),
+        }
+    }
+
+    fn restored(&self) -> Restored {
+        Restored { rows: self.rows.values().cloned().collect(), ..self.engines.clone() }
+    }
+}
+
 impl Lab {
     pub(crate) fn new(hwm: Hwm) -> Self {
         Self::with(Settings { hwm, ..settings() })
     }
 
+    /// With records that a store keeps.
+    pub(crate) fn with_store(hwm: Hwm) -> Self {
+        Self::with(Settings { hwm, keeps: Keeps::Store, ..settings() })
+    }
+
     pub(crate) fn with(settings: Settings) -> Self {
         let now = Millis(1_000_000);
-        let cluster = Cluster::new(settings, now);
-        let (effects, asked) = (Vec::new(), HashMap::new());
-        Self { cluster, now, effects, asked, check_every: 1, n_events: 0 }
+        Self {
+            cluster: Cluster::new(settings, now),
+            now,
+            effects: Vec::new(),
+            store: Store::default(),
+            asked: HashMap::new(),
+            check_every: 1,
+            n_events: 0,
+        }
     }
 
     pub(crate) fn handle(&mut self, event: Event) {
         let effects = self.cluster.handle(event, self.now);
+        self.take_in(effects);
+    }
+
+    /// Ends the controller without a word and starts another one on what the store has.
+    pub(crate) fn restart(&mut self) {
+        // Every controller has a session of its own.
+        let mut settings = self.cluster.settings.clone();
+        settings.session.push_str("-next");
+        self.cluster = Cluster::new(settings, self.now);
+        let effects = self.cluster.restore(self.store.restored(), self.now);
+        self.take_in(effects);
+    }
+
+    fn take_in(&mut self, effects: Vec<Effect>) {
         self.n_events += 1;
         if self.n_events.is_multiple_of(self.check_every) {
             self.cluster.check();
@@ -41,7 +101,15 @@ impl Lab {
         for (ids, msg_id) in effects.iter().filter_map(asked) {
             self.asked.insert((ids[0].clone(), msg_id), ids);
         }
-        self.effects.extend(effects.into_iter().filter(|effect| !is_beat(effect)));
+        for effect in effects {
+            match effect {
+                Effect::Keep(_) | Effect::Forget(_) | Effect::KeepEngines { .. } => {
+                    self.store.take(effect);
+                }
+                _ if is_beat(&effect) => {}
+                _ => self.effects.push(effect),
+            }
+        }
     }
 
     pub(crate) fn receive(&mut self, channel: Channel, message: Message) {
@@ -148,6 +216,7 @@ pub(crate) fn settings() -> Settings {
         hwm: Hwm::Auto,
         scheme: Scheme::LeastLoad,
         seed: 1,
+        keeps: Keeps::Memory,
         session: "hub".to_owned(),
         connection_info: json!({"interface": "tcp://127.0.0.1"}),
     }
@@ -197,6 +266,9 @@ pub(crate) fn line(effect: &Effect) -> String {
             let said = said.into_iter().find(|value| !value.is_null()).unwrap_or(&Value::Null);
             format!("{channel:?} [{}] {msg_type} to {} {said}", ids(to), parent.msg_id)
         }
+        Effect::Keep(row) => format!("keep {}", row.msg_id),
+        Effect::Forget(keys) => format!("forget {keys:?}"),
+        Effect::KeepEngines { engines, next } => format!("engines {}, {next}", engines.len()),
         Effect::Stop => "stop".to_owned(),
     }
 }

@@ -25,12 +25,19 @@ mod hostile_tests;
 mod hub;
 mod hub_records;
 mod iopub;
+mod keep;
 #[cfg(test)]
 mod lab;
 mod message;
 mod pick;
 mod query;
 mod record;
+#[cfg(test)]
+mod record_tests;
+mod records;
+mod request;
+mod restore;
+mod row;
 mod scheduler;
 #[cfg(test)]
 mod sim;
@@ -48,17 +55,22 @@ use engine::Engine;
 pub use event::{Channel, Effect, Event};
 pub use failure::Failure;
 use heart::{AwayList, Beat};
+pub use keep::{Keeps, KeptEngine};
 pub use message::{Frames, Head, Message};
-use record::Records;
-pub use record::{Moment, Record};
+pub use record::{Moment, Queue, Record};
+use records::Records;
+pub use records::{RECORD_BYTES_MAX, RECORDS_MAX};
+pub use request::Body;
+pub use restore::Restored;
+pub use row::Row;
 use scheduler::Scheduler;
 pub use time::{Millis, iso, parse_iso};
 
 /// The number of an engine, counted from 0 and never used twice.
 pub type EngineId = u32;
 
-/// The position of a task, or of a record, in the order of submission.
-pub(crate) type Key = u64;
+/// The position of a record in the order of submission; a store knows records by it.
+pub type Key = u64;
 
 /// How many tasks, in all queues together, may be open. The next one is refused with an error
 /// reply.
@@ -127,6 +139,8 @@ pub struct Settings {
     pub scheme: Scheme,
     /// What the random schemes draw from.
     pub seed: u64,
+    /// What becomes of records.
+    pub keeps: Keeps,
     /// The text that makes message ids of resubmitted tasks unique: the session of the controller.
     pub session: String,
     /// `connection_info` of every registration reply: the engine file as JSON.
@@ -160,10 +174,11 @@ pub struct Cluster {
     /// When all that had arrived was handled last.
     caught_up: Millis,
     scheduler: Scheduler,
+    /// Open coalescing broadcasts, by their records.
     broadcasts: BTreeMap<Key, Broadcast>,
-    /// original message id -> broadcast; lookups only.
-    broadcast_by_id: HashMap<String, Key>,
     records: Records,
+    /// When the store is told which engines there are.
+    engines_due: Option<Millis>,
     beat: Beat,
     /// Notices of lost engines that wait for `NOTICE_AFTER_REPLIES`, in order of time.
     notices: VecDeque<(Millis, serde_json::Value)>,
@@ -193,8 +208,8 @@ impl Cluster {
             away: AwayList::default(),
             caught_up: now,
             broadcasts: BTreeMap::new(),
-            broadcast_by_id: HashMap::new(),
-            records: Records::default(),
+            records: Records::new(settings.keeps),
+            engines_due: None,
             beat: Beat::new(now),
             notices: VecDeque::new(),
             stop_at: None,
@@ -221,6 +236,7 @@ impl Cluster {
         self.tick(now);
         self.settle(now);
         self.look(now);
+        self.keep_changes(now);
         std::mem::take(&mut self.effects)
     }
 
@@ -234,7 +250,9 @@ impl Cluster {
     pub fn next_deadline(&self) -> Millis {
         let timer = self.scheduler.next_timeout();
         let notice = self.notices.front().map(|(at, _)| *at);
-        let due = [Some(self.next_beat()), timer, notice, self.stop_at.filter(|_| !self.stopped)];
+        let stop = self.stop_at.filter(|_| !self.stopped);
+        let keep = self.records.changes.next_due();
+        let due = [Some(self.next_beat()), timer, notice, stop, keep, self.engines_due];
         due.into_iter().flatten().min().expect("there is always a next beat")
     }
 
@@ -274,7 +292,7 @@ impl Cluster {
             Channel::ClientTask => self.task_request(message, head, now),
             Channel::EngineTask => self.task_reply(message, now),
             Channel::ClientBroadcast => self.broadcast_request(message, head, now),
-            Channel::EngineBroadcast => self.broadcast_reply(message),
+            Channel::EngineBroadcast => self.broadcast_reply(message, now),
             Channel::EngineIopub => self.published(message, &head, now),
             Channel::Notification | Channel::ClientIopub | Channel::Ping | Channel::Pong => None,
         };

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value, json};
 
 use crate::message::Message;
-use crate::record::{Queue, Record};
+use crate::record::Record;
 use crate::time::{iso, parse_iso};
 
 /// The fields of a record, in the order of ipyparallel; the two kinds of buffers travel as frames.
@@ -39,15 +39,15 @@ pub(crate) const FIELDS: [&str; 23] = [
 /// Returns one field of a record as JSON; buffers and unknown names are null.
 pub(crate) fn field(record: &Record, name: &str) -> Value {
     let request = &record.request;
-    let reply = record.reply.as_ref();
+    let reply = record.reply.as_deref();
     let raw = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap_or(Value::Null);
     let part = |part: fn(&Message) -> &Vec<u8>| reply.map_or(Value::Null, |reply| raw(part(reply)));
     let of = |mut object: Value, name: &str| object.get_mut(name).map_or(Value::Null, Value::take);
     match name {
         "msg_id" => json!(record.msg_id),
         "header" => raw(&request.header),
-        "metadata" => raw(&request.metadata),
-        "content" => raw(&request.content),
+        "metadata" => raw(&request.body.metadata),
+        "content" => raw(&request.body.content),
         "submitted" => of(raw(&request.header), "date"),
         "client_uuid" => json!(record.session),
         "engine_uuid" => json!(record.engine),
@@ -58,13 +58,13 @@ pub(crate) fn field(record: &Record, name: &str) -> Value {
         "result_header" => part(|reply| &reply.header),
         "result_metadata" => part(|reply| &reply.metadata),
         "result_content" => part(|reply| &reply.content),
-        "queue" => json!(if record.queue == Queue::Mux { "mux" } else { "task" }),
+        "queue" => json!(record.queue.name()),
         "execute_input" => json!(record.execute_input),
         "execute_result" => record.execute_result.as_deref().map_or(Value::Null, raw),
         "error" => record.error.as_deref().map_or(Value::Null, raw),
         "stdout" => json!(record.stdout),
         "stderr" => json!(record.stderr),
-        "label" => of(raw(&request.metadata), "label"),
+        "label" => of(raw(&request.body.metadata), "label"),
         _ => Value::Null,
     }
 }

@@ -1,19 +1,10 @@
-//! Task records: what was asked, what came back, what was printed, and the story of each task. They
-//! are bounded by number and by bytes; open ones are never dropped.
+//! The record of one piece of work: what was asked, what came back, what was printed, and its
+//! story.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
-use crate::{EngineId, Failure, Frames, Head, Key, Message, Millis, TASKS_OPEN_MAX};
-
-/// How many finished records are kept. Stock ipyparallel keeps 1024.
-pub const RECORDS_MAX: usize = 16_384;
-
-/// How many bytes of messages and output the finished records may hold together.
-pub const RECORD_BYTES_MAX: usize = 256 << 20;
-
-/// How many bytes of requests may be open together, in all queues. The next one is refused with an
-/// error reply, as beyond [`TASKS_OPEN_MAX`] requests.
-pub const OPEN_BYTES_MAX: usize = 4 << 30;
+use crate::request::Request;
+use crate::{EngineId, Failure, Frames, Head, Message, Millis};
 
 /// How much of one stream of one task is kept: the beginning.
 const STREAM_BYTES_MAX: usize = 1 << 20;
@@ -39,22 +30,46 @@ pub enum Moment {
     Failed(Failure),
 }
 
+/// The way a piece of work took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Queue {
+pub enum Queue {
+    /// To the engine that the client named.
     Mux,
+    /// To the engine that the scheduler chose.
     Task,
+    /// To many engines at once.
+    Broadcast,
 }
 
-/// One task or direct request.
+impl Queue {
+    const ALL: [Self; 3] = [Self::Mux, Self::Task, Self::Broadcast];
+
+    /// Returns its name in queries; ipyparallel has the first two.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mux => "mux",
+            Self::Task => "task",
+            Self::Broadcast => "broadcast",
+        }
+    }
+
+    /// Returns the queue of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|queue| queue.name() == name)
+    }
+}
+
+/// One task, one direct request, one engine's part of a broadcast, or a coalescing broadcast.
 #[derive(Debug)]
 pub struct Record {
     pub(crate) msg_id: String,
     pub(crate) msg_type: String,
     pub(crate) session: String,
     pub(crate) queue: Queue,
-    pub(crate) request: Message,
+    pub(crate) request: Request,
     pub(crate) engine: Option<String>,
-    pub(crate) reply: Option<Message>,
+    /// Without identities and signature.
+    pub(crate) reply: Option<Arc<Message>>,
     pub(crate) received: Option<Millis>,
     pub(crate) resubmitted: Option<String>,
     pub(crate) execute_input: Option<String>,
@@ -64,16 +79,19 @@ pub struct Record {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) story: Vec<(Millis, Moment)>,
+    /// When it went to the store last, and when it is to go there again.
+    pub(crate) kept: Option<Millis>,
+    pub(crate) due: Option<Millis>,
 }
 
 impl Record {
-    pub(crate) fn new(head: Head, queue: Queue, request: Message) -> Self {
+    pub(crate) fn new(head: Head, queue: Queue, request: impl Into<Request>) -> Self {
         Self {
             msg_id: head.msg_id,
             msg_type: head.msg_type,
             session: head.session,
             queue,
-            request,
+            request: request.into(),
             engine: None,
             reply: None,
             received: None,
@@ -84,6 +102,8 @@ impl Record {
             stdout: String::new(),
             stderr: String::new(),
             story: Vec::new(),
+            kept: None,
+            due: None,
         }
     }
 
@@ -115,9 +135,10 @@ impl Record {
         self.reply.is_none()
     }
 
-    fn n_bytes(&self) -> usize {
+    /// What it holds alone: what the requests of a broadcast share is left out.
+    pub(crate) fn n_bytes(&self) -> usize {
         self.request.n_bytes()
-            + self.reply.as_ref().map_or(0, Message::n_bytes)
+            + self.reply.as_ref().map_or(0, |reply| reply.n_bytes())
             + self.stdout.len()
             + self.stderr.len()
             + self.execute_input.as_ref().map_or(0, String::len)
@@ -130,139 +151,4 @@ impl Record {
 pub(crate) fn append_bounded(stream: &mut String, text: &str) {
     let room = STREAM_BYTES_MAX.saturating_sub(stream.len());
     stream.push_str(&text[..text.floor_char_boundary(room)]);
-}
-
-/// All records, by order of submission and by message id.
-#[derive(Debug, Default)]
-pub(crate) struct Records {
-    records: BTreeMap<Key, Record>,
-    /// Lookups only.
-    by_id: HashMap<String, Key>,
-    /// Finished records in the order they finished; keys of purged ones may remain.
-    finished: VecDeque<Key>,
-    n_finished: usize,
-    n_finished_bytes: usize,
-    /// Of the requests of open records.
-    n_open_bytes: usize,
-    next: Key,
-}
-
-impl Records {
-    pub(crate) fn add(&mut self, record: Record) -> Key {
-        let key = self.next;
-        self.next += 1;
-        let known = self.by_id.insert(record.msg_id.clone(), key);
-        assert!(known.is_none(), "message id {} was added twice", record.msg_id);
-        self.n_open_bytes += record.request.n_bytes();
-        self.records.insert(key, record);
-        key
-    }
-
-    pub(crate) fn key_of(&self, msg_id: &str) -> Option<Key> {
-        self.by_id.get(msg_id).copied()
-    }
-
-    pub(crate) fn by_id(&self, msg_id: &str) -> Option<&Record> {
-        self.records.get(self.by_id.get(msg_id)?)
-    }
-
-    pub(crate) fn get(&self, key: Key) -> Option<&Record> {
-        self.records.get(&key)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &Record)> {
-        self.records.iter().map(|(key, record)| (*key, record))
-    }
-
-    /// How many there have ever been.
-    pub(crate) fn n_added(&self) -> u64 {
-        self.next
-    }
-
-    /// Bytes of open requests and of everything that has ended.
-    pub(crate) fn n_bytes_kept(&self) -> usize {
-        self.n_open_bytes + self.n_finished_bytes
-    }
-
-    pub(crate) fn n_open(&self) -> usize {
-        self.records.len() - self.n_finished
-    }
-
-    /// Whether there is no room for another open request.
-    pub(crate) fn is_full(&self, request: &Message) -> bool {
-        let n_bytes = self.n_open_bytes.saturating_add(request.n_bytes());
-        self.n_open() >= TASKS_OPEN_MAX || n_bytes > OPEN_BYTES_MAX
-    }
-
-    /// Returns a record of which the caller knows that it is open.
-    pub(crate) fn open_mut(&mut self, key: Key) -> &mut Record {
-        let record = self.records.get_mut(&key).expect("open records are never dropped");
-        assert!(record.is_open(), "task {} ended twice: {:?}", record.msg_id, record.story);
-        record
-    }
-
-    /// Ends a record with its one reply, and drops the oldest finished ones beyond the limits.
-    pub(crate) fn finish(&mut self, key: Key, reply: Message, moment: Moment, now: Millis) {
-        let record = self.open_mut(key);
-        record.tell(now, moment);
-        record.received = Some(now);
-        record.reply = Some(reply);
-        let n_bytes = record.request.n_bytes();
-        self.n_open_bytes -= n_bytes;
-        self.n_finished += 1;
-        self.n_finished_bytes += self.records[&key].n_bytes();
-        self.finished.push_back(key);
-        self.forget_oldest();
-    }
-
-    /// Drops finished records beyond the limits.
-    fn forget_oldest(&mut self) {
-        while self.n_finished > RECORDS_MAX || self.n_finished_bytes > RECORD_BYTES_MAX {
-            let oldest = self.finished.pop_front().expect("finished records are listed");
-            self.remove(oldest);
-        }
-        if self.finished.len() > 2 * RECORDS_MAX {
-            let records = &self.records;
-            self.finished.retain(|key| records.contains_key(key));
-        }
-    }
-
-    /// Changes what is known of a task's output, also after it has ended.
-    pub(crate) fn change(&mut self, key: Key, change: impl FnOnce(&mut Record)) {
-        let Some(record) = self.records.get_mut(&key) else { return };
-        let before = record.n_bytes();
-        change(record);
-        if !record.is_open() {
-            self.n_finished_bytes = self.n_finished_bytes - before + record.n_bytes();
-            self.forget_oldest();
-        }
-    }
-
-    /// Drops a record that has ended; an open one stays.
-    pub(crate) fn remove(&mut self, key: Key) {
-        if self.records.get(&key).is_none_or(Record::is_open) {
-            return;
-        }
-        let record = self.records.remove(&key).expect("looked at above");
-        self.by_id.remove(&record.msg_id);
-        self.n_finished -= 1;
-        self.n_finished_bytes -= record.n_bytes();
-    }
-
-    pub(crate) fn check(&self) {
-        assert_eq!(self.by_id.len(), self.records.len());
-        let finished = self.records.values().filter(|record| !record.is_open());
-        let (mut n, mut n_bytes) = (0, 0);
-        for record in finished {
-            n += 1;
-            n_bytes += record.n_bytes();
-        }
-        assert_eq!((n, n_bytes), (self.n_finished, self.n_finished_bytes));
-        let open = self.records.values().filter(|record| record.is_open());
-        assert_eq!(open.map(|record| record.request.n_bytes()).sum::<usize>(), self.n_open_bytes);
-        assert!(self.n_finished <= RECORDS_MAX && self.n_finished_bytes <= RECORD_BYTES_MAX);
-        for (key, record) in &self.records {
-            assert_eq!(self.by_id.get(&record.msg_id), Some(key));
-        }
-    }
 }

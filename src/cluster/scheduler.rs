@@ -207,14 +207,19 @@ impl Scheduler {
     pub(crate) fn end(&mut self, key: Key, msg_id: &str, fate: Fate, engine: Option<EngineId>) {
         self.leave(key);
         self.tasks.remove(&key).expect("only open tasks end");
+        self.remember(msg_id, fate, engine);
+        if self.dependents.contains_key(msg_id) {
+            self.unsettled.push_back(msg_id.to_owned());
+        }
+    }
+
+    /// Remembers how a task ended, for the dependencies of later ones.
+    pub(crate) fn remember(&mut self, msg_id: &str, fate: Fate, engine: Option<EngineId>) {
         self.ended.insert(msg_id.to_owned(), Ended { fate, engine });
         self.ended_order.push_back(msg_id.to_owned());
         if self.ended_order.len() > FATES_MAX {
             let oldest = self.ended_order.pop_front().expect("it is longer than its limit");
             self.ended.remove(&oldest);
-        }
-        if self.dependents.contains_key(msg_id) {
-            self.unsettled.push_back(msg_id.to_owned());
         }
     }
 

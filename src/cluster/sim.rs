@@ -1,16 +1,17 @@
 //! A seeded simulation: clients, up to hundreds of engines that fail, die, hang, come back and
 //! answer twice, messages that take their time and overtake each other where the transport allows
 //! it, and a clock. After every event all invariants are checked; at the end every submission has
-//! exactly one reply.
+//! exactly one reply. Half of the runs have a store, and a controller that is killed and started
+//! again on what that has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, line, message};
 use crate::pick::Random;
-use crate::{Channel, Effect, Hwm, Message, Scheme, Settings};
+use crate::{Channel, Effect, Hwm, Keeps, Message, Row, Scheme, Settings};
 
 const SEEDS: std::ops::Range<u64> = 0..40;
 const STEPS: usize = 400;
@@ -57,6 +58,9 @@ struct World {
     replies: BTreeMap<String, u32>,
     tasks: Vec<String>,
     last: Option<(Channel, Message)>,
+    has_store: bool,
+    /// Submissions that a restart has met; their clients may have had a reply, or not.
+    lost: BTreeSet<String>,
     n_messages: u64,
     is_draining: bool,
     log: String,
@@ -68,7 +72,9 @@ impl World {
         let hwms = [Hwm::Auto, Hwm::Fixed(1), Hwm::Fixed(3), Hwm::Unlimited];
         let schemes =
             [Scheme::LeastLoad, Scheme::Lru, Scheme::PlainRandom, Scheme::TwoBin, Scheme::Weighted];
+        let has_store = random.below(2) == 0;
         let settings = Settings {
+            keeps: if has_store { Keeps::Store } else { Keeps::Memory },
             hwm: hwms[random.below(hwms.len())],
             scheme: schemes[random.below(schemes.len())],
             seed: random.next(),
@@ -87,6 +93,8 @@ impl World {
             replies: BTreeMap::new(),
             tasks: Vec::new(),
             last: None,
+            has_store,
+            lost: BTreeSet::new(),
             n_messages: 0,
             is_draining: false,
             log: String::new(),
@@ -103,6 +111,9 @@ impl World {
             let story = self.lab.cluster.story(msg_id);
             assert_eq!(*n, 1, "{msg_id} has {n} replies; {story:?}");
         }
+        if self.has_store {
+            self.compare_with_store();
+        }
         self.log
     }
 
@@ -117,6 +128,8 @@ impl World {
             12 => self.repeat(),
             13 => self.ask(),
             14 => self.abort(),
+            // The last submission may still be looked at as open.
+            15 if self.has_store && self.one_in(5) => self.restart(),
             15 | 16 => self.wait(),
             17..=20 => self.arrive(),
             _ => self.work(),
@@ -125,6 +138,39 @@ impl World {
 
     fn one_in(&mut self, n: usize) -> bool {
         self.random.below(n) == 0
+    }
+
+    /// What was open has failed, what had ended is as it was.
+    fn restart(&mut self) {
+        let open = self.lab.store.rows.values().filter(|row| row.reply.is_none());
+        let open: Vec<_> = open.map(|row| row.msg_id.clone()).collect();
+        self.lab.restart();
+        self.last = None;
+        self.replies.retain(|msg_id, n_replies| {
+            let is_open = *n_replies == 0;
+            if is_open {
+                self.lost.insert(msg_id.clone());
+            }
+            !is_open
+        });
+        for msg_id in open {
+            let result = self.lab.query("result_request", json!({"msg_ids": [msg_id]}));
+            assert_eq!(result[&msg_id]["result_content"]["ename"], "EngineError", "{msg_id}");
+        }
+        // Who was announced just before is not known any more.
+        let known: BTreeSet<_> =
+            self.lab.store.engines.engines.iter().map(|engine| engine.uuid.as_str()).collect();
+        for (uuid, engine) in &mut self.engines {
+            engine.id = engine.id.filter(|_| known.contains(uuid.as_str()));
+        }
+    }
+
+    /// The store has exactly the records that the controller has, as they are.
+    fn compare_with_store(&mut self) {
+        self.lab.wait(2000);
+        let records = self.lab.cluster.records.iter();
+        let rows: BTreeMap<_, _> = records.map(|(key, of)| (key, Row::of(key, of))).collect();
+        assert_eq!(rows, self.lab.store.rows);
     }
 
     fn next_id(&mut self, prefix: &str) -> String {
@@ -231,7 +277,7 @@ impl World {
             self.replies.insert(msg_id.clone(), 0);
         } else {
             for uuid in uuids {
-                self.replies.insert(format!("{msg_id}_{uuid}"), 0);
+                self.replies.insert(crate::broadcast::child_id(&msg_id, &uuid), 0);
             }
         }
         let request = message(&["client"], &msg_id, "apply_request", None, metadata, json!({}));
@@ -428,7 +474,11 @@ impl World {
                     let parent: Value = serde_json::from_slice(&parent).unwrap();
                     self.count(&metadata, parent["msg_id"].as_str().unwrap());
                 }
-                Effect::Write { .. } | Effect::Stop => {}
+                Effect::Write { .. }
+                | Effect::Keep(_)
+                | Effect::Forget(_)
+                | Effect::KeepEngines { .. }
+                | Effect::Stop => {}
             }
         }
     }
@@ -453,7 +503,10 @@ impl World {
         let original = metadata["original_msg_id"].as_str();
         let is_known = self.replies.contains_key(parent_id);
         let msg_id = if is_known { parent_id } else { original.unwrap_or(parent_id) };
-        *self.replies.get_mut(msg_id).expect("a reply to something submitted") += 1;
+        match self.replies.get_mut(msg_id) {
+            Some(n_replies) => *n_replies += 1,
+            None => assert!(self.lost.contains(msg_id), "a reply to nothing submitted: {msg_id}"),
+        }
     }
 
     /// Nothing new: every engine works off what it has, a fresh one takes the rest.

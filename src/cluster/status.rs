@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
-use crate::record::{Moment, Queue, Record};
-use crate::{Cluster, Key, Message, Millis, iso};
+use crate::record::{Moment, Record};
+use crate::request::Request;
+use crate::{Cluster, Frames, Key, Message, Millis, iso};
 
 /// Rates are over so many seconds at most.
 const RATE_SECONDS: u64 = 10;
@@ -84,7 +85,7 @@ impl Cluster {
 
     fn n_submitted_and_ended(&self) -> (u64, u64) {
         let n_submitted = self.records.n_added();
-        (n_submitted, n_submitted - self.records.n_open() as u64)
+        (n_submitted, n_submitted.saturating_sub(self.records.n_open() as u64))
     }
 
     /// The content of a `prust_status_reply`.
@@ -208,21 +209,29 @@ fn dumped_record(key: Key, record: &Record) -> Value {
     json!({
         "key": key, "msg_id": cut(&record.msg_id), "msg_type": cut(&record.msg_type),
         "session": cut(&record.session),
-        "queue": if record.queue == Queue::Mux { "mux" } else { "task" },
+        "queue": record.queue.name(),
         "engine": record.engine.as_deref().map(cut),
-        "request": sizes(&record.request), "reply": record.reply.as_ref().map(sizes),
+        "request": asked(&record.request), "reply": record.reply.as_deref().map(replied),
         "stdout_bytes": record.stdout.len(), "stderr_bytes": record.stderr.len(),
         "resubmitted": record.resubmitted.as_deref().map(cut), "story": story,
     })
 }
 
+fn asked(request: &Request) -> Value {
+    let body = &request.body;
+    sizes([&request.header, &body.metadata, &body.content], &body.buffers)
+}
+
+fn replied(reply: &Message) -> Value {
+    sizes([&reply.header, &reply.metadata, &reply.content], &reply.buffers)
+}
+
 /// How large the parts of a message are.
-fn sizes(message: &Message) -> Value {
+fn sizes([header, metadata, content]: [&[u8]; 3], buffers: &Frames) -> Value {
     json!({
-        "header": message.header.len(), "metadata": message.metadata.len(),
-        "content": message.content.len(),
-        "buffers": message.buffers.iter().take(DUMP_IDS_MAX).map(Vec::len).collect::<Vec<_>>(),
-        "n_buffers": message.buffers.len(),
+        "header": header.len(), "metadata": metadata.len(), "content": content.len(),
+        "buffers": buffers.iter().take(DUMP_IDS_MAX).map(Vec::len).collect::<Vec<_>>(),
+        "n_buffers": buffers.len(),
     })
 }
 

@@ -72,7 +72,7 @@ impl Cluster {
             self.counts.duplicate += 1;
             return Some(());
         }
-        if self.records.is_full(&message) {
+        if self.records.is_full(1, message.n_bytes()) {
             self.refuse_task(message, &head);
             return Some(());
         }
@@ -242,7 +242,7 @@ impl Cluster {
     ) {
         let msg_id = self.records.open_mut(key).msg_id.clone();
         self.scheduler.end(key, &msg_id, Fate::Failed, at.as_ref().map(|(id, _)| *id));
-        self.end_with_failure(key, Channel::ClientTask, at, failure, now);
+        self.end_with_failure(key, at, failure, now);
     }
 
     fn dependency_failure(&self, msg_id: &str, task: &Task) -> Option<Failure> {

@@ -427,7 +427,7 @@ fn records_tell_what_was_asked_answered_and_printed() {
 fn finished_records_are_bounded() {
     let mut lab = Lab::new(Hwm::Unlimited);
     lab.engine("e0");
-    for task in 0..crate::record::RECORDS_MAX + 10 {
+    for task in 0..crate::RECORDS_MAX + 10 {
         let id = format!("t{task}");
         let task = message(&["c"], &id, "apply_request", None, json!({}), json!({}));
         let head = task.head().unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use super::database::{Database, NothingToRestore};
 use super::{ControllerError, Hwm, Scheme, Settings, start};
 use crate::wire;
 use crate::wire::connection::{client_file_path, engine_file_path, profile_dir};
@@ -34,6 +35,14 @@ security directory. Ends on SIGTERM and SIGINT, and removes them.
                        files can connect (also IPP_ENABLE_CURVE=1; the key pair is new
                        unless IPP_CURVE_SECRETKEY gives it)
   --reuse              take ports and key from existing files, and leave them
+  --restore            --reuse, and go on with the records and the engines of the
+                       controller before, which kept them in a file with --restore
+                       or --sqlitedb
+  --sqlitedb           keep records and engines in the file security/tasks[-ID].db
+  --SQLiteDB.filename=FILE, --SQLiteDB.location=DIR
+                       keep them in that one
+  --dictdb             keep records in memory only (default)
+  --nodb               keep no records of work that has finished
   --log-level=LEVEL    debug, info, warn, error, or Python's 10 to 50 (default: info)
 
 Other options of ipcontroller are ignored, with a line in the log.
@@ -97,6 +106,7 @@ enum ArgumentError {
     NoHome,
     NoCurve,
     CurveKey,
+    Restore(NothingToRestore),
 }
 
 impl fmt::Display for ArgumentError {
@@ -116,7 +126,17 @@ impl fmt::Display for ArgumentError {
             Self::NoHome => {
                 f.write_str("failed to find the profile: give --profile-dir or set HOME")
             }
+            Self::Restore(NothingToRestore { option }) => write!(
+                f,
+                "failed to restore: with {option} records are in no file; leave {option} out"
+            ),
         }
+    }
+}
+
+impl From<NothingToRestore> for ArgumentError {
+    fn from(error: NothingToRestore) -> Self {
+        Self::Restore(error)
     }
 }
 
@@ -142,6 +162,7 @@ fn read(
     let mut enable_curve = env("IPP_ENABLE_CURVE").is_some_and(|value| value == "1");
     let mut level = LevelFilter::INFO;
     let mut ignored = Vec::new();
+    let mut database = Database::default();
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(arg) = parser.next()? {
         match arg {
@@ -167,14 +188,16 @@ fn read(
             Long("scheme" | "TaskScheduler.scheme_name") => {
                 settings.scheme = read_scheme(&text(parser.value()?))?;
             }
-            Long("reuse" | "restore") => settings.reuse = true,
+            Long("reuse") => settings.reuse = true,
             Long("enable-curve") => enable_curve = parser.optional_value().is_none_or(is_yes),
             Long("IPController.enable_curve") => enable_curve = is_yes(parser.value()?),
             Long("log-level") => level = read_level(&text(parser.value()?))?,
             Long("debug") => level = LevelFilter::DEBUG,
             Long("quiet") => level = LevelFilter::ERROR,
-            // The records are in memory whatever is asked for; these are no reason to complain.
-            Long("dictdb" | "sqlitedb" | "nodb") => {}
+            Long(name) if Database::takes(name) => {
+                let name = name.to_owned();
+                database.read(&name, &mut parser)?;
+            }
             Long(name) => {
                 let name = format!("--{name}");
                 let value = parser.optional_value().map(text);
@@ -197,6 +220,7 @@ fn read(
     };
     settings.client_file = client_file_path(&dir, &settings.cluster_id);
     settings.engine_file = engine_file_path(&dir, &settings.cluster_id);
+    database.choose(&dir.join("security"), &mut settings)?;
     Ok(Some(Arguments { settings, level, ignored }))
 }
 
@@ -301,13 +325,34 @@ mod tests {
 
     #[test]
     fn a_scheme_and_a_limit_are_read_as_aliases_and_as_traits() {
-        let aliases = read_line("--scheme=twobin --hwm=0 --restore --sqlitedb --nodb");
+        let aliases = read_line("--scheme=twobin --hwm=0 --restore");
         let traits = read_line("--TaskScheduler.scheme_name=twobin --TaskScheduler.hwm=0 --reuse");
         for Arguments { settings, ignored, .. } in [aliases, traits] {
             assert_eq!((settings.scheme, settings.hwm), (Scheme::TwoBin, Hwm::Unlimited));
             assert!(settings.reuse && ignored.is_empty(), "{ignored:?}");
         }
         assert_eq!(read_line("").settings.scheme.name(), "leastload");
+    }
+
+    #[test]
+    fn the_database_is_chosen_as_for_ipcontroller() {
+        let store = |line: &str| {
+            let Settings { store, restore, reuse, keeps_finished, .. } =
+                read_line(&format!("--profile-dir=/p {line}")).settings;
+            (store.map(|path| path.display().to_string()), restore, reuse, keeps_finished)
+        };
+        let at = |path: &str| Some(path.to_owned());
+        assert_eq!(store(""), (None, false, false, true));
+        assert_eq!(store("--reuse --dictdb"), (None, false, true, true));
+        assert_eq!(store("--nodb"), (None, false, false, false));
+        assert_eq!(store("--sqlitedb"), (at("/p/security/tasks.db"), false, false, true));
+        let restored = store("--restore --cluster-id=7");
+        assert_eq!(restored, (at("/p/security/tasks-7.db"), true, true, true));
+        let named = store("--sqlitedb --SQLiteDB.location /q --SQLiteDB.filename=r.db");
+        assert_eq!(named, (at("/q/r.db"), false, false, true));
+        let lost = ["--profile-dir=/p", "--restore", "--dictdb"].map(str::to_owned).to_vec();
+        let error = read(lost, |_| None).unwrap_err().to_string();
+        assert!(error.contains("leave --dictdb out"), "{error}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! The same code is a thread in the kernel ([`start`]) and a process ([`run`], `prust controller`),
 //! and speaks ipyparallel's protocol to stock clients and stock engines.
 mod arguments;
+mod database;
 mod files;
 mod serve;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 pub use self::arguments::run;
 pub use self::files::InprocEndpoints;
+use crate::store::{Store, StoreError};
 use crate::wire;
 use crate::wire::connection::{ClientFile, EngineFile, FileError};
 use crate::wire::curve::ServerKey;
@@ -57,6 +59,13 @@ pub struct Settings {
     /// Speaks encrypted, with this key, to peers that have its public key from a connection file.
     /// Messages are then not signed, as in ipyparallel.
     pub curve: Option<ServerKey>,
+    /// The file that records and engines are kept in; in memory only if not given.
+    pub store: Option<PathBuf>,
+    /// Whether the records and engines in that file are taken over. What is in it otherwise is set
+    /// aside.
+    pub restore: bool,
+    /// Whether work that has finished is remembered at all.
+    pub keeps_finished: bool,
 }
 
 impl Settings {
@@ -76,6 +85,9 @@ impl Settings {
             reuse: false,
             key: None,
             curve: None,
+            store: None,
+            restore: false,
+            keeps_finished: true,
         }
     }
 }
@@ -93,6 +105,7 @@ pub enum ControllerError {
         source: io::Error,
     },
     Socket(wire::SocketError),
+    Store(StoreError),
     Thread(io::Error),
 }
 
@@ -110,6 +123,7 @@ impl fmt::Display for ControllerError {
                 write!(f, "failed to make the directory {}: {source}", path.display())
             }
             Self::Socket(source) => write!(f, "failed to start a controller: {source}"),
+            Self::Store(source) => write!(f, "failed to start a controller: {source}"),
             Self::Thread(source) => write!(f, "failed to start the controller's thread: {source}"),
         }
     }
@@ -122,6 +136,7 @@ impl std::error::Error for ControllerError {
             Self::File(source) => Some(source),
             Self::Directory { source, .. } | Self::Thread(source) => Some(source),
             Self::Socket(source) => Some(source),
+            Self::Store(source) => Some(source),
         }
     }
 }
@@ -156,6 +171,8 @@ pub struct Controller {
 /// `Alive` if a controller already answers at the addresses in the client file; else what refused.
 pub fn start(settings: Settings, context: &wire::Context) -> Result<Controller, ControllerError> {
     files::refuse_if_alive(&settings.client_file)?;
+    let store = settings.store.as_ref().map(|path| Store::open(path, settings.restore));
+    let store = store.transpose().map_err(ControllerError::Store)?;
     let bound = files::bind(&settings, context)?;
     let (stop, stopped) = watch::channel(false);
     let (status_sender, status) = watch::channel(Status::default());
@@ -163,6 +180,7 @@ pub fn start(settings: Settings, context: &wire::Context) -> Result<Controller, 
         opened: bound.opened,
         key: bound.client_file.key.clone(),
         settings: settings.clone(),
+        store,
         connection_info: serde_json::to_value(&bound.engine_file).unwrap_or_default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
-use prust_cluster::{Channel, Cluster, Effect, Event, Head, Message, Millis, Settings};
+use prust_cluster::{
+    Channel, Cluster, Effect, Event, Head, Keeps, Message, Millis, Restored, Settings,
+};
 use tokio::sync::watch;
 
 use super::Status;
+use crate::store::Store;
 use crate::wire::{Batch, Draft, Frames, Opened, Reader, Writer};
 
 /// How many bursts are taken together before answers are sent.
@@ -19,6 +22,8 @@ pub(super) struct Served {
     pub(super) opened: Opened,
     pub(super) key: String,
     pub(super) settings: super::Settings,
+    /// With what it has of a controller before this one.
+    pub(super) store: Option<(Store, Restored)>,
     pub(super) connection_info: serde_json::Value,
 }
 
@@ -28,8 +33,15 @@ pub(super) async fn serve(
     mut stopped: watch::Receiver<bool>,
     status: &watch::Sender<Status>,
 ) {
-    let Opened { sockets, mut incoming, .. } = served.opened;
-    let mut server = Server::new(&served.key, &served.settings, served.connection_info);
+    let Served { opened, key, settings, store, connection_info } = served;
+    let Opened { sockets, mut incoming, .. } = opened;
+    let (store, restored) = store.unzip();
+    let mut server = Server::new(&key, &settings, store, connection_info);
+    if let Some(restored) = restored {
+        let mut outgoing = Batch::new();
+        server.restore(restored, &mut outgoing);
+        sockets.send_batch(outgoing);
+    }
     loop {
         let mut outgoing = Batch::new();
         if server.backlog.is_empty() {
@@ -72,12 +84,18 @@ struct Server {
     backlog: VecDeque<(usize, Frames)>,
     reader: Reader,
     writer: Writer,
+    store: Option<Store>,
     clock: Clock,
     has_stopped: bool,
 }
 
 impl Server {
-    fn new(key: &str, of: &super::Settings, connection_info: serde_json::Value) -> Self {
+    fn new(
+        key: &str,
+        of: &super::Settings,
+        store: Option<Store>,
+        connection_info: serde_json::Value,
+    ) -> Self {
         let clock = Clock::new();
         let session = uuid::Uuid::new_v4();
         let millis = |span: Duration| Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
@@ -87,6 +105,11 @@ impl Server {
             hwm: of.hwm,
             scheme: of.scheme,
             seed: session.as_u64_pair().0,
+            keeps: match store {
+                _ if !of.keeps_finished => Keeps::Nothing,
+                Some(_) => Keeps::Store,
+                None => Keeps::Memory,
+            },
             session: session.to_string(),
             connection_info,
         };
@@ -95,8 +118,20 @@ impl Server {
             backlog: VecDeque::new(),
             reader: Reader::new(key),
             writer: Writer::new(key, session.to_string(), "prust-controller"),
+            store,
             clock,
             has_stopped: false,
+        }
+    }
+
+    /// Goes on where the controller before this one was.
+    fn restore(&mut self, restored: Restored, outgoing: &mut Batch) {
+        let (n_records, n_engines) = (restored.rows.len(), restored.engines.len());
+        for effect in self.cluster.restore(restored, self.clock.now()) {
+            self.perform(effect, outgoing);
+        }
+        if n_records + n_engines > 0 {
+            tracing::info!(n_records, n_engines, "restored");
         }
     }
 
@@ -174,7 +209,18 @@ impl Server {
                 let frames = self.writer.frames(&ids, signed, buffers);
                 outgoing.push((socket_of(channel), frames));
             }
+            Effect::Keep(_) | Effect::Forget(_) | Effect::KeepEngines { .. } => self.keep(effect),
             Effect::Stop => self.has_stopped = true,
+        }
+    }
+
+    fn keep(&self, effect: Effect) {
+        let Some(store) = &self.store else { return };
+        match effect {
+            Effect::Keep(row) => store.keep(*row),
+            Effect::Forget(keys) => store.forget(keys),
+            Effect::KeepEngines { engines, next } => store.keep_engines(engines, next),
+            _ => {}
         }
     }
 

@@ -21,13 +21,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The kernel and the supervisor may run a controller as a thread of their own, and engines.
     ("kernel", &["controller", "pool", "client", "compile", "worker", "wire", "process", "cell"]),
     ("supervisor", &["controller", "pool", "client", "wire", "process"]),
-    ("controller", &["client", "compile", "worker", "wire", "process", "cell"]),
+    ("controller", &["client", "compile", "store", "worker", "wire", "process", "cell"]),
     ("engine", &["client", "compile", "worker", "wire", "process", "cell"]),
     ("pool", &["process"]),
     ("client", &["compile", "worker", "wire", "process", "cell"]),
     ("compile", &["worker", "wire", "process", "cell"]),
     ("worker", &["wire", "process", "cell"]),
     ("wire", &["process"]),
+    ("store", &["process"]),
     ("process", &[]),
     ("cell", &[]),
 ];
@@ -50,6 +51,7 @@ const DOORS: &[Door] = &[
         files: &["src/wire/envelope.rs"],
         instead: "use wire's Writer, Reader",
     },
+    Door { tokens: "rusqlite : :", files: &["src/store/file.rs"], instead: "use store::Store" },
     Door {
         tokens: "addr2line : :",
         files: &["src/compile/trail.rs"],

@@ -1,14 +1,16 @@
 //! Arbitrary bytes as what happens to a controller: messages on every channel, heartbeats, answers
-//! of engines, time that passes. After each event all invariants hold; no request is answered more
-//! often than it was sent; what is due is done.
+//! of engines, time that passes, a controller that ends and another one that goes on with what its
+//! store has. After each event all invariants hold; no request is answered more often than it was
+//! sent; what is due is done.
 //!
 //! The first byte says how the cluster is set up. Events are separated by a byte, their frames by
 //! another one, neither of which JSON has a use for; the first byte of an event says what it is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use prust_cluster::{
-    Channel, Cluster, Effect, Event, Frames, Head, Hwm, Message, Millis, Scheme, Settings,
+    Channel, Cluster, Effect, Event, Frames, Head, Hwm, Keeps, Key, Message, Millis, Restored, Row,
+    Scheme, Settings,
 };
 use prust_kernel::wire::envelope::{DELIMITER, Reader};
 use serde_json::json;
@@ -57,6 +59,12 @@ struct World {
     /// How often a task or a direct request was sent, less its replies.
     unanswered: HashMap<String, usize>,
     n_replies: u32,
+    settings: Settings,
+    /// What a store has.
+    rows: BTreeMap<Key, Row>,
+    engines: Restored,
+    /// Clients of a controller before this one may be answered, or not.
+    has_restarted: bool,
 }
 
 impl World {
@@ -68,14 +76,15 @@ impl World {
             period: Millis(3000),
             lost_after: Millis(3000),
             hwm: hwm[usize::from(setup & 3)],
-            scheme: schemes[usize::from(setup >> 2) % schemes.len()],
+            scheme: schemes[usize::from((setup & 63) >> 2) % schemes.len()],
             seed: 1,
+            keeps: if setup & 64 == 0 { Keeps::Memory } else { Keeps::Store },
             session: "hub".to_owned(),
             connection_info: json!({}),
         };
         let now = Millis(1_790_000_000_000);
         Self {
-            cluster: Cluster::new(settings, now),
+            cluster: Cluster::new(settings.clone(), now),
             now,
             reader: Reader::new(""),
             beat: Vec::new(),
@@ -83,6 +92,10 @@ impl World {
             last: None,
             unanswered: HashMap::new(),
             n_replies: 0,
+            settings,
+            rows: BTreeMap::new(),
+            engines: Restored::default(),
+            has_restarted: false,
         }
     }
 
@@ -101,12 +114,29 @@ impl World {
             12 => self.wait(rest),
             13 => self.reply(&frames),
             14 => self.publish(&frames),
+            _ if kind & 32 != 0 => self.restart(),
             _ => {
                 if let Some((channel, message)) = self.last.clone() {
                     self.deliver(channel, message);
                 }
             }
         }
+    }
+
+    /// The controller ends without a word; the next one has what was kept.
+    fn restart(&mut self) {
+        if self.settings.keeps != Keeps::Store {
+            return;
+        }
+        self.cluster = Cluster::new(self.settings.clone(), self.now);
+        let rows = self.rows.values().cloned().collect();
+        let restored = Restored { rows, ..self.engines.clone() };
+        self.has_restarted = true;
+        self.unanswered.clear();
+        for effect in self.cluster.restore(restored, self.now) {
+            self.observe(effect);
+        }
+        self.cluster.check();
     }
 
     /// Identities with commas between them, then the frames behind the signature. What a
@@ -225,6 +255,15 @@ impl World {
                     self.answered(&head.msg_id);
                 }
             }
+            Effect::Keep(row) => drop(self.rows.insert(row.key, *row)),
+            Effect::Forget(keys) => {
+                for key in keys {
+                    assert!(self.rows.remove(&key).is_some(), "{key} is forgotten, and not kept");
+                }
+            }
+            Effect::KeepEngines { engines, next } => {
+                self.engines = Restored { engines, next_engine: next, ..Restored::default() };
+            }
             Effect::Stop => {}
         }
     }
@@ -251,7 +290,10 @@ impl World {
     }
 
     fn answered(&mut self, msg_id: &str) {
-        let left = self.unanswered.get_mut(msg_id).expect("only what was asked is answered");
+        let Some(left) = self.unanswered.get_mut(msg_id) else {
+            assert!(self.has_restarted, "only what was asked is answered");
+            return;
+        };
         assert!(*left > 0, "{msg_id} was answered twice: {:?}", self.cluster.story(msg_id));
         *left -= 1;
     }
