@@ -13,7 +13,11 @@ SEEDS ?= 10000
 # How long `make fuzz` feeds each target.
 FUZZ_SECONDS ?= 600
 
-.PHONY: help demo lab test conformance check soak sim fuzz bench install clean
+# Messages that `make hostile` sends, tasks that `make chaos` runs.
+MESSAGES ?= 1000000
+TASKS ?= 10000
+
+.PHONY: help demo lab test conformance check soak sim fuzz hostile chaos bench install clean
 
 help:
 	@printf '%s\n' \
@@ -24,7 +28,9 @@ help:
 	  'make check    formatting, lints, house rules' \
 	  'make soak     1,000 random sessions held to a model (SEQUENCES=n for another number, SEED=n for one again)' \
 	  'make sim      the controller among pretend engines that die, hang and answer twice (SEEDS=n, SEED=n for one again)' \
-  'make fuzz     arbitrary cells, bytes and pickles, led by coverage, FUZZ_SECONDS=600 for each target' \
+	  'make fuzz     arbitrary cells, bytes, events and pickles, led by coverage, FUZZ_SECONDS=600 for each target' \
+	  'make hostile  a million hostile messages to every port of a controller at work (MESSAGES=n)' \
+	  'make chaos    tasks on engines that are killed and stand still at random (TASKS=10000, SEED=n)' \
 	  'make bench    prust and its peers side by side' \
 	  'make install  cargo install, then the kernelspec for this user' \
 	  'make clean    remove what the other verbs made'
@@ -57,6 +63,12 @@ sim:
 
 fuzz: $(VENV)/ready
 	@PYTHON=$(VENV)/bin/python FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
+
+hostile: $(PRUST) $(VENV)/ready
+	@PRUST_BIN=$(abspath $(PRUST)) $(VENV)/bin/python tests/hostile.py --messages $(MESSAGES)
+
+chaos: $(PRUST) $(VENV)/ready
+	@PRUST_BIN=$(abspath $(PRUST)) $(VENV)/bin/python tests/chaos/run.py --tasks $(TASKS) $(if $(SEED),--seed $(SEED))
 
 bench: $(PRUST) $(VENV)/ready
 	@$(VENV)/bin/python benches/run.py

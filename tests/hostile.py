@@ -118,8 +118,7 @@ class Hostile:
                 name = f"{kind} under another's name" if in_others_name else kind
                 self.counts[name] = self.counts.get(name, 0) + 1
                 n -= 1
-            # What is said under an engine's name mostly does not leave: without CURVE it takes that engine's place.
-            peer.close(linger=0 if stuck or in_others_name else None)
+            peer.close(linger=0 if stuck else 2_000 if in_others_name else None)
         self.connect_noise()
 
     def connect_noise(self):

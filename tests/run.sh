@@ -35,6 +35,7 @@ row 'real clients' 25 .venv/bin/python -m pytest tests/clients
 row "ipyparallel's own tests on our controller" 18 tests/stock/run.sh
 row 'behaviour, as transcripts of notebooks' 12 .venv/bin/python -m pytest tests/behaviour
 row 'random sessions, held to a model' 6 .venv/bin/python -m pytest tests/soak
+row 'engines that are killed and stand still' 15 .venv/bin/python -m pytest tests/chaos
 row 'JupyterLab in Chromium' 12 bash -c browser
 
 printf '\n== what ran (profile %s)\n' "$profile"

@@ -7,7 +7,7 @@ use super::messages::Messages;
 use super::state::State;
 use crate::wire::{Batch, Sockets};
 use std::time::{Instant, SystemTime};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 
 /// A long submission leaves in pieces, so that the engines begin while the rest is being written.
 const SENDS_PER_BATCH_MAX: usize = 256;
@@ -17,7 +17,7 @@ pub(super) struct Room {
     pub(super) messages: Messages,
     pub(super) sockets: Sockets,
     pub(super) commands: UnboundedReceiver<Command>,
-    pub(super) incoming: UnboundedReceiver<Batch>,
+    pub(super) incoming: Receiver<Batch>,
     pub(super) events: UnboundedSender<ClientEvent>,
     pub(super) start: Instant,
 }

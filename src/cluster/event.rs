@@ -50,6 +50,14 @@ impl Channel {
         Self::Pong,
     ];
 
+    /// Whether what is sent on this channel goes to one engine.
+    pub fn is_to_engines(self) -> bool {
+        matches!(
+            self,
+            Self::EngineMux | Self::EngineTask | Self::EngineControl | Self::EngineBroadcast
+        )
+    }
+
     /// Whether messages on this channel carry a signature. Heartbeats are the exception.
     pub fn is_signed(self) -> bool {
         !matches!(self, Self::Ping | Self::Pong)
@@ -67,6 +75,9 @@ pub enum Event {
     Echo { frames: Frames },
     /// A client hears [`Channel::Notification`] from now on.
     Subscribed,
+    /// Something that was sent to an engine did not reach it: its connection is gone, or it does
+    /// not read.
+    Unreached { engine: Vec<u8> },
     /// The deadline has come.
     Tick,
 }

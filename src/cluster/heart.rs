@@ -274,6 +274,15 @@ impl Cluster {
         }
     }
 
+    /// Gives up an engine that something did not reach, so that nobody waits for what it missed.
+    pub(crate) fn unreached(&mut self, uuid: &[u8], now: Millis) {
+        let Some(id) = self.by_uuid.get(uuid).copied() else { return };
+        if self.engines[&id].announced {
+            let cause = "a message did not reach it: its connection is gone, or it does not read";
+            self.lose_silent(id, cause, now);
+        }
+    }
+
     /// Ends an engine that may come back.
     fn lose_silent(&mut self, id: EngineId, cause: &str, now: Millis) {
         let engine = &self.engines[&id];

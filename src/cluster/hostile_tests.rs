@@ -1,11 +1,11 @@
-//! What peers with the key may say to do harm, or by accident.
+//! What peers with the key may say to do harm, or by accident; and engines that nothing reaches.
 
 use serde_json::json;
 
 use crate::lab::{Lab, message};
 use crate::record::{Queue, Record, append_bounded};
 use crate::records::{RECORD_BYTES_MAX, Records};
-use crate::{Channel, Hwm, Keeps, Millis, Moment};
+use crate::{Channel, Event, Hwm, Keeps, Millis, Moment};
 
 #[test]
 fn an_engine_that_asks_for_the_last_number_takes_it_from_nobody() {
@@ -37,6 +37,28 @@ fn a_broadcast_whose_metadata_is_a_list_is_dropped() {
     );
     assert_eq!(lab.cluster.counts().malformed, 1);
     lab.expect(&[]);
+}
+
+#[test]
+fn an_engine_that_a_message_does_not_reach_is_given_up_and_comes_back() {
+    let mut lab = Lab::new(Hwm::Fixed(1));
+    lab.engine("e0");
+    lab.engine("e1");
+    lab.task("t", json!({"targets": ["e0", "e1"], "retries": 1}));
+    lab.expect(&["EngineTask [e0,client] apply_request t"]);
+    lab.handle(Event::Unreached { engine: b"nobody".to_vec() });
+    lab.expect(&[]);
+    lab.handle(Event::Unreached { engine: b"e0".to_vec() });
+    lab.expect(&[
+        "EngineTask [e1,client,2] apply_request t resigned",
+        "Notification [] unregistration_notification to  0",
+    ]);
+    lab.handle(Event::Unreached { engine: b"e0".to_vec() });
+    lab.expect(&[]);
+    lab.wait(1000);
+    lab.echo("e0");
+    assert!(lab.lines().contains(&"Notification [] registration_notification to  0".to_owned()));
+    assert_eq!(lab.cluster.n_engines(), 2);
 }
 
 #[test]

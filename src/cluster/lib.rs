@@ -230,6 +230,7 @@ impl Cluster {
                 self.received(channel, head, message, now)
             }
             Event::Echo { frames } => self.echo(&frames, now),
+            Event::Unreached { engine } => self.unreached(&engine, now),
             Event::Subscribed => self.announce_again(),
             Event::Tick => self.caught_up(now),
         }

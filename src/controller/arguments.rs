@@ -2,6 +2,7 @@
 //! here.
 use std::ffi::OsString;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ security directory. Ends on SIGTERM and SIGINT, and removes them.
   --hwm=N              tasks in flight per engine: auto (default), 0 for no limit, or N
   --scheme=NAME        how an engine is chosen for a task: leastload (default), lru,
                        plainrandom, twobin or weighted
+  --peer-mib=N         MiB that may wait for one client or engine that does not read
+                       (default: 256); beyond it is cut off, or misses output
   --enable-curve       encrypt everything with CURVE; only who can read the connection
                        files can connect (also IPP_ENABLE_CURVE=1; the key pair is new
                        unless IPP_CURVE_SECRETKEY gives it)
@@ -79,9 +82,13 @@ fn serve(settings: Settings) -> Result<(), ControllerError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Thread)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Thread)?;
         let client_file = settings.client_file.clone();
+        let exposed = exposure(&settings);
         let context = wire::Context::new();
         let controller = start(settings, &context)?;
         tracing::info!(file = %client_file.display(), "controller started");
+        if let Some(notice) = exposed {
+            say(&notice, 0);
+        }
         tokio::select! {
             _ = terminate.recv() => tracing::info!("terminated"),
             _ = interrupt.recv() => tracing::info!("interrupted"),
@@ -90,6 +97,32 @@ fn serve(settings: Settings) -> Result<(), ControllerError> {
         controller.stop();
         Ok(())
     })
+}
+
+/// What it means to listen where other machines can connect; `None` on loopback.
+fn exposure(settings: &Settings) -> Option<String> {
+    let ip = settings.ip.as_str();
+    let is_local = ip == "localhost"
+        || ip.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if is_local {
+        return None;
+    }
+    let (client, engine) = (settings.client_file.display(), settings.engine_file.display());
+    let rights = if settings.curve.is_some() {
+        "\
+  Everything is encrypted, and only who has the key from one of these files can speak or listen:"
+    } else {
+        "\
+  The key protects what is done: without it nobody can run code, or answer for an engine. It does
+  not protect what is said: whoever connects, or listens on the network in between, reads code,
+  values and output. --enable-curve encrypts everything; or leave --ip away, and let others come
+  through ssh (Client(sshserver=..), or ssh -L for each port). The key is in these files:"
+    };
+    Some(format!(
+        "\nThis controller listens on {ip}: whoever reaches this machine can connect.\n{rights}\n  \
+         {client}\n  {engine}\n  Only you can read them (mode 0600): copy them to nobody whom you \
+         would not let run programs as you.\n\n"
+    ))
 }
 
 #[derive(Debug)]
@@ -185,6 +218,7 @@ fn read(
                 settings.lost_after = read_millis("--lost-after", &value)?;
             }
             Long("hwm" | "TaskScheduler.hwm") => settings.hwm = read_hwm(&text(parser.value()?))?,
+            Long("peer-mib") => settings.peer_bytes = read_mib(&text(parser.value()?))?,
             Long("scheme" | "TaskScheduler.scheme_name") => {
                 settings.scheme = read_scheme(&text(parser.value()?))?;
             }
@@ -245,6 +279,16 @@ fn read_millis(option: &'static str, value: &str) -> Result<Duration, ArgumentEr
         option,
         value: value.to_owned(),
         wanted: "a number of milliseconds",
+    })
+}
+
+fn read_mib(value: &str) -> Result<usize, ArgumentError> {
+    let mib = value.parse::<usize>().ok().filter(|mib| *mib > 0);
+    let bytes = mib.and_then(|mib| mib.checked_mul(1 << 20));
+    bytes.ok_or_else(|| ArgumentError::Value {
+        option: "--peer-mib",
+        value: value.to_owned(),
+        wanted: "a number of MiB",
     })
 }
 
@@ -353,6 +397,19 @@ mod tests {
         let lost = ["--profile-dir=/p", "--restore", "--dictdb"].map(str::to_owned).to_vec();
         let error = read(lost, |_| None).unwrap_err().to_string();
         assert!(error.contains("leave --dictdb out"), "{error}");
+    }
+
+    #[test]
+    fn who_listens_to_other_machines_is_told_what_that_means() {
+        for line in ["", "--ip=127.0.0.1", "--ip=localhost", "--ip=::1"] {
+            assert_eq!(exposure(&read_line(line).settings), None, "{line}");
+        }
+        for ip in ["*", "0.0.0.0", "10.0.0.7", "node7"] {
+            let said = exposure(&read_line(&format!("--ip={ip}")).settings).unwrap();
+            assert!(said.contains(ip) && said.contains("--enable-curve"), "{said}");
+        }
+        let said = exposure(&read_line("--ip=* --enable-curve").settings).unwrap();
+        assert!(said.contains("encrypted"), "{said}");
     }
 
     #[test]

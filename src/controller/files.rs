@@ -17,6 +17,9 @@ use crate::wire::{Draft, End, Kind, Opened, Spec};
 /// How long a controller that may be alive is waited for. It answers in less than a millisecond.
 const ALIVE_WITHIN: Duration = Duration::from_millis(500);
 
+/// Beats after which a silent engine was given up, whoever made it.
+const DEAD_AFTER_BEATS: u32 = 12;
+
 /// The addresses of the channels of a client, for clients in the controller's own process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InprocEndpoints {
@@ -79,12 +82,20 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
     });
     let previous = previous.flatten();
     let ip = if settings.ip == "0.0.0.0" { "*" } else { &settings.ip };
-    let interface = format!("tcp://{ip}");
+    let interface = match &settings.folder {
+        Some(folder) => format!("ipc://{}/c", folder.display()),
+        None => format!("tcp://{ip}"),
+    };
     let inproc = settings.inproc.then(InprocEndpoints::new);
+    let mut number = 0;
     let specs = Channel::ALL.map(|channel| {
-        let port = previous.as_ref().map_or(0, |(client, engine)| port(channel, client, engine));
+        // A socket in a folder has a number of our choice.
+        number += u16::from(settings.folder.is_some());
+        let known = previous.as_ref().filter(|_| settings.folder.is_none());
+        let port = known.map_or(number, |(client, engine)| port(channel, client, engine));
         let spec =
             Spec::bind(kind(channel), format!("{interface}:{port}")).curve(settings.curve.clone());
+        let spec = limited(spec, channel, settings);
         match inproc.as_ref().and_then(|inproc| inproc.of(channel)) {
             Some(endpoint) => spec.and(End::Bind(endpoint.to_owned())),
             None => spec,
@@ -179,6 +190,21 @@ fn answers(endpoint: &str, key: &str) -> io::Result<bool> {
     let mut reader = wire::Reader::new(key);
     let mut replies = reply.unwrap_or_default().into_iter();
     Ok(replies.any(|(_, frames)| reader.read(frames).is_ok()))
+}
+
+/// What may wait for a peer, and who may have the identity of an engine: whoever had it last until
+/// his connection is dead. Stock engines are given up after more than ten beats; nobody's
+/// connection is closed before he is.
+fn limited(spec: Spec, channel: Channel, settings: &Settings) -> Spec {
+    let spec = spec.limit(settings.peer_bytes);
+    match channel {
+        Channel::EngineMux
+        | Channel::EngineTask
+        | Channel::EngineControl
+        | Channel::EngineBroadcast
+        | Channel::Pong => spec.taken(settings.ping * DEAD_AFTER_BEATS + settings.lost_after),
+        _ => spec,
+    }
 }
 
 fn kind(channel: Channel) -> Kind {

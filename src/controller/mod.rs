@@ -34,6 +34,9 @@ pub const PING: Duration = Duration::from_secs(3);
 /// again.
 pub const LOST_AFTER: Duration = Duration::from_secs(3);
 
+/// How many bytes may wait for one peer that does not read, in memory.
+pub const PEER_BYTES: usize = 256 << 20;
+
 /// How a controller is to be.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -41,6 +44,8 @@ pub struct Settings {
     pub engine_file: PathBuf,
     /// The address to listen on; `0.0.0.0` or `*` for all.
     pub ip: String,
+    /// Listens at sockets in this folder instead: only who may enter it can connect.
+    pub folder: Option<PathBuf>,
     /// Where others find this machine when `ip` is all; its name if not given.
     pub location: Option<String>,
     /// The time between two heartbeats; at least a millisecond.
@@ -56,6 +61,8 @@ pub struct Settings {
     pub reuse: bool,
     /// The key that signs messages; a new one if not given.
     pub key: Option<String>,
+    /// Bytes that may wait for one peer that does not read.
+    pub peer_bytes: usize,
     /// Speaks encrypted, with this key, to peers that have its public key from a connection file.
     /// Messages are then not signed, as in ipyparallel.
     pub curve: Option<ServerKey>,
@@ -75,6 +82,7 @@ impl Settings {
             client_file: security_dir.join("ipcontroller-client.json"),
             engine_file: security_dir.join("ipcontroller-engine.json"),
             ip: "127.0.0.1".to_owned(),
+            folder: None,
             location: None,
             ping: PING,
             lost_after: LOST_AFTER,
@@ -84,6 +92,7 @@ impl Settings {
             cluster_id: String::new(),
             reuse: false,
             key: None,
+            peer_bytes: PEER_BYTES,
             curve: None,
             store: None,
             restore: false,

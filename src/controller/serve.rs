@@ -17,6 +17,8 @@ const BURSTS_MAX: usize = 16;
 /// How many new tasks are taken in before engines are heard and answers are sent: a submission of
 /// thousands must not keep the engines waiting.
 const TASKS_PER_TURN_MAX: usize = 64;
+/// How much may wait to be taken in; beyond that all of it is, or is refused.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
 
 pub(super) struct Served {
     pub(super) opened: Opened,
@@ -34,7 +36,7 @@ pub(super) async fn serve(
     status: &watch::Sender<Status>,
 ) {
     let Served { opened, key, settings, store, connection_info } = served;
-    let Opened { sockets, mut incoming, .. } = opened;
+    let Opened { sockets, mut incoming, mut unreached, .. } = opened;
     let (store, restored) = store.unzip();
     let mut server = Server::new(&key, &settings, store, connection_info);
     if let Some(restored) = restored {
@@ -53,6 +55,9 @@ pub(super) async fn serve(
                     None => break,
                     Some(burst) => server.take(burst, &mut outgoing),
                 },
+                Some((socket, name)) = unreached.recv() => {
+                    server.unreached(socket, name, &mut outgoing);
+                }
                 () = tokio::time::sleep(Duration::from_millis(wait.0)) => {
                     server.handle(Event::Tick, &mut outgoing);
                 }
@@ -64,6 +69,9 @@ pub(super) async fn serve(
                 break;
             };
             server.take(burst, &mut outgoing);
+        }
+        while let Ok((socket, name)) = unreached.try_recv() {
+            server.unreached(socket, name, &mut outgoing);
         }
         server.submit(TASKS_PER_TURN_MAX, &mut outgoing);
         sockets.send_batch(outgoing);
@@ -82,6 +90,7 @@ struct Server {
     cluster: Cluster,
     /// New tasks that were not taken in yet. What clients ask or cancel waits for them.
     backlog: VecDeque<(usize, Frames)>,
+    n_backlog_bytes: usize,
     reader: Reader,
     writer: Writer,
     store: Option<Store>,
@@ -116,6 +125,7 @@ impl Server {
         Self {
             cluster: Cluster::new(settings, clock.now()),
             backlog: VecDeque::new(),
+            n_backlog_bytes: 0,
             reader: Reader::new(key),
             writer: Writer::new(key, session.to_string(), "prust-controller"),
             store,
@@ -138,7 +148,13 @@ impl Server {
     fn take(&mut self, burst: Batch, outgoing: &mut Batch) {
         for (socket, frames) in burst {
             match Channel::ALL.get(socket) {
-                Some(Channel::ClientTask) => self.backlog.push_back((socket, frames)),
+                Some(Channel::ClientTask) => {
+                    self.n_backlog_bytes += n_bytes(&frames);
+                    self.backlog.push_back((socket, frames));
+                    if self.n_backlog_bytes > BACKLOG_BYTES_MAX {
+                        self.submit(usize::MAX, outgoing);
+                    }
+                }
                 Some(Channel::ClientControl | Channel::Registration) => {
                     self.submit(usize::MAX, outgoing);
                     self.receive(socket, frames, outgoing);
@@ -152,6 +168,7 @@ impl Server {
     fn submit(&mut self, n_max: usize, outgoing: &mut Batch) {
         for _ in 0..n_max {
             let Some((socket, frames)) = self.backlog.pop_front() else { return };
+            self.n_backlog_bytes -= n_bytes(&frames);
             self.receive(socket, frames, outgoing);
         }
     }
@@ -187,6 +204,14 @@ impl Server {
             buffers: message.buffers,
         };
         self.handle(Event::Received { channel, head, message }, outgoing);
+    }
+
+    /// A message did not reach a peer; what engines miss must not be waited for.
+    fn unreached(&mut self, socket: usize, name: Vec<u8>, outgoing: &mut Batch) {
+        let is_engine = Channel::ALL.get(socket).is_some_and(|channel| channel.is_to_engines());
+        if is_engine {
+            self.handle(Event::Unreached { engine: name }, outgoing);
+        }
     }
 
     fn handle(&mut self, event: Event, outgoing: &mut Batch) {
@@ -232,6 +257,10 @@ impl Server {
             ended,
         }
     }
+}
+
+fn n_bytes(frames: &Frames) -> usize {
+    frames.iter().map(Vec::len).sum()
 }
 
 fn socket_of(channel: Channel) -> usize {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::wire::connection::ENGINE_UUID;
+
 /// How long the connection file, the worker and the controller may each take to appear.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
@@ -96,7 +98,7 @@ impl Flags {
             timeout: TIMEOUT_DEFAULT,
             location: None,
             id: None,
-            uuid: None,
+            uuid: set(ENGINE_UUID),
             owner_stdin: false,
             nanny: false,
             log_level: LogLevel::Info,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::json;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
@@ -67,8 +67,8 @@ struct Outside {
     writer: Writer,
     reader: Reader,
     registrar: Sockets,
-    registrar_incoming: UnboundedReceiver<Batch>,
-    joined: Option<(Sockets, UnboundedReceiver<Batch>)>,
+    registrar_incoming: Receiver<Batch>,
+    joined: Option<(Sockets, Receiver<Batch>)>,
     /// What this turn sends by the joined sockets, and until when it may wait.
     outgoing: Batch,
     held_until: Option<Instant>,
@@ -414,7 +414,7 @@ fn socket_of(channel: Channel) -> usize {
     }
 }
 
-async fn receive(joined: &mut Option<(Sockets, UnboundedReceiver<Batch>)>) -> Batch {
+async fn receive(joined: &mut Option<(Sockets, Receiver<Batch>)>) -> Batch {
     match joined {
         Some((_, incoming)) => match incoming.recv().await {
             Some(batch) => batch,

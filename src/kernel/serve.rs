@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 
 use super::face::{Effect, Event, Face, Moment};
@@ -131,7 +131,7 @@ struct Kernel {
     writer: Writer,
     reader: Reader,
     sockets: crate::wire::Sockets,
-    incoming: UnboundedReceiver<Batch>,
+    incoming: Receiver<Batch>,
     work: UnboundedSender<Work>,
     reports: UnboundedReceiver<Report>,
     /// Reports of the face to itself and when they are due: at most one per running cell.

@@ -16,10 +16,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use crate::process::{self, Signal};
+use crate::wire::connection::ENGINE_UUID;
 
 /// Engines replaced within `RESTARTS_PERIOD`; after more the pool gives up: what kills them so fast
-/// will kill the next one too. Enough for every engine of a small pool to be lost twice.
+/// will kill the next one too. Each engine of a pool may be lost twice, and so many in any case.
 pub const RESTARTS_MAX: usize = 8;
+const RESTARTS_PER_ENGINE: usize = 2;
 pub const RESTARTS_PERIOD: Duration = Duration::from_secs(30);
 /// How long engines may take to end after their pipe is closed, and again after SIGTERM.
 const GRACE: Duration = Duration::from_secs(1);
@@ -170,11 +172,12 @@ impl Owner {
         let mut command = std::process::Command::new(&self.config.exe);
         command
             .arg("engine")
-            .arg(format!("--uuid={uuid}"))
             .arg(format!("--file={}", self.config.file.display()))
             .arg("--owner-stdin")
             .args(&self.config.args)
             .current_dir(&self.config.cwd)
+            // Command lines are seen by everybody.
+            .env(ENGINE_UUID, &uuid)
             .envs(threads_per_engine(self.n_wanted))
             .envs(self.config.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
@@ -217,7 +220,8 @@ impl Owner {
             return self.tell(PoolEvent::Left { uuid });
         }
         let cause = cause(status);
-        let replaced = self.restarts.may_start(Instant::now());
+        let n_max = restarts_max(self.n_wanted);
+        let replaced = self.restarts.may_start(Instant::now(), n_max);
         self.tell(PoolEvent::Died { uuid, cause: cause.clone(), replaced });
         if replaced {
             return self.fill();
@@ -225,7 +229,7 @@ impl Owner {
         self.n_wanted = self.n_present();
         let seconds = RESTARTS_PERIOD.as_secs();
         let cause = format!(
-            "{RESTARTS_MAX} engines had to be replaced within {seconds} s, the last one ended with \
+            "{n_max} engines had to be replaced within {seconds} s, the last one ended with \
              {cause}"
         );
         self.tell(PoolEvent::GaveUp { cause });
@@ -265,16 +269,21 @@ struct Restarts(VecDeque<Instant>);
 
 impl Restarts {
     /// Whether one more replacement is within the limit; counts it if so.
-    fn may_start(&mut self, now: Instant) -> bool {
+    fn may_start(&mut self, now: Instant, n_max: usize) -> bool {
         while self.0.front().is_some_and(|earlier| now - *earlier >= RESTARTS_PERIOD) {
             self.0.pop_front();
         }
-        let within = self.0.len() < RESTARTS_MAX;
+        let within = self.0.len() < n_max;
         if within {
             self.0.push_back(now);
         }
         within
     }
+}
+
+/// How many engines of a pool are replaced within `RESTARTS_PERIOD`.
+fn restarts_max(n_engines: usize) -> usize {
+    RESTARTS_MAX.max(RESTARTS_PER_ENGINE * n_engines)
 }
 
 /// How an engine ended, in words.

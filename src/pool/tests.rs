@@ -123,7 +123,8 @@ async fn a_program_that_is_not_there_is_said_once() {
 fn the_limit_counts_only_the_latest_period() {
     let mut restarts = Restarts::default();
     let start = Instant::now();
-    assert!((0..RESTARTS_MAX).all(|_| restarts.may_start(start)));
-    assert!(!restarts.may_start(start + RESTARTS_PERIOD / 2));
-    assert!(restarts.may_start(start + RESTARTS_PERIOD));
+    assert!((0..RESTARTS_MAX).all(|_| restarts.may_start(start, RESTARTS_MAX)));
+    assert!(!restarts.may_start(start + RESTARTS_PERIOD / 2, RESTARTS_MAX));
+    assert!(restarts.may_start(start + RESTARTS_PERIOD, RESTARTS_MAX));
+    assert_eq!((restarts_max(1), restarts_max(16)), (RESTARTS_MAX, 32));
 }

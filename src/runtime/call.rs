@@ -29,10 +29,21 @@ pub(crate) fn load(path: &str) -> Result<(os::Library, u64), String> {
     if let Some(known) = loaded.get(path) {
         return Ok(*known);
     }
-    let library = os::load(path)?;
+    let library = os::load(path).map_err(|why| unseen(path, why))?;
     let base = os::base(library)?;
     loaded.insert(path.into(), (library, base));
     Ok((library, base))
+}
+
+/// A library that is not there was compiled where this engine does not see it.
+fn unseen(path: &str, why: String) -> String {
+    if std::path::Path::new(path).exists() {
+        return why;
+    }
+    format!(
+        "{why}. It was compiled by a notebook whose file system this engine does not see: start the \
+         engine on the machine of the notebook, or share the notebook's cache folder with it"
+    )
 }
 
 /// The address that [`locate`] named, in this process.

@@ -15,6 +15,10 @@ use super::socket::port_of;
 /// The only signature scheme anybody uses.
 pub const SIGNATURE_SCHEME: &str = "hmac-sha256";
 
+/// The environment variable that says under which name an engine registers. Unlike a command line,
+/// the environment is seen by its owner alone.
+pub const ENGINE_UUID: &str = "PRUST_ENGINE_UUID";
+
 /// Why a connection file could not be used.
 #[derive(Debug)]
 pub enum FileError {

@@ -10,16 +10,18 @@ use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{
+    Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel,
+};
 
 pub use zmq::Context;
 use zmq::PollItem;
 
-use super::curve;
+use super::member::{Member, n_bytes, open_one};
 pub use super::spec::{End, Kind, Spec};
 
 /// One message as its frames.
@@ -31,13 +33,12 @@ pub type Batch = Vec<(usize, Frames)>;
 const SENDS_PER_TURN_MAX: usize = 1024;
 /// Messages read from one socket before the next socket has its turn.
 const READS_PER_TURN_MAX: usize = 256;
-/// Messages kept for a socket that has no peer yet; the oldest is dropped (and counted) beyond it.
-/// A million small messages are some hundred megabytes, more than any submission in flight.
-const OVERFLOW_MESSAGES_MAX: usize = 1_000_000;
-/// Frames up to this size are copied into libzmq's own small messages; larger ones are handed over.
-const COPIED_BYTES_MAX: usize = 1024;
-/// How long the last messages may take to leave once a socket is closed.
-const LINGER_MS: i32 = 1000;
+/// Bytes read from one socket before the next socket has its turn.
+const READ_BYTES_PER_TURN_MAX: usize = 1 << 20;
+/// Batches that wait for their reader. No more is read then: peers wait, their connections full.
+const BATCHES_MAX: usize = 16;
+/// How often it is looked whether the reader has made room.
+const ROOM_MILLIS: i64 = 1;
 
 /// Why a group could not be opened.
 #[derive(Debug)]
@@ -73,9 +74,10 @@ impl std::error::Error for SocketError {}
 #[derive(Debug)]
 pub struct Opened {
     pub sockets: Sockets,
-    /// Unbounded because the thread must never wait for a reader; what may be in flight is limited
-    /// by the protocols above (queues per engine, one running cell).
-    pub incoming: UnboundedReceiver<Batch>,
+    pub incoming: Receiver<Batch>,
+    /// Sockets with a limit: the peers that a message did not reach, because they are gone or do
+    /// not read. Unbounded: each entry stands for a message that was dropped.
+    pub unreached: UnboundedReceiver<(usize, Vec<u8>)>,
     /// The resolved addresses, per spec, per end.
     pub endpoints: Vec<Vec<String>>,
 }
@@ -117,14 +119,17 @@ pub fn open(context: &Context, name: &str, specs: Vec<Spec>) -> Result<Opened, S
     }
     let wake = crate::process::event_fd().map_err(|source| SocketError::Thread { source })?;
     let shared = Arc::new(Shared { queue: Mutex::default(), wake });
-    let (sender, incoming) = unbounded_channel();
-    let owner = Owner { members, shared: Arc::clone(&shared), sender };
+    let (sender, incoming) = channel(BATCHES_MAX);
+    let (unreached_sender, unreached) = unbounded_channel();
+    let shared_with_owner = Arc::clone(&shared);
+    let owner =
+        Owner { members, shared: shared_with_owner, sender, unreached_sender, unread: None };
     let thread = std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || owner.run())
         .map_err(|source| SocketError::Thread { source })?;
     let handle = Handle { shared, thread: Mutex::new(Some(thread)) };
-    Ok(Opened { sockets: Sockets(Arc::new(handle)), incoming, endpoints })
+    Ok(Opened { sockets: Sockets(Arc::new(handle)), incoming, unreached, endpoints })
 }
 
 /// The port of a `tcp://host:port` address.
@@ -146,7 +151,7 @@ impl Sockets {
     }
 
     /// Sends what is queued, closes the sockets and waits for the thread. The last messages may
-    /// still be on their way: dropping the `Context` waits for them, up to `LINGER_MS`.
+    /// still be on their way: dropping the `Context` waits for them, up to a second.
     pub fn close(&self) {
         self.0.shared.close();
         let thread = self.0.thread.lock().unwrap_or_else(|poison| poison.into_inner()).take();
@@ -198,33 +203,30 @@ impl Shared {
 /// costs a delay, not a hang.
 const SWEEP_MILLIS: i64 = 500;
 
-struct Member {
-    socket: zmq::Socket,
-    kind: Kind,
-    echo: bool,
-    /// Messages that libzmq would not take yet: a DEALER whose peer has not come.
-    overflow: VecDeque<Frames>,
-    n_dropped: u64,
-    stirred: bool,
-}
-
 struct Owner {
     members: Vec<Member>,
     shared: Arc<Shared>,
-    sender: UnboundedSender<Batch>,
+    sender: Sender<Batch>,
+    unreached_sender: UnboundedSender<(usize, Vec<u8>)>,
+    /// Read, but its reader has no room for it.
+    unread: Option<Batch>,
 }
 
 impl Owner {
     fn run(mut self) {
         let mut backlog = VecDeque::new();
         loop {
-            let busy = !backlog.is_empty() || self.members.iter().any(|member| member.stirred);
+            let is_stirred = || self.members.iter().any(|member| member.stirred);
+            let busy = !backlog.is_empty() || self.unread.is_none() && is_stirred();
             if !self.wait(busy) {
                 return;
             }
             let closing = self.take_queue(&mut backlog);
             self.send_some(&mut backlog, closing);
-            self.receive_some();
+            if self.hand_over() {
+                self.receive_some();
+            }
+            self.retry();
             if closing && backlog.is_empty() {
                 return;
             }
@@ -238,7 +240,11 @@ impl Owner {
         for member in &self.members {
             items.push(PollItem::from_fd(member.socket.get_fd().unwrap_or(-1), zmq::POLLIN));
         }
-        let timeout = if busy { 0 } else { SWEEP_MILLIS };
+        let timeout = match (busy, &self.unread) {
+            (true, _) => 0,
+            (false, Some(_)) => ROOM_MILLIS,
+            (false, None) => SWEEP_MILLIS,
+        };
         let ready = loop {
             match zmq::poll(&mut items, timeout) {
                 Ok(n_ready) => break n_ready,
@@ -289,174 +295,47 @@ impl Owner {
                 // Takes in subscriptions, which no read does here; an error shows at the next send.
                 let _ = member.socket.get_events();
             }
-            let mut n_read = 0;
-            while n_read < READS_PER_TURN_MAX
-                && let Some(frames) = receive(&member.socket)
-            {
+            let (mut n_read, mut n_read_bytes) = (0, 0);
+            let mut is_empty = false;
+            while n_read < READS_PER_TURN_MAX && n_read_bytes < READ_BYTES_PER_TURN_MAX {
+                let Some(frames) = member.receive() else {
+                    is_empty = true;
+                    break;
+                };
                 n_read += 1;
+                n_read_bytes += n_bytes(&frames);
                 if member.echo {
                     member.send_or_keep(frames);
                 } else {
                     batch.push((position, frames));
                 }
             }
-            member.retry_overflow();
-            member.stirred = n_read == READS_PER_TURN_MAX;
+            member.stirred = !is_empty;
         }
         if !batch.is_empty() {
+            self.unread = Some(batch);
+            self.hand_over();
+        }
+    }
+
+    /// Gives what was read to its reader. False if there is no room for it yet.
+    fn hand_over(&mut self) -> bool {
+        let Some(batch) = self.unread.take() else { return true };
+        match self.sender.try_send(batch) {
+            Err(TrySendError::Full(batch)) => self.unread = Some(batch),
             // A receiver that is gone wants nothing any more; sending goes on until the close.
-            let _ = self.sender.send(batch);
+            Ok(()) | Err(TrySendError::Closed(_)) => (),
         }
-    }
-}
-
-impl Member {
-    fn send_or_keep(&mut self, frames: Frames) {
-        self.stirred = true;
-        if self.overflow.is_empty() {
-            if let Some(frames) = send(&self.socket, frames) {
-                self.overflow.push_back(frames);
-            }
-            return;
-        }
-        if self.overflow.len() >= OVERFLOW_MESSAGES_MAX {
-            self.overflow.pop_front();
-            self.n_dropped += 1;
-            if self.n_dropped.is_power_of_two() {
-                tracing::warn!(n_dropped = self.n_dropped, "messages without a peer were dropped");
-            }
-        }
-        self.overflow.push_back(frames);
+        self.unread.is_none()
     }
 
-    fn retry_overflow(&mut self) {
-        while let Some(frames) = self.overflow.pop_front() {
-            if let Some(frames) = send(&self.socket, frames) {
-                self.overflow.push_front(frames);
-                return;
-            }
-        }
-    }
-}
-
-/// Sends one message; gives it back when the socket cannot take it now.
-fn send(socket: &zmq::Socket, mut frames: Frames) -> Option<Frames> {
-    let n_frames = frames.len();
-    for idx in 0..n_frames {
-        let flags = if idx + 1 < n_frames { zmq::DONTWAIT | zmq::SNDMORE } else { zmq::DONTWAIT };
-        // The first frame decides for the whole message; it is copied so that it can be kept.
-        let frame = &mut frames[idx];
-        let result = if idx == 0 || frame.len() <= COPIED_BYTES_MAX {
-            socket.send(frame.as_slice(), flags)
-        } else {
-            socket.send(std::mem::take(frame), flags)
-        };
-        match result {
-            Ok(()) => (),
-            Err(zmq::Error::EAGAIN) if idx == 0 => return Some(frames),
-            // Nobody is there to be told, and half a message is never delivered.
-            Err(error) => {
-                tracing::debug!(%error, "a message was not sent");
-                return None;
-            }
-        }
-    }
-    None
-}
-
-fn receive(socket: &zmq::Socket) -> Option<Frames> {
-    let mut frames = Frames::with_capacity(8);
-    let mut message = zmq::Message::new();
-    loop {
-        match socket.recv(&mut message, zmq::DONTWAIT) {
-            Ok(()) => frames.push(message.to_vec()),
-            Err(zmq::Error::EINTR) => continue,
-            Err(_) => return None,
-        }
-        if !message.get_more() {
-            return Some(frames);
-        }
-    }
-}
-
-fn open_one(context: &Context, spec: Spec) -> Result<(Member, Vec<String>), SocketError> {
-    let first = match spec.ends.first() {
-        Some(End::Bind(endpoint) | End::Connect(endpoint)) => curve::address(endpoint).to_owned(),
-        None => "a socket without address".to_owned(),
-    };
-    let socket = configured(context, &spec)
-        .map_err(|source| SocketError::Open { endpoint: first, source })?;
-    let mut resolved = Vec::with_capacity(spec.ends.len());
-    for end in &spec.ends {
-        resolved.push(attach(&socket, end)?);
-    }
-    let member = Member {
-        socket,
-        stirred: true,
-        kind: spec.kind,
-        echo: spec.echo,
-        overflow: VecDeque::new(),
-        n_dropped: 0,
-    };
-    Ok((member, resolved))
-}
-
-fn configured(context: &Context, spec: &Spec) -> Result<zmq::Socket, zmq::Error> {
-    let socket = context.socket(match spec.kind {
-        Kind::Router => zmq::ROUTER,
-        Kind::Dealer => zmq::DEALER,
-        Kind::Pub => zmq::PUB,
-        Kind::XPub => zmq::XPUB,
-        Kind::Sub => zmq::SUB,
-    })?;
-    // Limits of our own (and of the protocols above) replace those of libzmq, which drop silently.
-    socket.set_sndhwm(0)?;
-    socket.set_rcvhwm(0)?;
-    // A subscriber has only subscriptions to send, and would wait for a peer that is gone.
-    socket.set_linger(if spec.kind == Kind::Sub { 0 } else { LINGER_MS })?;
-    if let Some(identity) = &spec.identity {
-        socket.set_identity(identity)?;
-    }
-    if let Some(key) = &spec.curve {
-        key.apply(&socket)?;
-    }
-    match spec.kind {
-        // A client that comes back with its old identity takes its place again.
-        Kind::Router => socket.set_router_handover(true)?,
-        // Without this, only the first subscription to a topic is reported, and so welcomed.
-        Kind::XPub => socket.set_xpub_verbose(true)?,
-        Kind::Sub => socket.set_subscribe(b"")?,
-        Kind::Dealer | Kind::Pub => (),
-    }
-    Ok(socket)
-}
-
-fn attach(socket: &zmq::Socket, end: &End) -> Result<String, SocketError> {
-    match end {
-        End::Connect(endpoint) => match curve::connect(socket, endpoint) {
-            Ok(()) => Ok(endpoint.clone()),
-            Err(source) => {
-                Err(SocketError::Open { endpoint: curve::address(endpoint).to_owned(), source })
-            }
-        },
-        End::Bind(endpoint) => {
-            let in_use = || SocketError::InUse { endpoint: endpoint.clone() };
-            // libzmq takes over the file of another process's ipc socket without a word.
-            if let Some(path) = endpoint.strip_prefix("ipc://")
-                && UnixStream::connect(path).is_ok()
-            {
-                return Err(in_use());
-            }
-            match socket.bind(endpoint) {
-                Ok(()) => (),
-                Err(zmq::Error::EADDRINUSE) => return Err(in_use()),
-                Err(source) => {
-                    return Err(SocketError::Open { endpoint: endpoint.clone(), source });
-                }
-            }
-            match socket.get_last_endpoint() {
-                Ok(Ok(resolved)) if !resolved.is_empty() => Ok(resolved),
-                _ => Ok(endpoint.clone()),
+    /// Sends what had to wait, and says whom messages did not reach.
+    fn retry(&mut self) {
+        for (position, member) in self.members.iter_mut().enumerate() {
+            member.retry_overflow();
+            for name in member.unreached() {
+                // Who does not care has dropped the receiver.
+                let _ = self.unreached_sender.send((position, name));
             }
         }
     }

@@ -6,9 +6,11 @@ use tokio::time::timeout;
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What was refused is tried again after this time.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Receives batches until `n` messages have come.
-async fn collect(incoming: &mut UnboundedReceiver<Batch>, n: usize) -> Batch {
+async fn collect(incoming: &mut Receiver<Batch>, n: usize) -> Batch {
     let mut all = Batch::new();
     while all.len() < n {
         let batch = timeout(PATIENCE, incoming.recv()).await.expect("messages keep coming");
@@ -143,4 +145,94 @@ async fn a_subscriber_announces_itself_and_gets_everything() {
         assert_eq!(text(&all[0].1), "topic|body");
         clients.push(client);
     }
+}
+
+#[tokio::test]
+async fn an_identity_that_is_taken_stays_its_peers_until_that_is_gone() {
+    let context = Context::new();
+    let spec = Spec::bind(Kind::Router, "tcp://127.0.0.1:0").limit(1 << 20).taken(PATIENCE);
+    let mut server = open(&context, "server", vec![spec]).expect("a free port");
+    let endpoint = server.endpoints[0][0].clone();
+    let peer = |name: &str| {
+        let spec = Spec::connect(Kind::Dealer, endpoint.clone()).identity("engine");
+        open(&context, name, vec![spec]).expect("it connects")
+    };
+    let mut engine = peer("engine");
+    engine.sockets.send(0, vec![b"first".to_vec()]);
+    assert_eq!(text(&collect(&mut server.incoming, 1).await[0].1), "engine|first");
+    let mut thief = peer("thief");
+    for n in 0..100 {
+        thief.sockets.send(0, vec![b"mine".to_vec()]);
+        server.sockets.send(0, vec![b"engine".to_vec(), vec![n]]);
+    }
+    assert_eq!(collect(&mut engine.incoming, 100).await.len(), 100);
+    assert!(thief.incoming.try_recv().is_err());
+    thief.sockets.close();
+    engine.sockets.close();
+    let mut again = peer("again");
+    again.sockets.send(0, vec![b"again".to_vec()]);
+    let comes_in = async {
+        loop {
+            match timeout(AGAIN_AFTER, collect(&mut server.incoming, 1)).await {
+                Ok(batch) if batch.iter().any(|(_, frames)| text(frames) == "engine|again") => {
+                    break;
+                }
+                Ok(_) => (),
+                // The first connection was not seen to end yet, and this one is refused for that.
+                Err(_) => {
+                    again.sockets.close();
+                    again = peer("again");
+                    again.sockets.send(0, vec![b"again".to_vec()]);
+                }
+            }
+        }
+    };
+    timeout(PATIENCE, comes_in).await.expect("its place is free");
+    server.sockets.send(0, vec![b"engine".to_vec(), b"welcome".to_vec()]);
+    assert_eq!(text(&collect(&mut again.incoming, 1).await[0].1), "welcome");
+    server.sockets.close();
+}
+
+#[tokio::test]
+async fn a_peer_that_a_message_does_not_reach_is_named() {
+    let context = Context::new();
+    let spec = Spec::bind(Kind::Router, "tcp://127.0.0.1:0").limit(1 << 20);
+    let mut server = open(&context, "server", vec![spec]).expect("a free port");
+    server.sockets.send(0, vec![b"nobody".to_vec(), b"hello".to_vec()]);
+    let named = timeout(PATIENCE, server.unreached.recv()).await.expect("it is told");
+    assert_eq!(named, Some((0, b"nobody".to_vec())));
+    server.sockets.close();
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_fills_its_own_queue_alone() {
+    const LIMIT: usize = 1 << 20;
+    let context = Context::new();
+    let spec = Spec::bind(Kind::Router, "tcp://127.0.0.1:0").limit(LIMIT);
+    let mut server = open(&context, "server", vec![spec]).expect("a free port");
+    let endpoint = server.endpoints[0][0].clone();
+    let spec = |name: &str| vec![Spec::connect(Kind::Dealer, endpoint.clone()).identity(name)];
+    let mut reader = open(&context, "reader", spec("reader")).expect("it connects");
+    reader.sockets.send(0, vec![b"here".to_vec()]);
+    // A bare connection that has shaken hands and then reads nothing.
+    let mut still = std::net::TcpStream::connect(endpoint.trim_start_matches("tcp://")).unwrap();
+    let mut greeting = vec![0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0];
+    greeting.extend(b"NULL");
+    greeting.resize(64, 0);
+    still.write_all(&greeting).unwrap();
+    still.read_exact(&mut greeting).unwrap();
+    let ready = b"\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\x05still";
+    let mut said = vec![4, u8::try_from(ready.len()).unwrap()];
+    said.extend(ready);
+    said.extend(b"\0\x04here");
+    still.write_all(&said).unwrap();
+    collect(&mut server.incoming, 2).await;
+    for _ in 0..40 {
+        server.sockets.send(0, vec![b"still".to_vec(), vec![0; LIMIT / 2]]);
+    }
+    server.sockets.send(0, vec![b"reader".to_vec(), b"hello".to_vec()]);
+    assert_eq!(text(&collect(&mut reader.incoming, 1).await[0].1), "hello");
+    let named = timeout(PATIENCE, server.unreached.recv()).await.expect("it is cut off");
+    assert_eq!(named, Some((0, b"still".to_vec())));
+    server.sockets.close();
 }

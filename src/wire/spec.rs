@@ -1,5 +1,7 @@
 //! What a socket is to be, before there is one: plain data for [`super::socket::open`].
 
+use std::time::Duration;
+
 use super::curve::ServerKey;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,12 @@ pub struct Spec {
     pub kind: Kind,
     pub ends: Vec<End>,
     pub identity: Option<Vec<u8>>,
+    /// Bytes that may wait for one peer. A subscriber misses what is beyond it; another peer is cut
+    /// off (see `peers`). No limit if absent: the protocol above has one of its own.
+    pub limit: Option<usize>,
+    /// An identity stays its peer's as long as that is alive, and a peer that has not answered
+    /// ZeroMQ's own heartbeats for so long is dead. If absent, who comes last has the identity.
+    pub taken: Option<Duration>,
     /// Makes the socket a server of CURVE: it speaks encrypted alone.
     pub curve: Option<ServerKey>,
     /// Returns every message as it came, in the socket's own thread: a heartbeat.
@@ -32,20 +40,20 @@ pub struct Spec {
 
 impl Spec {
     pub fn bind(kind: Kind, endpoint: impl Into<String>) -> Self {
-        Self {
-            kind,
-            ends: vec![End::Bind(endpoint.into())],
-            identity: None,
-            curve: None,
-            echo: false,
-        }
+        Self::new(kind, End::Bind(endpoint.into()))
     }
 
     pub fn connect(kind: Kind, endpoint: impl Into<String>) -> Self {
+        Self::new(kind, End::Connect(endpoint.into()))
+    }
+
+    fn new(kind: Kind, end: End) -> Self {
         Self {
             kind,
-            ends: vec![End::Connect(endpoint.into())],
+            ends: vec![end],
             identity: None,
+            limit: None,
+            taken: None,
             curve: None,
             echo: false,
         }
@@ -53,6 +61,16 @@ impl Spec {
 
     pub fn identity(mut self, identity: impl Into<Vec<u8>>) -> Self {
         self.identity = Some(identity.into());
+        self
+    }
+
+    pub fn limit(mut self, n_bytes: usize) -> Self {
+        self.limit = Some(n_bytes);
+        self
+    }
+
+    pub fn taken(mut self, dead_after: Duration) -> Self {
+        self.taken = Some(dead_after);
         self
     }
 

@@ -164,6 +164,8 @@ async fn bring_up(
     let context = wire::Context::new();
     let mut of_controller = controller::Settings::new(directory);
     of_controller.inproc = true;
+    // Nobody else may enter it.
+    of_controller.folder = Some(directory.to_owned());
     let for_controller = context.clone();
     let started =
         tokio::task::spawn_blocking(move || controller::start(of_controller, &for_controller));

@@ -12,7 +12,7 @@ use prust_kernel::wire::{
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -26,7 +26,7 @@ pub struct Frontend {
     writer: Writer,
     reader: Reader,
     sockets: Sockets,
-    incoming: UnboundedReceiver<Batch>,
+    incoming: Receiver<Batch>,
     waiting: [VecDeque<Frames>; 5],
     headers: HashMap<String, Vec<u8>>,
     sessions: HashSet<String>,
@@ -232,7 +232,7 @@ impl Frontend {
     }
 }
 
-fn connect(file: &KernelFile) -> (Sockets, UnboundedReceiver<Batch>) {
+fn connect(file: &KernelFile) -> (Sockets, Receiver<Batch>) {
     let spec = |channel| match channel {
         Channel::IoPub => Spec::connect(Kind::Sub, file.endpoint(channel)),
         // As with Jupyter's server, one identity for all channels routes questions back.

@@ -1,0 +1,277 @@
+//! One socket of a group: how it is opened, and how much may wait in it. No peer, however slow or
+//! dead, makes it hold more than its limit, or keeps messages for others waiting.
+use std::collections::VecDeque;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::curve;
+use super::peers::{Gauge, PIPE_BYTES_MAX, Peers, Sent};
+use super::socket::{Context, Frames, SocketError};
+use super::spec::{End, Kind, Spec};
+
+/// Messages kept for a socket that has no peer yet; the oldest is dropped (and counted) beyond it.
+/// A million small messages are some hundred megabytes, more than any submission in flight.
+const OVERFLOW_MESSAGES_MAX: usize = 1_000_000;
+/// Frames up to this size are copied into libzmq's own small messages; larger ones are handed over.
+const COPIED_BYTES_MAX: usize = 1024;
+/// How long the last messages may take to leave once a socket is closed.
+const LINGER_MS: i32 = 1000;
+/// How long a message waits for a peer that is about to connect, for the first time or again.
+const CONNECTING_FOR: Duration = Duration::from_secs(2);
+/// What one peer may have sent and this socket not have read yet: its connection then waits.
+const UNREAD_BYTES_MAX: usize = 64 << 20;
+
+pub(super) struct Member {
+    pub(super) socket: zmq::Socket,
+    pub(super) kind: Kind,
+    pub(super) echo: bool,
+    /// There may be something to read or to send.
+    pub(super) stirred: bool,
+    /// Messages that libzmq would not take yet: a DEALER whose peer has not come.
+    overflow: VecDeque<Frames>,
+    n_dropped: u64,
+    limits: Option<Limits>,
+}
+
+/// How much may wait in a socket that has a limit.
+struct Limits {
+    outgoing: Gauge,
+    incoming: Gauge,
+    /// The peers of a ROUTER that do not read as fast as they are written to.
+    peers: Peers,
+}
+
+impl Member {
+    pub(super) fn send_or_keep(&mut self, mut frames: Frames) {
+        self.stirred = true;
+        if let Some(limits) = &mut self.limits {
+            limits.widen(&self.socket, &frames);
+            if self.kind == Kind::Router {
+                let now = Instant::now();
+                limits.peers.send(frames, now, |frames| send(&self.socket, frames));
+            } else {
+                // What is published waits for nobody.
+                let _ = send(&self.socket, &mut frames);
+            }
+            return;
+        }
+        if self.overflow.is_empty() {
+            if send(&self.socket, &mut frames) == Sent::Full {
+                self.overflow.push_back(frames);
+            }
+            return;
+        }
+        if self.overflow.len() >= OVERFLOW_MESSAGES_MAX {
+            self.overflow.pop_front();
+            self.n_dropped += 1;
+            if self.n_dropped.is_power_of_two() {
+                tracing::warn!(n_dropped = self.n_dropped, "messages without a peer were dropped");
+            }
+        }
+        self.overflow.push_back(frames);
+    }
+
+    pub(super) fn retry_overflow(&mut self) {
+        if let Some(limits) = &mut self.limits
+            && limits.peers.is_any_full()
+        {
+            limits.peers.retry(Instant::now(), |frames| send(&self.socket, frames));
+        }
+        while let Some(mut frames) = self.overflow.pop_front() {
+            if send(&self.socket, &mut frames) == Sent::Full {
+                self.overflow.push_front(frames);
+                return;
+            }
+        }
+    }
+
+    /// Reads one message, if there is one.
+    pub(super) fn receive(&mut self) -> Option<Frames> {
+        let frames = receive(&self.socket)?;
+        if let Some(hwm) = self.limits.as_mut().and_then(|limits| limits.incoming.weigh(&frames)) {
+            // A number that libzmq does not take changes nothing.
+            let _ = self.socket.set_rcvhwm(hwm);
+        }
+        Some(frames)
+    }
+
+    /// The peers that messages did not reach since the last call.
+    pub(super) fn unreached(&mut self) -> Vec<Vec<u8>> {
+        self.limits.as_mut().map_or_else(Vec::new, |limits| limits.peers.unreached())
+    }
+}
+
+impl Limits {
+    fn new(kind: Kind, n_bytes: usize, grace: Duration) -> Self {
+        Self {
+            outgoing: Self::outgoing(kind, n_bytes),
+            incoming: Gauge::new(UNREAD_BYTES_MAX),
+            peers: Peers::new(n_bytes, grace),
+        }
+    }
+
+    /// What is published waits in libzmq alone.
+    fn outgoing(kind: Kind, n_bytes: usize) -> Gauge {
+        Gauge::new(if kind == Kind::Router { n_bytes.min(PIPE_BYTES_MAX) } else { n_bytes })
+    }
+
+    /// Adapts how many messages libzmq keeps for one peer to their size.
+    fn widen(&mut self, socket: &zmq::Socket, frames: &Frames) {
+        // To a peer that was full a larger number looks like the end of its connection.
+        if self.peers.is_any_full() && !self.outgoing.is_larger(frames) {
+            return;
+        }
+        if let Some(hwm) = self.outgoing.weigh(frames) {
+            // A number that libzmq does not take changes nothing.
+            let _ = socket.set_sndhwm(hwm);
+        }
+    }
+}
+
+pub(super) fn n_bytes(frames: &Frames) -> usize {
+    frames.iter().map(Vec::len).sum()
+}
+
+/// Sends one message; leaves it whole when the socket cannot take it now.
+fn send(socket: &zmq::Socket, frames: &mut Frames) -> Sent {
+    let n_frames = frames.len();
+    for (idx, frame) in frames.iter_mut().enumerate() {
+        let flags = if idx + 1 < n_frames { zmq::DONTWAIT | zmq::SNDMORE } else { zmq::DONTWAIT };
+        // The first frame decides for the whole message; it is copied so that it can be kept.
+        let result = if idx == 0 || frame.len() <= COPIED_BYTES_MAX {
+            socket.send(frame.as_slice(), flags)
+        } else {
+            socket.send(std::mem::take(frame), flags)
+        };
+        match result {
+            Ok(()) => (),
+            Err(zmq::Error::EAGAIN) if idx == 0 => return Sent::Full,
+            Err(zmq::Error::EHOSTUNREACH) if idx == 0 => return Sent::Nobody,
+            // Nobody is there to be told, and half a message is never delivered.
+            Err(error) => {
+                tracing::debug!(%error, "a message was not sent");
+                return Sent::Nobody;
+            }
+        }
+    }
+    Sent::Whole
+}
+
+fn receive(socket: &zmq::Socket) -> Option<Frames> {
+    let mut frames = Frames::with_capacity(8);
+    let mut message = zmq::Message::new();
+    loop {
+        match socket.recv(&mut message, zmq::DONTWAIT) {
+            Ok(()) => frames.push(message.to_vec()),
+            Err(zmq::Error::EINTR) => continue,
+            Err(_) => return None,
+        }
+        if !message.get_more() {
+            return Some(frames);
+        }
+    }
+}
+
+pub(super) fn open_one(
+    context: &Context,
+    spec: Spec,
+) -> Result<(Member, Vec<String>), SocketError> {
+    let first = match spec.ends.first() {
+        Some(End::Bind(endpoint) | End::Connect(endpoint)) => curve::address(endpoint).to_owned(),
+        None => "a socket without address".to_owned(),
+    };
+    let socket = configured(context, &spec)
+        .map_err(|source| SocketError::Open { endpoint: first, source })?;
+    let mut resolved = Vec::with_capacity(spec.ends.len());
+    for end in &spec.ends {
+        resolved.push(attach(&socket, end)?);
+    }
+    // Peers whose identities mean something connect again.
+    let grace = spec.taken.map_or(Duration::ZERO, |_| CONNECTING_FOR);
+    let member = Member {
+        socket,
+        stirred: true,
+        kind: spec.kind,
+        echo: spec.echo,
+        overflow: VecDeque::new(),
+        n_dropped: 0,
+        limits: spec.limit.map(|n_bytes| Limits::new(spec.kind, n_bytes, grace)),
+    };
+    Ok((member, resolved))
+}
+
+fn configured(context: &Context, spec: &Spec) -> Result<zmq::Socket, zmq::Error> {
+    let socket = context.socket(match spec.kind {
+        Kind::Router => zmq::ROUTER,
+        Kind::Dealer => zmq::DEALER,
+        Kind::Pub => zmq::PUB,
+        Kind::XPub => zmq::XPUB,
+        Kind::Sub => zmq::SUB,
+    })?;
+    // Limits of our own (and of the protocols above) replace those of libzmq, which drop silently.
+    socket.set_sndhwm(0)?;
+    socket.set_rcvhwm(0)?;
+    if let Some(limit) = spec.limit {
+        socket.set_sndhwm(Limits::outgoing(spec.kind, limit).hwm())?;
+        socket.set_rcvhwm(Gauge::new(UNREAD_BYTES_MAX).hwm())?;
+        if spec.kind == Kind::Router {
+            // Says who cannot be reached, and who has no room, instead of dropping silently.
+            socket.set_router_mandatory(true)?;
+        }
+    }
+    // A subscriber has only subscriptions to send, and would wait for a peer that is gone.
+    socket.set_linger(if spec.kind == Kind::Sub { 0 } else { LINGER_MS })?;
+    if let Some(identity) = &spec.identity {
+        socket.set_identity(identity)?;
+    }
+    if let Some(key) = &spec.curve {
+        key.apply(&socket)?;
+    }
+    match spec.kind {
+        Kind::Router => match spec.taken {
+            // A peer that comes back with its old identity takes its place again.
+            None => socket.set_router_handover(true)?,
+            Some(dead_after) => {
+                let millis = i32::try_from(dead_after.as_millis()).unwrap_or(i32::MAX);
+                socket.set_heartbeat_ivl((millis / 3).max(1))?;
+                socket.set_heartbeat_timeout(millis)?;
+            }
+        },
+        // Without this, only the first subscription to a topic is reported, and so welcomed.
+        Kind::XPub => socket.set_xpub_verbose(true)?,
+        Kind::Sub => socket.set_subscribe(b"")?,
+        Kind::Dealer | Kind::Pub => (),
+    }
+    Ok(socket)
+}
+
+fn attach(socket: &zmq::Socket, end: &End) -> Result<String, SocketError> {
+    match end {
+        End::Connect(endpoint) => match curve::connect(socket, endpoint) {
+            Ok(()) => Ok(endpoint.clone()),
+            Err(source) => {
+                Err(SocketError::Open { endpoint: curve::address(endpoint).to_owned(), source })
+            }
+        },
+        End::Bind(endpoint) => {
+            let in_use = || SocketError::InUse { endpoint: endpoint.clone() };
+            // libzmq takes over the file of another process's ipc socket without a word.
+            if let Some(path) = endpoint.strip_prefix("ipc://")
+                && UnixStream::connect(path).is_ok()
+            {
+                return Err(in_use());
+            }
+            match socket.bind(endpoint) {
+                Ok(()) => (),
+                Err(zmq::Error::EADDRINUSE) => return Err(in_use()),
+                Err(source) => {
+                    return Err(SocketError::Open { endpoint: endpoint.clone(), source });
+                }
+            }
+            match socket.get_last_endpoint() {
+                Ok(Ok(resolved)) if !resolved.is_empty() => Ok(resolved),
+                _ => Ok(endpoint.clone()),
+            }
+        }
+    }
+}
