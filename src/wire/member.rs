@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::curve;
-use super::peers::{Gauge, PIPE_BYTES_MAX, Peers, Sent};
+use super::peers::{self, PIPE_MESSAGES_MAX, Peers, Sent, UNREAD_MESSAGES_MAX};
 use super::socket::{Context, Frames, SocketError};
 use super::spec::{End, Kind, Spec};
 
@@ -18,9 +18,6 @@ const COPIED_BYTES_MAX: usize = 1024;
 const LINGER_MS: i32 = 1000;
 /// How long a message waits for a peer that is about to connect, for the first time or again.
 const CONNECTING_FOR: Duration = Duration::from_secs(2);
-/// What one peer may have sent and this socket not have read yet: its connection then waits.
-const UNREAD_BYTES_MAX: usize = 64 << 20;
-
 pub(super) struct Member {
     pub(super) socket: zmq::Socket,
     pub(super) kind: Kind,
@@ -30,29 +27,20 @@ pub(super) struct Member {
     /// Messages that libzmq would not take yet: a DEALER whose peer has not come.
     overflow: VecDeque<Frames>,
     n_dropped: u64,
-    limits: Option<Limits>,
-}
-
-/// How much may wait in a socket that has a limit.
-struct Limits {
-    outgoing: Gauge,
-    incoming: Gauge,
-    /// The peers of a ROUTER that do not read as fast as they are written to.
-    peers: Peers,
+    /// The peers of a ROUTER with a limit that do not read as fast as they are written to.
+    peers: Option<Peers>,
+    /// Who does not read misses what is published.
+    is_lossy: bool,
 }
 
 impl Member {
     pub(super) fn send_or_keep(&mut self, mut frames: Frames) {
         self.stirred = true;
-        if let Some(limits) = &mut self.limits {
-            limits.widen(&self.socket, &frames);
-            if self.kind == Kind::Router {
-                let now = Instant::now();
-                limits.peers.send(frames, now, |frames| send(&self.socket, frames));
-            } else {
-                // What is published waits for nobody.
-                let _ = send(&self.socket, &mut frames);
-            }
+        if let Some(peers) = &mut self.peers {
+            return peers.send(frames, Instant::now(), |frames| send(&self.socket, frames));
+        }
+        if self.is_lossy {
+            send(&self.socket, &mut frames);
             return;
         }
         if self.overflow.is_empty() {
@@ -72,10 +60,10 @@ impl Member {
     }
 
     pub(super) fn retry_overflow(&mut self) {
-        if let Some(limits) = &mut self.limits
-            && limits.peers.is_any_full()
+        if let Some(peers) = &mut self.peers
+            && peers.is_any_full()
         {
-            limits.peers.retry(Instant::now(), |frames| send(&self.socket, frames));
+            peers.retry(Instant::now(), |frames| send(&self.socket, frames));
         }
         while let Some(mut frames) = self.overflow.pop_front() {
             if send(&self.socket, &mut frames) == Sent::Full {
@@ -87,44 +75,12 @@ impl Member {
 
     /// Reads one message, if there is one.
     pub(super) fn receive(&mut self) -> Option<Frames> {
-        let frames = receive(&self.socket)?;
-        if let Some(hwm) = self.limits.as_mut().and_then(|limits| limits.incoming.weigh(&frames)) {
-            // A number that libzmq does not take changes nothing.
-            let _ = self.socket.set_rcvhwm(hwm);
-        }
-        Some(frames)
+        receive(&self.socket)
     }
 
     /// The peers that messages did not reach since the last call.
     pub(super) fn unreached(&mut self) -> Vec<Vec<u8>> {
-        self.limits.as_mut().map_or_else(Vec::new, |limits| limits.peers.unreached())
-    }
-}
-
-impl Limits {
-    fn new(kind: Kind, n_bytes: usize, grace: Duration) -> Self {
-        Self {
-            outgoing: Self::outgoing(kind, n_bytes),
-            incoming: Gauge::new(UNREAD_BYTES_MAX),
-            peers: Peers::new(n_bytes, grace),
-        }
-    }
-
-    /// What is published waits in libzmq alone.
-    fn outgoing(kind: Kind, n_bytes: usize) -> Gauge {
-        Gauge::new(if kind == Kind::Router { n_bytes.min(PIPE_BYTES_MAX) } else { n_bytes })
-    }
-
-    /// Adapts how many messages libzmq keeps for one peer to their size.
-    fn widen(&mut self, socket: &zmq::Socket, frames: &Frames) {
-        // To a peer that was full a larger number looks like the end of its connection.
-        if self.peers.is_any_full() && !self.outgoing.is_larger(frames) {
-            return;
-        }
-        if let Some(hwm) = self.outgoing.weigh(frames) {
-            // A number that libzmq does not take changes nothing.
-            let _ = socket.set_sndhwm(hwm);
-        }
+        self.peers.as_mut().map_or_else(Vec::new, Peers::unreached)
     }
 }
 
@@ -195,7 +151,8 @@ pub(super) fn open_one(
         echo: spec.echo,
         overflow: VecDeque::new(),
         n_dropped: 0,
-        limits: spec.limit.map(|n_bytes| Limits::new(spec.kind, n_bytes, grace)),
+        peers: spec.limit.filter(|_| spec.kind == Kind::Router).map(|n| Peers::new(n, grace)),
+        is_lossy: spec.limit.is_some() && spec.kind != Kind::Router,
     };
     Ok((member, resolved))
 }
@@ -212,8 +169,11 @@ fn configured(context: &Context, spec: &Spec) -> Result<zmq::Socket, zmq::Error>
     socket.set_sndhwm(0)?;
     socket.set_rcvhwm(0)?;
     if let Some(limit) = spec.limit {
-        socket.set_sndhwm(Limits::outgoing(spec.kind, limit).hwm())?;
-        socket.set_rcvhwm(Gauge::new(UNREAD_BYTES_MAX).hwm())?;
+        socket.set_rcvhwm(UNREAD_MESSAGES_MAX)?;
+        socket.set_sndhwm(match spec.kind {
+            Kind::Router => PIPE_MESSAGES_MAX,
+            _ => peers::published_max(limit),
+        })?;
         if spec.kind == Kind::Router {
             // Says who cannot be reached, and who has no room, instead of dropping silently.
             socket.set_router_mandatory(true)?;

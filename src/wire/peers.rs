@@ -1,16 +1,22 @@
-//! How much may wait for a peer. libzmq limits the number of messages that wait, not their bytes:
-//! a [`Gauge`] makes the number of the bytes. What does not fit waits here, for each peer of a
-//! ROUTER by itself, so that none keeps another waiting; a peer that does not read is cut off:
-//! what waits for it is dropped, and so is what comes, until it reads again.
+//! How much may wait for a peer. libzmq limits the number of messages that wait, not their bytes,
+//! and a limit that is lowered later lets peers that read wait for ever: it is told of what was read
+//! only after half of the old number. So libzmq holds few messages for one peer of a ROUTER, and
+//! what does not fit waits here, for each peer by itself, its bytes counted: none keeps another
+//! waiting. A peer that does not read is cut off: what waits for it is dropped, and so is what
+//! comes, until it reads again.
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::member::n_bytes;
 use super::socket::Frames;
 
-/// Bytes that libzmq may hold for one peer of a ROUTER, beside what waits here. It tells that a
-/// peer reads when half of them are gone, so few are better.
-pub(super) const PIPE_BYTES_MAX: usize = 16 << 20;
+/// Messages that libzmq may hold for one peer of a ROUTER, beside what waits here. It tells that a
+/// peer reads when half of them are gone.
+pub(super) const PIPE_MESSAGES_MAX: i32 = 32;
+/// Messages of one peer that libzmq may hold until they are read here; its connection then waits.
+pub(super) const UNREAD_MESSAGES_MAX: i32 = 1024;
+/// What is published is counted in messages of so many bytes.
+const PUBLISHED_BYTES: usize = 16 << 10;
 /// A peer that has taken nothing for so long does not read.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 /// A peer that reads, but slowly, may have so many times the limit waiting.
@@ -19,8 +25,11 @@ const SLOW_FACTOR: usize = 4;
 const CUT_OFF_FOR: Duration = Duration::from_secs(600);
 /// What a message costs beside its bytes.
 const MESSAGE_BYTES: usize = 1024;
-/// After so many smaller messages more of them may wait.
-const SMALLER_MAX: u32 = 1024;
+
+/// How many published messages libzmq may hold for one subscriber; who is slower misses some.
+pub(super) fn published_max(limit: usize) -> i32 {
+    i32::try_from(limit / PUBLISHED_BYTES).unwrap_or(i32::MAX).max(1000)
+}
 
 /// What became of an attempt to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,51 +39,6 @@ pub(super) enum Sent {
     Full,
     /// There is no such peer.
     Nobody,
-}
-
-/// How many messages may wait, by the size of the latest.
-#[derive(Debug)]
-pub(super) struct Gauge {
-    limit: usize,
-    /// The largest of the messages that count, rounded up to a power of two.
-    size: usize,
-    /// The same of those since the last change.
-    recent: usize,
-    n_smaller: u32,
-}
-
-impl Gauge {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, size: MESSAGE_BYTES, recent: MESSAGE_BYTES, n_smaller: 0 }
-    }
-
-    /// How many messages may wait now.
-    pub(super) fn hwm(&self) -> i32 {
-        i32::try_from(self.limit / self.size).unwrap_or(i32::MAX).max(1)
-    }
-
-    /// Whether a message is larger than those that counted so far.
-    pub(super) fn is_larger(&self, frames: &Frames) -> bool {
-        size(frames) > self.size
-    }
-
-    /// Takes a message into account; returns the number of messages if it has changed.
-    pub(super) fn weigh(&mut self, frames: &Frames) -> Option<i32> {
-        let size = size(frames);
-        self.recent = self.recent.max(size);
-        self.n_smaller += 1;
-        if size <= self.size && self.n_smaller < SMALLER_MAX {
-            return None;
-        }
-        let before = std::mem::replace(&mut self.size, self.recent);
-        self.recent = MESSAGE_BYTES;
-        self.n_smaller = 0;
-        (self.size != before).then(|| self.hwm())
-    }
-}
-
-fn size(frames: &Frames) -> usize {
-    (n_bytes(frames) + MESSAGE_BYTES).next_power_of_two()
 }
 
 /// The peers of a ROUTER that have no room.
@@ -229,17 +193,6 @@ mod tests {
 
     fn message(name: &str, n_bytes: usize) -> Frames {
         vec![name.as_bytes().to_vec(), vec![0; n_bytes]]
-    }
-
-    #[test]
-    fn the_larger_the_messages_the_fewer_may_wait() {
-        let mut gauge = Gauge::new(1 << 20);
-        assert_eq!(gauge.hwm(), 1024);
-        assert_eq!(gauge.weigh(&message("", 100_000)), Some(8));
-        assert_eq!(gauge.weigh(&message("", 1 << 24)), Some(1));
-        // Many small ones in a row, and the large one is forgotten.
-        let changes: Vec<_> = (0..3000).filter_map(|_| gauge.weigh(&message("", 10))).collect();
-        assert_eq!(changes, [512]);
     }
 
     /// A ROUTER of which some peers have no room, and some are gone.
