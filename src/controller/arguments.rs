@@ -244,14 +244,9 @@ fn read(
     if enable_curve {
         settings.curve = Some(curve_key(env("IPP_CURVE_SECRETKEY"))?);
     }
-    let dir = match dir {
-        Some(dir) => dir,
-        None => {
-            let home = || env("HOME").map(|home| PathBuf::from(home).join(".ipython"));
-            let ipython_dir = ipython_dir.or_else(home).ok_or(ArgumentError::NoHome)?;
-            profile_dir(&ipython_dir, &profile)
-        }
-    };
+    let home = || env("HOME").map(|home| PathBuf::from(home).join(".ipython"));
+    let in_home = || Some(profile_dir(&ipython_dir.or_else(home)?, &profile));
+    let dir = dir.or_else(in_home).ok_or(ArgumentError::NoHome)?;
     settings.client_file = client_file_path(&dir, &settings.cluster_id);
     settings.engine_file = engine_file_path(&dir, &settings.cluster_id);
     database.choose(&dir.join("security"), &mut settings)?;

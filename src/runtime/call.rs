@@ -41,8 +41,8 @@ fn unseen(path: &str, why: String) -> String {
         return why;
     }
     format!(
-        "{why}. It was compiled by a notebook whose file system this engine does not see: start the \
-         engine on the machine of the notebook, or share the notebook's cache folder with it"
+        "{why}. It was compiled by a notebook whose file system this engine does not see: start \
+         the engine on the machine of the notebook, or share the notebook's cache folder with it"
     )
 }
 

@@ -1,5 +1,5 @@
 //! How much may wait for a peer. libzmq limits the number of messages that wait, not their bytes,
-//! and a limit that is lowered later lets peers that read wait for ever: it is told of what was read
+//! and a limit that is lowered later lets peers that read wait for ever: what they read is told
 //! only after half of the old number. So libzmq holds few messages for one peer of a ROUTER, and
 //! what does not fit waits here, for each peer by itself, its bytes counted: none keeps another
 //! waiting. A peer that does not read is cut off: what waits for it is dropped, and so is what

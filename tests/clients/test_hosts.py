@@ -91,7 +91,9 @@ class TwoHosts(Cluster):
 
 
 def forty_two(client):
-    replies = client[:].execute("6 * 7", silent=False, block=False).get(WAIT)
+    result = client[:].execute("6 * 7", silent=False, block=False)
+    replies = result.get(WAIT)
+    assert result.wait_for_output(WAIT)
     return [reply.execute_result["data"]["text/plain"] for reply in replies]
 
 

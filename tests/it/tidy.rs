@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("supervisor", &["controller", "pool", "client", "wire", "process"]),
     ("controller", &["client", "compile", "store", "worker", "wire", "process", "cell"]),
     ("engine", &["client", "compile", "worker", "wire", "process", "cell"]),
-    ("pool", &["process"]),
+    ("pool", &["process", "wire"]),
     ("client", &["compile", "worker", "wire", "process", "cell"]),
     ("compile", &["worker", "wire", "process", "cell"]),
     ("worker", &["wire", "process", "cell"]),
@@ -43,7 +43,7 @@ struct Door {
 const DOORS: &[Door] = &[
     Door {
         tokens: "zmq : :",
-        files: &["src/wire/socket.rs", "src/wire/curve.rs"],
+        files: &["src/wire/socket.rs", "src/wire/member.rs", "src/wire/curve.rs"],
         instead: "go through wire::socket",
     },
     Door {
