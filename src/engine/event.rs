@@ -131,6 +131,8 @@ pub enum Effect {
         run: u64,
         call: Call,
     },
+    /// Take back the calls that the worker has not begun; [`WorkerEvent::Recalled`] follows.
+    Recall,
     Interrupt,
     /// All that was printed so far has been published: read on.
     ReadOn,

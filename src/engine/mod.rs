@@ -5,6 +5,7 @@
 //! One loop (`outside.rs`): an event, [`state::Engine::handle`], its effects. Work from all sockets
 //! goes through one queue, one piece at a time. An engine registers only when its worker is ready,
 //! so an engine that is announced is usable.
+mod ahead;
 mod event;
 mod flags;
 mod nanny;

@@ -291,6 +291,7 @@ impl Outside {
             }
             Effect::Run { run, library, entry } => self.worker.run(run, &library, &entry),
             Effect::Call { run, call } => self.worker.call(run, call),
+            Effect::Recall => self.worker.recall(),
             Effect::Interrupt => self.worker.interrupt(),
             Effect::ReadOn => self.worker.read_on(),
             Effect::ReplaceWorker => self.worker.restart(),

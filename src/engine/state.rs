@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ahead::AheadList;
 use super::event::{Channel, Effect, Event, Fault, Now, Publication, Reply};
 use super::python::Made;
 use super::reply::{EngineInfo, Metadata, error_content};
@@ -50,6 +51,7 @@ pub struct Engine {
     pub(super) worker_ready: bool,
     pub(super) queue: VecDeque<Task>,
     pub(super) running: Option<Running>,
+    pub(super) ahead: AheadList,
     pub(super) withdrawn: Withdrawn,
     /// Requests to clear, answered when the new worker is ready.
     pub(super) clears: Vec<Route>,
@@ -131,6 +133,7 @@ impl Engine {
             worker_ready: false,
             queue: VecDeque::new(),
             running: None,
+            ahead: AheadList::default(),
             withdrawn: Withdrawn::default(),
             clears: Vec::new(),
             namespace,
@@ -252,6 +255,7 @@ impl Engine {
                 self.user_request(request, &topic, &head, body);
             }
             WorkerEvent::Done { run, outcome } => self.done(run, outcome, now),
+            WorkerEvent::Recalled { runs } => self.recalled(&runs, now),
             WorkerEvent::Died { cause, restored, threads_lost } => {
                 self.worker_died(&cause, restored, &threads_lost);
             }
@@ -328,7 +332,11 @@ impl Engine {
 
     /// Takes `msg_ids` (or everything) out of the queue; each gets its reply at once. Ids that are
     /// not here may still be on their way.
-    fn abort(&mut self, route: Route, msg_ids: Option<Vec<String>>, now: Now) {
+    pub(super) fn abort(&mut self, route: Route, msg_ids: Option<Vec<String>>, now: Now) {
+        let (route, msg_ids) = match self.waits_for_ahead(route, msg_ids) {
+            Ok(()) => return,
+            Err(asked) => asked,
+        };
         match msg_ids {
             None => self.abort_queued(|_| true, now),
             Some(msg_ids) => {
@@ -385,6 +393,7 @@ impl Engine {
     /// The worker is replaced under the same engine id; work in hand ends as an error.
     fn restart(&mut self, route: Route, now: Now) {
         self.clears.push(route);
+        self.abort_ahead(now);
         self.abort_queued(|_| true, now);
         if let Some(running) = self.running.take() {
             let fault = Fault::new("EngineError", "the engine was restarted while this ran");

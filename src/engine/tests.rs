@@ -10,6 +10,7 @@ use super::work::BUSY_AFTER;
 use crate::wire::{Header, Message};
 use crate::worker::{Outcome, Status, Std, WorkerEvent};
 
+mod ahead;
 mod flood;
 mod python;
 
@@ -153,6 +154,7 @@ fn words(effect: &Effect) -> String {
         Effect::CancelCompile => "cancel compile".to_owned(),
         Effect::Run { run, .. } => format!("run {run}"),
         Effect::Call { run, .. } => format!("call {run}"),
+        Effect::Recall => "recall".to_owned(),
         Effect::Interrupt => "interrupt".to_owned(),
         Effect::ReadOn => "read on".to_owned(),
         Effect::ReplaceWorker => "replace worker".to_owned(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
+use super::ahead::QUICK_TIME;
 use super::event::{Effect, Fault, Now, Prepared, Reply};
 use super::reply::{Metadata, WorkMetadata, error_content};
 use super::request::{Compiled, Execute, Route, Task, Work};
@@ -16,9 +17,6 @@ use crate::worker::{Failure, Outcome, Std};
 /// A call of our own client says that it is busy only once it has run so long: a panel can show
 /// where it runs, and the many calls that are shorter cost nothing more.
 pub(super) const BUSY_AFTER: Duration = Duration::from_millis(20);
-
-/// A call that took less is quick: the next one will most likely end as soon.
-const QUICK_TIME: Duration = Duration::from_millis(2);
 
 /// The piece of work in hand.
 #[derive(Debug)]
@@ -53,6 +51,26 @@ enum Busy {
 }
 
 impl Running {
+    fn new(run: u64, task: Task, execution_count: u64, now: Now) -> Self {
+        Self {
+            task,
+            run,
+            started: now.date,
+            stage: Stage::Working,
+            execution_count,
+            n_published: 0,
+            busy: Busy::Untold,
+            delta: None,
+            place: None,
+        }
+    }
+
+    /// A call that has just begun.
+    pub(super) fn call(run: u64, task: Task, execution_count: u64, now: Now) -> Self {
+        let busy = Busy::Due(now.instant + BUSY_AFTER);
+        Self { busy, ..Self::new(run, task, execution_count, now) }
+    }
+
     pub(super) fn busy_due(&self) -> Option<Instant> {
         match self.busy {
             Busy::Due(at) => Some(at),
@@ -97,6 +115,9 @@ impl Engine {
     /// Starts the next work if the worker is free; a due clear comes first.
     pub(super) fn start_next(&mut self, now: Now) {
         while self.running.is_none() && self.worker_ready {
+            if self.go_on_with_ahead(now) {
+                break;
+            }
             if !self.clears.is_empty() {
                 self.worker_ready = false;
                 self.forget_namespace();
@@ -106,6 +127,7 @@ impl Engine {
             let Some(task) = self.queue.pop_front() else { return };
             self.start(task, now);
         }
+        self.send_ahead();
     }
 
     fn start(&mut self, mut task: Task, now: Now) {
@@ -116,17 +138,7 @@ impl Engine {
             Work::Call { call, delta, .. } => call.take().map(|call| (call, delta.take())),
             Work::Execute(_) | Work::Python(_) | Work::Refused { .. } => None,
         };
-        let mut running = Running {
-            run: self.run_last,
-            started: now.date,
-            stage: Stage::Working,
-            execution_count: self.execution_count,
-            n_published: 0,
-            busy: Busy::Untold,
-            delta: None,
-            place: None,
-            task,
-        };
+        let mut running = Running::new(self.run_last, task, self.execution_count, now);
         if let Some((call, delta)) = call {
             self.pristine = false;
             running.delta = delta;
@@ -238,12 +250,6 @@ impl Engine {
         self.start_next(now);
     }
 
-    /// Whether short calls follow one another: one runs, the last was quick, more are waiting.
-    pub fn is_quick(&self) -> bool {
-        let runs_call = self.running.as_ref().is_some_and(|running| running.busy_due().is_some());
-        self.was_quick && runs_call && !self.queue.is_empty()
-    }
-
     pub(super) fn done(&mut self, run: u64, outcome: Outcome, now: Now) {
         let Some(mut running) = self.running.take_if(|running| running.run == run) else {
             return;
@@ -340,7 +346,9 @@ impl Engine {
             running = self.running.as_ref().map(|r| r.msg_id().to_owned()),
             "interrupt"
         );
-        let Some(running) = self.running.take_if(meant) else { return false };
+        let Some(running) = self.running.take_if(meant) else {
+            return msg_ids.is_some_and(|msg_ids| self.interrupt_ahead(msg_ids));
+        };
         match running.stage {
             Stage::Working => {
                 self.running = Some(running);
@@ -365,19 +373,13 @@ impl Engine {
         }
     }
 
+    pub(super) fn abort_now(&mut self, task: Task, now: Now) {
+        self.dismiss(task, Verdict::Aborted, now);
+    }
+
     /// Ends a task that never ran.
     fn dismiss(&mut self, task: Task, verdict: Verdict<'_>, now: Now) {
-        let running = Running {
-            task,
-            run: 0,
-            started: now.date,
-            stage: Stage::Working,
-            execution_count: self.execution_count,
-            n_published: 0,
-            busy: Busy::Untold,
-            delta: None,
-            place: None,
-        };
+        let running = Running::new(0, task, self.execution_count, now);
         self.finish(running, verdict);
     }
 

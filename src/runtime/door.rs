@@ -7,10 +7,11 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::frame::{self, DisplayKind, FromWorker, Status, ToWorker};
+use crate::inbox::Inbox;
 use crate::{last_words, os};
 
 /// Why a request has no answer.
@@ -50,7 +51,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Opens the door over a connected socket whose Hello was sent; gives the host's commands in order.
-pub(crate) fn open(stream: UnixStream) -> io::Result<Receiver<ToWorker>> {
+pub(crate) fn open(stream: UnixStream) -> io::Result<Arc<Inbox>> {
     DESCRIPTOR.store(stream.as_raw_fd(), Ordering::Relaxed);
     let door = Arc::new(Door {
         stream,
@@ -60,15 +61,16 @@ pub(crate) fn open(stream: UnixStream) -> io::Result<Receiver<ToWorker>> {
     });
     *lock(&DOOR) = Some(door.clone());
     last_words::open()?;
-    let (commands, receiver) = mpsc::channel();
+    let inbox = Arc::<Inbox>::default();
+    let commands = Arc::clone(&inbox);
     std::thread::Builder::new()
         .stack_size(crate::snapshot::stack_bytes())
         .name(THREAD_NAME.into())
         .spawn(move || read_until_the_host_is_gone(&door, &commands))?;
-    Ok(receiver)
+    Ok(inbox)
 }
 
-fn read_until_the_host_is_gone(door: &Door, commands: &Sender<ToWorker>) -> ! {
+fn read_until_the_host_is_gone(door: &Door, commands: &Inbox) -> ! {
     let mut stream = io::BufReader::new(&door.stream);
     loop {
         let command = frame::receive(&mut stream).and_then(|body| ToWorker::read(&body));
@@ -80,11 +82,8 @@ fn read_until_the_host_is_gone(door: &Door, commands: &Sender<ToWorker>) -> ! {
                 }
             }
             Ok(ToWorker::Exit) | Err(_) => os::exit_now(0),
-            Ok(command) => {
-                if commands.send(command).is_err() {
-                    os::exit_now(0);
-                }
-            }
+            Ok(ToWorker::Recall) => door.tell(&FromWorker::Recalled { runs: commands.recall() }),
+            Ok(command) => commands.put(command),
         }
     }
 }
@@ -107,9 +106,15 @@ fn door() -> Option<Arc<Door>> {
 /// Sends one frame to the host; without a host (a cell's code run elsewhere) it is dropped.
 pub(crate) fn tell(message: &FromWorker) {
     if let Some(door) = door() {
+        door.tell(message);
+    }
+}
+
+impl Door {
+    fn tell(&self, message: &FromWorker) {
         let bytes = message.write();
-        let _writing = lock(&door.writing);
-        if frame::send(&door.stream, &bytes).is_err() {
+        let _writing = lock(&self.writing);
+        if frame::send(&self.stream, &bytes).is_err() {
             os::exit_now(0);
         }
     }
@@ -166,6 +171,15 @@ pub fn display(kind: DisplayKind, id: &str, data: &[(&str, &str)]) {
     if kind != DisplayKind::Result && matches!(request(SHOWN, &[], &[]), Err(Refusal::Interrupted))
     {
         interrupted();
+    }
+}
+
+/// Waits until the host has read what was printed so far, if it has not: what is printed from now on
+/// then belongs to what begins now.
+pub(crate) fn settle() {
+    if os::has_unread(1) || os::has_unread(2) {
+        // Without an answer there is nothing to wait for.
+        let _ = request(SHOWN, &[], &[]);
     }
 }
 

@@ -71,6 +71,8 @@ pub enum ToWorker {
     Load {
         library: String,
     },
+    /// Give back the calls that have not begun.
+    Recall,
     /// Only to a sleeping snapshot: become the worker.
     Wake,
     /// Say what a snapshot of the state as it is costs.
@@ -112,6 +114,10 @@ pub enum FromWorker {
     Surroundings {
         folder: Vec<u8>,
         variables: Vec<Vec<u8>>,
+    },
+    /// The answer to [`ToWorker::Recall`]: the calls that will not run.
+    Recalled {
+        runs: Vec<u64>,
     },
     /// The answer to [`ToWorker::Measure`].
     Measured {
@@ -275,6 +281,7 @@ impl ToWorker {
             Self::Exit => Body::new(6).finish(),
             Self::Measure => Body::new(7).finish(),
             Self::Surroundings => Body::new(8).finish(),
+            Self::Recall => Body::new(9).finish(),
         }
     }
 
@@ -306,6 +313,7 @@ impl ToWorker {
             6 => Self::Exit,
             7 => Self::Measure,
             8 => Self::Surroundings,
+            9 => Self::Recall,
             _ => return Err(bad("tag")),
         })
     }
@@ -334,6 +342,10 @@ impl FromWorker {
             Self::Surroundings { folder, variables } => {
                 let body = Body::new(7).bytes(folder).u32(variables.len() as u32);
                 variables.iter().fold(body, |body, each| body.bytes(each)).finish()
+            }
+            Self::Recalled { runs } => {
+                let body = Body::new(8).u32(runs.len() as u32);
+                runs.iter().fold(body, |body, run| body.u64(*run)).finish()
             }
             Self::Measured { fork_micros, write_micros_per_gibibyte } => {
                 Body::new(6).u64(*fork_micros).u64(*write_micros_per_gibibyte).finish()
@@ -377,6 +389,9 @@ impl FromWorker {
                 folder: fields.bytes()?,
                 variables: (0..fields.u32()?).map(|_| fields.bytes()).collect::<io::Result<_>>()?,
             },
+            8 => Self::Recalled {
+                runs: (0..fields.u32()?).map(|_| fields.u64()).collect::<io::Result<_>>()?,
+            },
             6 => Self::Measured {
                 fork_micros: fields.u64()?,
                 write_micros_per_gibibyte: fields.u64()?,
@@ -417,6 +432,7 @@ mod tests {
         let frames = [
             FromWorker::LastWords { failure: failure.clone() },
             FromWorker::Measured { fork_micros: 1, write_micros_per_gibibyte: 2 },
+            FromWorker::Recalled { runs: vec![3, 4] },
             FromWorker::Surroundings { folder: b"/".into(), variables: vec![b"A=\xff".into()] },
             FromWorker::Hello { pid: 7, snapshot: 9, threads: vec!["a".into()] },
             FromWorker::Done {

@@ -14,6 +14,7 @@ pub mod door;
 mod erased;
 pub mod frame;
 pub mod future;
+mod inbox;
 pub mod last_words;
 pub mod mapping;
 pub mod measure;

@@ -2,7 +2,7 @@
 //! The only file of the runtime that names it; std only, so the declarations are here.
 #![expect(unsafe_code, reason = "the door to dlopen, fork and exit")]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -13,6 +13,7 @@ unsafe extern "C" {
     fn dlinfo(handle: *mut c_void, request: c_int, answer: *mut c_void) -> c_int;
     fn dladdr(address: *const c_void, info: *mut DlInfo) -> c_int;
     fn fflush(stream: *mut c_void) -> c_int;
+    fn ioctl(descriptor: c_int, request: c_ulong, ...) -> c_int;
     fn _exit(code: c_int) -> !;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn kill(pid: c_int, signal: c_int) -> c_int;
@@ -158,6 +159,16 @@ pub fn flush() {
     let _ = std::io::stdout().flush();
     // SAFETY: a null stream means "all output streams", by the C standard.
     unsafe { fflush(std::ptr::null_mut()) };
+}
+
+/// Whether something that was written to a pipe was not read yet.
+pub(crate) fn has_unread(descriptor: c_int) -> bool {
+    const FIONREAD: c_ulong = 0x541B;
+    let mut n_bytes: c_int = 0;
+    // SAFETY: this request writes one number, to where `n_bytes` is; a descriptor that is closed
+    // or knows no such request is an error, which leaves the number as it is.
+    unsafe { ioctl(descriptor, FIONREAD, &raw mut n_bytes) };
+    n_bytes > 0
 }
 
 /// Ends the process at once: no destructors of cell libraries, no atexit.

@@ -3,9 +3,10 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::sync::mpsc::Receiver;
+use std::sync::Arc;
 
 use crate::frame::{Failure, FromWorker, ToWorker};
+use crate::inbox::Inbox;
 use crate::{call, door, last_words, os, panics, slots, snapshot};
 
 /// Where the host listens; set for us, removed before user code runs.
@@ -64,19 +65,16 @@ pub fn main() -> ! {
     }
 }
 
-fn serve(socket: &str, mut commands: Receiver<ToWorker>) -> ! {
+fn serve(socket: &str, mut commands: Arc<Inbox>) -> ! {
     loop {
-        let Ok(command) = commands.recv() else {
-            os::exit_now(0);
-        };
         // A woken snapshot returns here, into the loop of its new life.
-        if let Some(woken) = handle(socket, command) {
+        if let Some(woken) = handle(socket, commands.take()) {
             commands = woken;
         }
     }
 }
 
-fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
+fn handle(socket: &str, command: ToWorker) -> Option<Arc<Inbox>> {
     match command {
         ToWorker::Run { run, library, entry, snapshot } => {
             if let Some(woken) = take_snapshot(socket, run, snapshot) {
@@ -88,6 +86,8 @@ fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
             finish(run, leaf(&library, &entry).map(|()| slots::sizes()));
         }
         ToWorker::Call { run, library, offset, snapshot, payload } => {
+            // It may follow at once on another one.
+            door::settle();
             if let Some(woken) = take_snapshot(socket, run, snapshot) {
                 return Some(woken);
             }
@@ -106,7 +106,7 @@ fn handle(socket: &str, command: ToWorker) -> Option<Receiver<ToWorker>> {
             door::tell(&FromWorker::Measured { fork_micros, write_micros_per_gibibyte });
         }
         ToWorker::Surroundings => door::tell(&surroundings()),
-        ToWorker::Reply { .. } | ToWorker::Wake | ToWorker::Exit => (),
+        ToWorker::Reply { .. } | ToWorker::Recall | ToWorker::Wake | ToWorker::Exit => (),
     }
     None
 }
@@ -118,7 +118,7 @@ fn surroundings() -> FromWorker {
     FromWorker::Surroundings { folder, variables: std::env::vars_os().map(variable).collect() }
 }
 
-fn take_snapshot(socket: &str, run: u64, wanted: bool) -> Option<Receiver<ToWorker>> {
+fn take_snapshot(socket: &str, run: u64, wanted: bool) -> Option<Arc<Inbox>> {
     if !wanted {
         return None;
     }

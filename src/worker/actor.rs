@@ -76,6 +76,8 @@ pub(super) struct Actor {
     queue: VecDeque<Running>,
     /// The host waits for an answer; a worker that starts meanwhile is asked again.
     question: Option<Question>,
+    /// The worker was asked for the calls that it has not begun.
+    recalling: bool,
     /// Requests of the active link that topic "client" holds: an interrupt is delivered there.
     waiting: Vec<u64>,
     ending: Option<Ending>,
@@ -125,6 +127,7 @@ impl Actor {
             waiting: Vec::new(),
             ending: None,
             question: None,
+            recalling: false,
             kept: None,
             kill_at: None,
             snapshots: Snapshots::default(),
@@ -236,6 +239,10 @@ impl Actor {
             Command::Ask(question) => {
                 self.question = Some(question);
                 self.send(&question.frame()).await;
+            }
+            Command::Recall => {
+                self.recalling = true;
+                self.send(&ToWorker::Recall).await;
             }
             Command::ReadOn => self.read_on().await,
             Command::Interrupt => self.interrupt().await,
@@ -395,6 +402,7 @@ impl Actor {
                 let request = if request == 0 { 0 } else { (link << 32) | request };
                 self.tell(WorkerEvent::Request { request, topic, head, body });
             }
+            FromWorker::Recalled { runs } => self.recalled(runs),
             FromWorker::LastWords { failure } => self.scene.last_words = Some(failure),
             FromWorker::Surroundings { folder, variables } => {
                 self.question = None;

@@ -106,6 +106,10 @@ pub enum WorkerEvent {
         run: u64,
         outcome: Outcome,
     },
+    /// Calls that were taken back, or that a worker had not begun when it died: they do not run.
+    Recalled {
+        runs: Vec<u64>,
+    },
     /// Died between runs. `restored` false: all variables are gone.
     Died {
         cause: String,
@@ -172,6 +176,7 @@ enum Command {
     Load { library: PathBuf },
     Snapshots { when: Snapshots },
     Ask(Question),
+    Recall,
     ReadOn,
     Interrupt,
     Undo,
@@ -219,6 +224,11 @@ impl Worker {
     /// Runs a call. Calls queue in order behind what runs.
     pub fn call(&self, run: u64, call: Call) {
         self.command(Command::Call { run, call });
+    }
+
+    /// Takes back the calls that have not begun; [`WorkerEvent::Recalled`] follows.
+    pub fn recall(&self) {
+        self.command(Command::Recall);
     }
 
     /// Answers [`WorkerEvent::Request`]. An answer to a worker that died meanwhile is dropped.

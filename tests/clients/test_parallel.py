@@ -116,6 +116,19 @@ def test_autopx_sends_every_cell_to_the_engines_until_it_is_said_again(kernel):
     assert kernel.ok("1 + 1").text == "2"
 
 
+def test_what_each_of_many_short_calls_prints_is_its_own(kernel):
+    kernel.ok(
+        'fn speak(n: u64) -> u64 { println!("this is {n}"); if n % 3 == 0 { eprint!("{n}!"); } n }\n'
+        "let spoken = rc.load_balanced_view().chunksize(1).map(speak, 0..2000u64);\n"
+        "spoken.wait();"
+    )
+    wrong = (
+        "spoken.metadata().iter().zip(0u64..).filter(|(of, n)| of.stdout != format!(\"this is {n}\\n\")"
+        ' || of.stderr != if n % 3 == 0 { format!("{n}!") } else { String::new() }).count()'
+    )
+    assert kernel.ok(wrong).text == "0"
+
+
 def test_cluster_status_says_what_runs(kernel):
     shown = kernel.ok("%cluster status").shown
     assert str(N) in shown and all(re.search(rf"\b{engine}\b", shown) for engine in range(N))

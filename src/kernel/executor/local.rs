@@ -92,6 +92,8 @@ impl Executor {
                      variables. Interrupt once more to end it all the same",
                 );
             }
+            // The kernel sends no call ahead of another one.
+            WorkerEvent::Recalled { .. } => (),
             WorkerEvent::NoSnapshot => self.no_snapshot(),
             WorkerEvent::Stuck { .. } => self.stuck(),
             WorkerEvent::Measured { costs } => self.measured(costs),

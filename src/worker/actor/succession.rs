@@ -7,7 +7,7 @@ use prust_runtime::frame::ToWorker;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use super::{Actor, End, Ending, Link, SNAPSHOT_TIME};
+use super::{Actor, End, Ending, Link, Running, SNAPSHOT_TIME};
 use crate::process::{self, Signal};
 use crate::worker::{Outcome, WorkerEvent, life};
 
@@ -55,10 +55,30 @@ impl Actor {
         } else if !self.spawn() {
             return;
         }
+        self.give_back();
         self.report(ending, end, restored, threads_lost);
         if restored {
             self.send_queue().await;
         }
+    }
+
+    /// Tells which calls the process that is gone had not begun: whoever sent them ahead may send
+    /// them again, with a snapshot before them.
+    fn give_back(&mut self) {
+        let n_begun = usize::from(self.kept.is_none()).min(self.queue.len());
+        let left = self.queue.split_off(n_begun);
+        let is_call = |work: &Running| matches!(work.frame, ToWorker::Call { .. });
+        let (calls, others): (Vec<_>, Vec<_>) = left.into_iter().partition(is_call);
+        self.queue.extend(others);
+        if !calls.is_empty() || std::mem::take(&mut self.recalling) {
+            self.recalled(calls.iter().map(|work| work.run).collect());
+        }
+    }
+
+    pub(super) fn recalled(&mut self, runs: Vec<u64>) {
+        self.recalling = false;
+        self.queue.retain(|work| !runs.contains(&work.run));
+        self.tell(WorkerEvent::Recalled { runs });
     }
 
     fn report(&mut self, ending: Option<Ending>, end: End, restored: bool, lost: Vec<String>) {
