@@ -6,7 +6,8 @@
 
 use crate::codec::{self, CodecError};
 use crate::error::Error;
-use crate::items::{self, Items};
+use crate::items;
+use crate::numbers;
 use crate::outcome::{self, Failure, OutcomesWriter, Payload, Prefix};
 use crate::plain;
 use crate::reference;
@@ -302,31 +303,34 @@ pub(crate) fn scatter<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failur
 pub(crate) fn pull<T: Value>(payload: &[u8]) -> Result<Vec<u8>, frame::Failure> {
     run(payload, &mut |payload| {
         let name = name(&payload.prefix)?;
-        let written = slots::with::<T, _>(&name, items::write_value);
-        pulled(&name, type_name::<T>(), written, payload.folder.as_deref())
+        let folder = payload.folder.as_deref();
+        let written = slots::with::<T, _>(&name, |value| match numbers::whole(value) {
+            // Written from where they are: they may be many.
+            Some((n, numbers)) => {
+                let mut length = Vec::new();
+                codec::append_length(&mut length, n);
+                Ok(pulled(&name, &[&length, numbers], folder))
+            }
+            None => codec::to_bytes(value).map(|bytes| pulled(&name, &[&bytes], folder)),
+        });
+        written_by(&name, type_name::<T>(), written)?
     })
 }
 
 #[inline(never)]
-fn pulled(
-    name: &str,
-    ty: &str,
-    written: Result<Result<Vec<u8>, CodecError>, slots::SlotError>,
-    folder: Option<&str>,
-) -> Result<Vec<u8>, Failure> {
-    let bytes = written_by(name, ty, written)?;
-    let size = u32::try_from(bytes.len())
+fn pulled(name: &str, parts: &[&[u8]], folder: Option<&str>) -> Result<Vec<u8>, Failure> {
+    let size = u32::try_from(parts.iter().map(|part| part.len()).sum::<usize>())
         .map_err(|_| Failure::new("NotSerializable", format!("`{name}` takes 4 GiB or more")))?;
     let lengths = items::Lengths::Fixed { n: 1, size };
-    Ok(outcome::write_outcomes(1, Vec::new(), Items { lengths, bytes }, folder))
+    Ok(outcome::write_outcomes_of(1, Vec::new(), lengths, parts, folder))
 }
 
 #[inline(never)]
-fn written_by(
+fn written_by<B>(
     name: &str,
     ty: &str,
-    written: Result<Result<Vec<u8>, CodecError>, slots::SlotError>,
-) -> Result<Vec<u8>, Failure> {
+    written: Result<Result<B, CodecError>, slots::SlotError>,
+) -> Result<B, Failure> {
     written.map_err(|error| reference::slot_failure(&error))?.map_err(|error| {
         Failure::new("NotSerializable", format!("`{name}`, a {ty}, cannot be sent: {error}"))
     })
@@ -427,7 +431,7 @@ mod tests {
 
     #[test]
     fn variables_are_put_and_read_by_name() {
-        let items = Items {
+        let items = items::Items {
             lengths: items::Lengths::Fixed { n: 1, size: 8 + 1 },
             bytes: items::write_value(&vec![2.5f64]).unwrap(),
         };

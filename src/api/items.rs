@@ -2,9 +2,13 @@
 //! cut out without reading them. Vectors of plain numbers are copied as a whole.
 
 use crate::codec::{self, CodecError};
+use crate::numbers;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::any::Any;
 use std::ops::Range;
+
+/// What stands before the elements of a vector takes no more.
+const LENGTH_BYTES_MAX: usize = 10;
 
 /// How long each item is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,9 +148,9 @@ impl ItemsWriter {
 ///
 /// # Errors
 /// The index of the first item that cannot be written, and why.
-pub fn write_items<T: Serialize + 'static>(values: &Vec<T>) -> Result<Items, (u64, CodecError)> {
-    if let Some(items) = write_numbers(values) {
-        return Ok(items);
+pub fn write_items<T: Serialize + 'static>(values: &[T]) -> Result<Items, (u64, CodecError)> {
+    if let Some(bytes) = numbers::bytes_of(values) {
+        return Ok(Items { lengths: table_of::<T>(values.len()), bytes: bytes.to_vec() });
     }
     let mut writer = ItemsWriter::default();
     for value in values {
@@ -166,12 +170,40 @@ pub fn read_items<T: DeserializeOwned + 'static>(
     lengths: &Lengths,
     bytes: &[u8],
 ) -> Result<(), CodecError> {
-    if read_numbers(out, lengths, bytes)? {
+    if lengths.n_bytes() != Some(bytes.len()) {
+        return Err(CodecError::Malformed { at: 0, what: "table of lengths" });
+    }
+    let is_plain =
+        matches!(lengths, Lengths::Fixed { size, .. } if *size as usize == size_of::<T>());
+    if is_plain && numbers::extend(out, bytes) {
         return Ok(());
     }
     let mut cuts = Cuts::new(lengths, bytes);
     while let Some(item) = cuts.next() {
         out.push(codec::from_bytes(item)?);
+    }
+    Ok(())
+}
+
+/// Decodes items that are vectors each, and appends what is in them to `out`.
+///
+/// # Errors
+/// As [`read_items`].
+pub(crate) fn read_vectors<T: DeserializeOwned + 'static>(
+    out: &mut Vec<T>,
+    lengths: &Lengths,
+    bytes: &[u8],
+) -> Result<(), CodecError> {
+    let mut cuts = Cuts::new(lengths, bytes);
+    while let Some(item) = cuts.next() {
+        if numbers::is_number::<T>() {
+            let (n, rest) = codec::split_length(item)?;
+            if n.checked_mul(size_of::<T>() as u64) == Some(rest.len() as u64) {
+                numbers::extend(out, rest);
+                continue;
+            }
+        }
+        out.append(&mut codec::from_bytes::<Vec<T>>(item)?);
     }
     Ok(())
 }
@@ -202,74 +234,20 @@ impl<'a> Cuts<'a> {
     }
 }
 
-macro_rules! numbers {
+/// The table of `n` plain numbers of type `T`.
+pub(crate) fn table_of<T>(n: usize) -> Lengths {
+    Lengths::Fixed { n: n as u64, size: size_of::<T>() as u32 }
+}
+
+macro_rules! whole_numbers {
     ($($type:ty),*) => {
-        /// The whole vector at once when it holds plain numbers. Works on `dyn Any` so that it is
-        /// compiled and optimised once, with this crate, and not in every cell.
-        #[inline(never)]
-        fn write_numbers(values: &dyn Any) -> Option<Items> {
-            $(if let Some(values) = values.downcast_ref::<Vec<$type>>() {
-                let size = size_of::<$type>();
-                let mut bytes = Vec::with_capacity(values.len() * size);
-                for value in values {
-                    bytes.extend_from_slice(&value.to_le_bytes());
-                }
-                let lengths = Lengths::Fixed { n: values.len() as u64, size: size as u32 };
-                return Some(Items { lengths, bytes });
-            })*
-            None
-        }
-
-        /// Whether `out` is a vector of plain numbers of the table's size, and has been filled.
-        ///
-        /// # Errors
-        /// The table does not fit the bytes.
-        #[inline(never)]
-        fn read_numbers(
-            out: &mut dyn Any,
-            lengths: &Lengths,
-            bytes: &[u8],
-        ) -> Result<bool, CodecError> {
-            if lengths.n_bytes() != Some(bytes.len()) {
-                return Err(CodecError::Malformed { at: 0, what: "table of lengths" });
-            }
-            let Lengths::Fixed { size, .. } = lengths else { return Ok(false) };
-            $(if let Some(values) = out.downcast_mut::<Vec<$type>>() {
-                const SIZE: usize = size_of::<$type>();
-                if *size as usize != SIZE {
-                    return Ok(false);
-                }
-                values.extend(bytes.chunks_exact(SIZE).map(|chunk| {
-                    <$type>::from_le_bytes(chunk.try_into().expect("chunks_exact gives SIZE bytes"))
-                }));
-                return Ok(true);
-            })*
-            Ok(false)
-        }
-
-        /// A vector of plain numbers as one value; `None` for everything else.
-        #[inline(never)]
-        fn write_whole(value: &dyn Any, bytes: &mut Vec<u8>) -> bool {
-            $(if let Some(values) = value.downcast_ref::<Vec<$type>>() {
-                codec::append_length(bytes, values.len() as u64);
-                bytes.reserve(values.len() * size_of::<$type>());
-                for value in values {
-                    bytes.extend_from_slice(&value.to_le_bytes());
-                }
-                return true;
-            })*
-            false
-        }
-
         /// Fills `out` (an `Option<Vec<number>>`) from one value; leaves everything else alone.
         #[inline(never)]
         fn read_whole(out: &mut dyn Any, bytes: &[u8]) -> Result<(), CodecError> {
             $(if let Some(slot) = out.downcast_mut::<Option<Vec<$type>>>() {
-                const SIZE: usize = size_of::<$type>();
                 let (n, rest) = codec::split_length(bytes)?;
-                if n.checked_mul(SIZE as u64) == Some(rest.len() as u64) {
-                    let lengths = Lengths::Fixed { n, size: SIZE as u32 };
-                    read_numbers(slot.insert(Vec::new()), &lengths, rest)?;
+                if n.checked_mul(size_of::<$type>() as u64) == Some(rest.len() as u64) {
+                    numbers::extend(slot.insert(Vec::new()), rest);
                 }
                 return Ok(());
             })*
@@ -278,7 +256,7 @@ macro_rules! numbers {
     };
 }
 
-numbers!(u8, i8, u16, i16, u32, i32, u64, i64, u128, i128, f32, f64);
+whole_numbers!(u8, i8, u16, i16, u32, i32, u64, i64, u128, i128, f32, f64);
 
 /// Writes one value at the end of `bytes`, copying vectors of plain numbers as a whole. The bytes
 /// are the same either way.
@@ -289,7 +267,11 @@ pub fn append_value<T: Serialize + 'static>(
     bytes: &mut Vec<u8>,
     value: &T,
 ) -> Result<(), CodecError> {
-    if write_whole(value, bytes) { Ok(()) } else { codec::append(bytes, value) }
+    let Some((n, numbers)) = numbers::whole(value) else { return codec::append(bytes, value) };
+    bytes.reserve(numbers.len() + LENGTH_BYTES_MAX);
+    codec::append_length(bytes, n);
+    bytes.extend_from_slice(numbers);
+    Ok(())
 }
 
 /// As [`append_value`], into a vector of its own.

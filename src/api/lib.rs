@@ -15,6 +15,7 @@ pub mod codec;
 pub mod error;
 pub mod items;
 pub mod mapped;
+mod numbers;
 pub mod outcome;
 pub mod plain;
 mod reference;

@@ -69,15 +69,17 @@ pub(crate) fn read(stretches: &[Mapped]) -> Result<Bytes<'static>, CodecError> {
     Ok(Bytes::Gathered(bytes))
 }
 
-/// Puts bytes into a new file of the shared folder, if they are large and there is one.
-pub(crate) fn share(folder: Option<&str>, bytes: &[u8]) -> Option<Mapped> {
+/// Puts bytes into a new file of the shared folder, part after part, if they are large and there is
+/// one.
+pub(crate) fn share(folder: Option<&str>, parts: &[&[u8]]) -> Option<Mapped> {
     static N_WRITTEN: AtomicU64 = AtomicU64::new(0);
-    let folder = folder.filter(|_| bytes.len() >= MAPPED_BYTES_MIN)?;
+    let n_bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+    let folder = folder.filter(|_| n_bytes >= MAPPED_BYTES_MIN)?;
     let number = N_WRITTEN.fetch_add(1, Ordering::Relaxed);
     let path = format!("{folder}/{}-{number}", std::process::id());
     // Without room there the bytes travel in the message.
-    mapping::write(Path::new(&path), bytes).ok()?;
-    Some(Mapped { path, start: 0, end: bytes.len() as u64 })
+    mapping::write(Path::new(&path), parts).ok()?;
+    Some(Mapped { path, start: 0, end: n_bytes as u64 })
 }
 
 /// Bytes that came with a message, or lie in a file.

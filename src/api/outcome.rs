@@ -207,22 +207,35 @@ impl OutcomesWriter {
 /// Encodes outcomes with the values of the items that did not fail.
 pub fn write_outcomes(
     n: u64,
-    mut failed: Vec<(u64, Failure)>,
+    failed: Vec<(u64, Failure)>,
     values: Items,
+    folder: Option<&str>,
+) -> Vec<u8> {
+    write_outcomes_of(n, failed, values.lengths, &[&values.bytes], folder)
+}
+
+/// As [`write_outcomes`], for values whose bytes are in several places.
+pub(crate) fn write_outcomes_of(
+    n: u64,
+    mut failed: Vec<(u64, Failure)>,
+    lengths: Lengths,
+    values: &[&[u8]],
     folder: Option<&str>,
 ) -> Vec<u8> {
     for (_, failure) in failed.iter_mut().skip(TRACEBACKS_MAX) {
         failure.traceback.clear();
     }
-    let Items { lengths, bytes: values } = values;
-    let there = mapped::share(folder, &values);
-    let along = if there.is_some() { &[][..] } else { &values };
+    let there = mapped::share(folder, values);
+    let along = if there.is_some() { &[][..] } else { values };
     let head = Outcomes { n, failed, lengths, values: there };
     let head = codec::to_bytes(&head).expect("numbers and texts are always written");
-    let mut bytes = Vec::with_capacity(4 + head.len() + along.len());
+    let n_along = along.iter().map(|part| part.len()).sum::<usize>();
+    let mut bytes = Vec::with_capacity(4 + head.len() + n_along);
     bytes.extend_from_slice(&(u32::try_from(head.len()).unwrap_or(u32::MAX)).to_le_bytes());
     bytes.extend_from_slice(&head);
-    bytes.extend_from_slice(along);
+    for part in along {
+        bytes.extend_from_slice(part);
+    }
     bytes
 }
 
@@ -282,9 +295,7 @@ mod tests {
 
     #[test]
     fn a_payload_cut_from_many_items_holds_exactly_its_range() {
-        let items =
-            write_items(&vec!["a", "bcd", "", "ef"].into_iter().map(str::to_owned).collect())
-                .unwrap();
+        let items = write_items(&["a", "bcd", "", "ef"].map(str::to_owned)).unwrap();
         let prefix = Prefix { function: Some(("lib.so".to_owned(), 7)), shared: vec![1, 2] };
         let encoded = codec::to_bytes(&prefix).unwrap();
         let ends = items.lengths.ends();
@@ -313,7 +324,7 @@ mod tests {
         let folder = folder.to_str();
         let numbers: Vec<u64> = (0..200_000).collect();
         let items = write_items(&numbers).unwrap();
-        let there = mapped::share(folder, &items.bytes).expect("it is large");
+        let there = mapped::share(folder, &[&items.bytes]).expect("it is large");
         let prefix = codec::to_bytes(&Prefix { function: None, shared: Vec::new() }).unwrap();
         let (lengths, ends) = (&items.lengths, &[]);
         let at = std::slice::from_ref(&there);
@@ -325,7 +336,7 @@ mod tests {
         read_items(&mut values, &read.lengths, &read.bytes).unwrap();
         assert_eq!(values, numbers[150_000..]);
         // Small results come along, large ones do not.
-        let small = write_outcomes(1, Vec::new(), write_items(&vec![7u64]).unwrap(), folder);
+        let small = write_outcomes(1, Vec::new(), write_items(&[7u64]).unwrap(), folder);
         assert_eq!(read_outcomes(&small).unwrap().0.values, None);
         let large = write_outcomes(200_000, Vec::new(), items.clone(), folder);
         assert!(large.len() < 1000);
@@ -347,7 +358,7 @@ mod tests {
 
     #[test]
     fn outcomes_unfold_in_the_order_of_their_items() {
-        let values = write_items(&vec![10u32, 11, 12]).unwrap();
+        let values = write_items(&[10u32, 11, 12]).unwrap();
         let failed = vec![(1, Failure::new("E", "one")), (4, Failure::new("E", "four"))];
         let bytes = write_outcomes(5, failed, values, None);
         let (outcomes, rest) = read_outcomes(&bytes).unwrap();
@@ -369,7 +380,7 @@ mod tests {
 
     #[test]
     fn contradicting_counts_are_an_error() {
-        let values = write_items(&vec![10u32]).unwrap();
+        let values = write_items(&[10u32]).unwrap();
         for (n, failed) in
             [(1, vec![(0, Failure::default())]), (3, vec![]), (2, vec![(2, Failure::default())])]
         {

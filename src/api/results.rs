@@ -405,5 +405,8 @@ fn only_value<T: Value>(submission: &Submission, timeout: Option<Duration>) -> R
 }
 
 fn joined_values<T: Value>(submission: &Submission, timeout: Option<Duration>) -> Result<Vec<T>> {
-    Ok(values::<Vec<T>>(submission, timeout)?.into_iter().flatten().collect())
+    let mut out = Vec::new();
+    submission
+        .values(timeout, &mut |_, lengths, bytes| items::read_vectors(&mut out, lengths, bytes))?;
+    Ok(out)
 }

@@ -13,6 +13,9 @@ use crate::targets::Targets;
 use prust_runtime::call::Trampoline;
 use std::path::Path;
 
+/// Bytes that are in several places.
+pub(crate) type Parts<'a> = &'a [&'a [u8]];
+
 /// A function of this crate that engines call, its method, and the type that it gives.
 pub(crate) type Helper<'a> = (Trampoline, &'a str, &'a str);
 
@@ -29,17 +32,17 @@ pub(crate) struct Submitter<'a> {
 
 impl Submitter<'_> {
     pub(crate) fn submit(&self, work: Result<(Work, Vec<u8>)>) -> Submission {
-        self.submit_with(work.map(|(work, body)| (work, body, Vec::new())))
+        self.submit_with(work.map(|(work, body)| (work, body, &[][..])))
     }
 
-    /// Submits work with the prefix of its body and its items.
-    fn submit_with(&self, work: Result<(Work, Vec<u8>, Vec<u8>)>) -> Submission {
+    /// Submits work with the prefix of its body and its items, which may be in several parts.
+    fn submit_with(&self, work: Result<(Work, Vec<u8>, Parts<'_>)>) -> Submission {
         match work {
             Ok((work, mut body, items)) => {
                 let (targets, options) = (self.targets.clone(), self.options.clone());
-                let there: Vec<_> = self.share(&items).into_iter().collect();
+                let there: Vec<_> = self.share(items).into_iter().collect();
                 if there.is_empty() {
-                    body.extend_from_slice(&items);
+                    items.iter().for_each(|part| body.extend_from_slice(part));
                 }
                 let submit = Submit { work, targets, balanced: self.balanced, options, there };
                 Submission::submit(self.cluster, submit, &body)
@@ -49,8 +52,8 @@ impl Submitter<'_> {
     }
 
     /// Puts large items where the engines can read them, if that is possible.
-    fn share(&self, items: &[u8]) -> Option<Mapped> {
-        if items.len() < MAPPED_BYTES_MIN {
+    fn share(&self, items: Parts<'_>) -> Option<Mapped> {
+        if items.iter().map(|part| part.len()).sum::<usize>() < MAPPED_BYTES_MIN {
             return None;
         }
         match ask(self.cluster, Request::SharedFolder, &[]) {
@@ -74,11 +77,16 @@ impl Submitter<'_> {
         shared: Result<Vec<u8>>,
         items: Result<Items>,
     ) -> Submission {
+        let Items { lengths, bytes } = match items {
+            Ok(items) => items,
+            Err(error) => return Submission::refused(self.cluster, error),
+        };
+        let parts = [bytes.as_slice()];
         self.submit_with(place.and_then(|place| {
             let body = place.prefix(shared?);
             let prefix = body.len() as u64;
-            let Items { lengths, bytes } = items?;
-            Ok((Work::Map { call: named(place, "map", false), prefix, lengths }, body, bytes))
+            let work = Work::Map { call: named(place, "map", false), prefix, lengths };
+            Ok((work, body, &parts[..]))
         }))
     }
 
@@ -89,7 +97,7 @@ impl Submitter<'_> {
         (trampoline, method, returns): Helper<'_>,
         name: &str,
         defines: Option<&str>,
-        items: Result<Items>,
+        items: Result<(Lengths, Parts<'_>)>,
     ) -> Submission {
         let work = || {
             let mut place = Place::of_helper(trampoline, &format!("{method}({name:?})"))?;
@@ -100,12 +108,12 @@ impl Submitter<'_> {
             let prefix = body.len() as u64;
             let mut call = named(place, method, true);
             call.defines = defines.map(|ty| (name.to_owned(), ty.to_owned())).into_iter().collect();
-            let Items { lengths, bytes } = items?;
+            let (lengths, parts) = items?;
             let work = match method {
                 "scatter" => Work::Map { call, prefix, lengths },
                 _ => Work::Apply { call, prefix, lengths },
             };
-            Ok((work, body, bytes))
+            Ok((work, body, parts))
         };
         self.submit_with(work())
     }
@@ -113,8 +121,8 @@ impl Submitter<'_> {
 
 const NO_ITEMS: Lengths = Lengths::Fixed { n: 0, size: 0 };
 
-pub(crate) fn no_items() -> Result<Items> {
-    Ok(Items { lengths: NO_ITEMS, bytes: Vec::new() })
+pub(crate) fn no_items<'a>() -> Result<(Lengths, Parts<'a>)> {
+    Ok((NO_ITEMS, &[]))
 }
 
 fn named(place: Place, method: &str, per_task: bool) -> Call {
@@ -135,15 +143,15 @@ pub(crate) fn written(items: Result<Items, (u64, CodecError)>) -> Result<Items> 
     items.map_err(|(idx, error)| Error::not_serializable(format!("item {idx}"), &error))
 }
 
-/// The one value of a `push` as an item.
+/// The table of the one value of a `push`.
 #[inline(never)]
-pub(crate) fn pushed(name: &str, bytes: Result<Vec<u8>, CodecError>) -> Result<Items> {
-    let bytes = bytes.map_err(|error| Error::not_serializable(format!("`{name}`"), &error))?;
-    let size = u32::try_from(bytes.len()).map_err(|_| Error::NotSerializable {
+pub(crate) fn pushed(name: &str, parts: Parts<'_>) -> Result<Lengths> {
+    let size = parts.iter().map(|part| part.len()).sum::<usize>();
+    let size = u32::try_from(size).map_err(|_| Error::NotSerializable {
         what: format!("`{name}`"),
         reason: "it takes 4 GiB or more".to_owned(),
     })?;
-    Ok(Items { lengths: Lengths::Fixed { n: 1, size }, bytes })
+    Ok(Lengths::Fixed { n: 1, size })
 }
 
 pub(crate) fn args<A: Value>(args: &A) -> Result<Vec<u8>> {

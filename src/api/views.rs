@@ -3,12 +3,15 @@
 
 use crate::call::{self, Place, Value, assert_callable};
 use crate::cells::CellReply;
-use crate::items;
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::items::{self, Items, Lengths};
+use crate::numbers;
 use crate::request::{Options, Work};
 use crate::results::{AsyncMapResult, AsyncResult};
 use crate::submission::Submission;
 use crate::submitter::{
-    Helper, NOTHING, Submitter, args, encoded, no_items, pushed, read_cell, written,
+    Helper, NOTHING, Parts, Submitter, args, encoded, no_items, pushed, read_cell, written,
 };
 use crate::targets::{IntoTargets, Targets};
 use serde::Serialize;
@@ -119,13 +122,24 @@ impl DirectView {
     /// there.
     pub fn push<T>(&self, name: &str, value: &T) -> AsyncMapResult<()>
     where
-        T: Serialize + ToOwned + ?Sized,
+        T: Serialize + ToOwned + ?Sized + 'static,
         T::Owned: Value,
     {
-        let items = pushed(name, items::write_value(&value.to_owned()));
         let ty = crate::type_text::<T::Owned>();
         let trampoline: Helper<'_> = (call::push::<T::Owned>, "push", NOTHING);
-        self.many(self.submitter().helper(trampoline, name, Some(&ty), items))
+        let push = |parts: Result<Parts<'_>>| {
+            let items = parts.and_then(|parts| Ok((pushed(name, parts)?, parts)));
+            self.many(self.submitter().helper(trampoline, name, Some(&ty), items))
+        };
+        if let Some((n, numbers)) = numbers::whole(value) {
+            let mut length = Vec::new();
+            codec::append_length(&mut length, n);
+            return push(Ok(&[&length, numbers]));
+        }
+        match codec::to_bytes(value) {
+            Ok(bytes) => push(Ok(&[&bytes])),
+            Err(error) => push(Err(Error::not_serializable(format!("`{name}`"), &error))),
+        }
     }
 
     /// Reads the variable `name` of every engine.
@@ -137,10 +151,18 @@ impl DirectView {
 
     /// Cuts `values` into one `Vec<T>` per engine, each the variable `name` there.
     pub fn scatter<T: Value + Clone>(&self, name: &str, values: &[T]) -> AsyncMapResult<()> {
-        let items = written(items::write_items(&values.to_vec()));
         let ty = crate::type_text::<Vec<T>>();
         let trampoline: Helper<'_> = (call::scatter::<T>, "scatter", NOTHING);
-        self.many(self.submitter().helper(trampoline, name, Some(&ty), items))
+        let scatter = |items: Result<(Lengths, Parts<'_>)>| {
+            self.many(self.submitter().helper(trampoline, name, Some(&ty), items))
+        };
+        if let Some(numbers) = numbers::bytes_of(values) {
+            return scatter(Ok((items::table_of::<T>(values.len()), &[numbers])));
+        }
+        match written(items::write_items(values)) {
+            Ok(Items { lengths, bytes }) => scatter(Ok((lengths, &[&bytes]))),
+            Err(error) => scatter(Err(error)),
+        }
     }
 
     /// Reads the `Vec<T>` variables `name` of all engines as one, end to end.
@@ -231,7 +253,7 @@ impl EngineView {
     /// Makes `value` a variable of the engine.
     pub fn push<T>(&self, name: &str, value: &T) -> AsyncResult<()>
     where
-        T: Serialize + ToOwned + ?Sized,
+        T: Serialize + ToOwned + ?Sized + 'static,
         T::Owned: Value,
     {
         Self::one(&self.direct.push(name, value))

@@ -375,7 +375,7 @@ fn cell_value(engine_id: Option<EngineId>, output: Option<&TaskOutput>) -> Vec<u
     let (execution_count, data) = output
         .map_or((0, BTreeMap::new()), |output| (output.execution_count, output.result.clone()));
     let reply = CellReply { engine_id, execution_count, data };
-    let items = write_items(&vec![reply]).expect("texts and numbers are always written");
+    let items = write_items(&[reply]).expect("texts and numbers are always written");
     outcome::write_outcomes(1, Vec::new(), items, None)
 }
 

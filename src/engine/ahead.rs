@@ -115,24 +115,25 @@ impl Engine {
         self.start_next(now);
     }
 
-    /// Whether a request to abort has to wait for calls that the worker has; it is kept then.
+    /// Keeps a request to abort that has to wait for calls that the worker has; gives back any
+    /// other.
     pub(super) fn waits_for_ahead(
         &mut self,
         route: Route,
         msg_ids: Option<Vec<String>>,
-    ) -> Result<(), (Route, Option<Vec<String>>)> {
+    ) -> Option<(Route, Option<Vec<String>>)> {
         let is_meant = |ahead: &Ahead| match &msg_ids {
             None => true,
             Some(msg_ids) => msg_ids.contains(&ahead.task.route.msg_id),
         };
         if !self.ahead.calls.iter().any(is_meant) {
-            return Err((route, msg_ids));
+            return Some((route, msg_ids));
         }
         if !std::mem::replace(&mut self.ahead.is_recalled, true) {
             self.effects.push(Effect::Recall);
         }
         self.ahead.aborts.push((route, msg_ids));
-        Ok(())
+        None
     }
 
     /// Has calls interrupted as soon as they begin. Says whether the worker has any of them.

@@ -333,10 +333,7 @@ impl Engine {
     /// Takes `msg_ids` (or everything) out of the queue; each gets its reply at once. Ids that are
     /// not here may still be on their way.
     pub(super) fn abort(&mut self, route: Route, msg_ids: Option<Vec<String>>, now: Now) {
-        let (route, msg_ids) = match self.waits_for_ahead(route, msg_ids) {
-            Ok(()) => return,
-            Err(asked) => asked,
-        };
+        let Some((route, msg_ids)) = self.waits_for_ahead(route, msg_ids) else { return };
         match msg_ids {
             None => self.abort_queued(|_| true, now),
             Some(msg_ids) => {

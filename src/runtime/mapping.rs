@@ -42,14 +42,14 @@ impl Deref for Mapping {
     }
 }
 
-/// Writes bytes to a new file that only its owner can read. Nothing is left of it on an error, such
+/// Writes parts, one after the other, to a new file that only its owner can read. Nothing is left of it on an error, such
 /// as when there is no memory for it.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = file.write_all(bytes);
+    let written = parts.iter().try_for_each(|part| file.write_all(part));
     if written.is_err() {
         // The first error is the one to tell.
         let _ = std::fs::remove_file(path);
@@ -65,8 +65,8 @@ mod tests {
     fn what_was_written_is_read_from_any_place_also_after_the_file_is_gone() {
         let path = std::env::temp_dir().join(format!("prust-mapping-{}", std::process::id()));
         let bytes: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
-        write(&path, &bytes).unwrap();
-        assert!(write(&path, &bytes).is_err(), "it is there already");
+        write(&path, &[&bytes[..7], &bytes[7..]]).unwrap();
+        assert!(write(&path, &[&bytes]).is_err(), "it is there already");
         let n = bytes.len() as u64;
         let ranges = [0..n, 5..9, 4096..8192, 4095..4098, n - 1..n, 7..7];
         let mappings = ranges.clone().map(|range| Mapping::of(&path, range).unwrap());

@@ -219,6 +219,8 @@ impl DroppedCounts {
 pub struct Reader {
     signer: Signer,
     seen: History,
+    /// The metadata of the message before, which was checked.
+    metadata_before: Vec<u8>,
     dropped: DroppedCounts,
 }
 
@@ -227,6 +229,7 @@ impl Reader {
         Self {
             signer: Signer::new(key),
             seen: History::default(),
+            metadata_before: Vec::new(),
             dropped: DroppedCounts::default(),
         }
     }
@@ -273,9 +276,13 @@ impl Reader {
         let signed = &frames[delimiter + 2..];
         self.check_signature(&frames[delimiter + 1], signed)?;
         let header = read_header(&signed[0])?;
-        for (frame, name) in signed[1..].iter().zip(["parent header", "metadata", "content"]) {
-            check_object(frame, name)?;
+        check_object(&signed[1], "parent header")?;
+        // The tasks of one submission have the same metadata.
+        if signed[2] != self.metadata_before {
+            check_object(&signed[2], "metadata")?;
+            self.metadata_before.clone_from(&signed[2]);
         }
+        check_object(&signed[3], "content")?;
         let mut rest = frames.drain(delimiter + 2..);
         let mut next = || rest.next().unwrap_or_default();
         let [raw_header, raw_parent, raw_metadata, raw_content] = [next(), next(), next(), next()];
@@ -384,20 +391,24 @@ impl Hasher for FirstBytes {
 }
 
 fn read_header(frame: &[u8]) -> Result<Header, Dropped> {
-    check_object(frame, "header")?;
-    serde_json::from_slice(frame).map_err(|_| Dropped::NotJson { frame: "header" })
+    let refused = Dropped::NotJson { frame: "header" };
+    let text = object_text(frame).ok_or(refused)?;
+    serde_json::from_str(text).map_err(|_| refused)
 }
 
-/// Walks through the text without building anything; UTF-8 is checked because it is sent on.
+/// The text of what may be an object; UTF-8 is checked because it is sent on.
+fn object_text(frame: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(frame).ok()?;
+    text.trim_ascii_start().starts_with('{').then_some(text)
+}
+
+/// Walks through the text without building anything.
 fn check_object(frame: &[u8], name: &'static str) -> Result<(), Dropped> {
     let refused = Dropped::NotJson { frame: name };
     if frame == b"{}" {
         return Ok(());
     }
-    let text = std::str::from_utf8(frame).map_err(|_| refused)?;
-    if !text.trim_ascii_start().starts_with('{') {
-        return Err(refused);
-    }
+    let text = object_text(frame).ok_or(refused)?;
     serde_json::from_str::<IgnoredAny>(text).map(|_| ()).map_err(|_| refused)
 }
 

@@ -50,7 +50,7 @@ fn large_items_and_values_stay_in_files_until_nobody_needs_them() {
     assert_eq!(tables, [part(100, 116), part(116, 132)]);
     // One item fails; what is tried again names the item's own bytes.
     let failed = vec![(1, Failure::new("panic", "boom"))];
-    let values = write_items(&vec![1u64]).unwrap();
+    let values = write_items(&[1u64]).unwrap();
     lab.reply(2, 0, Verdict::Ok(outcome::write_outcomes(2, failed, values, None)));
     lab.value(3, 1, &[3, 4]);
     lab.sent.clear();
@@ -219,7 +219,7 @@ fn a_call_that_printed_is_over_for_its_caller_before_its_output_is_complete() {
         lab.submit(Targets::All, false, "apply", 0, Options::default());
         lab.print(first, 0, "hi");
         lab.told.clear();
-        let items = write_items(&vec![1u64]).unwrap();
+        let items = write_items(&[1u64]).unwrap();
         lab.event(Event::Reply(Box::new(Reply {
             number: first,
             uuid: Some("uuid0".to_owned()),
@@ -254,7 +254,7 @@ fn only_the_failed_items_are_tried_again() {
     let options = Options { chunksize: Some(3), ..Options::default() };
     lab.submit(Targets::All, true, "map", 6, options);
     let failed = vec![(1, Failure::new("panic", "no"))];
-    let values = write_items(&vec![0u64, 2]).unwrap();
+    let values = write_items(&[0u64, 2]).unwrap();
     lab.reply(2, 0, Verdict::Ok(outcome::write_outcomes(3, failed, values, None)));
     lab.reply(3, 0, Verdict::Error(Failure::new("EngineError", "lost")));
     lab.told.clear();

@@ -123,7 +123,7 @@ impl Lab {
     }
 
     fn value(&mut self, number: Number, engine: EngineId, values: &[u64]) {
-        let items = write_items(&values.to_vec()).unwrap();
+        let items = write_items(values).unwrap();
         let value = outcome::write_outcomes(values.len() as u64, Vec::new(), items, None);
         self.reply(number, engine, Verdict::Ok(value));
     }

@@ -41,7 +41,7 @@ impl Lab {
 }
 
 fn outcomes(values: &[u64]) -> Vec<u8> {
-    let items = write_items(&values.to_vec()).unwrap();
+    let items = write_items(values).unwrap();
     outcome::write_outcomes(values.len() as u64, Vec::new(), items, None)
 }
 
