@@ -229,7 +229,7 @@ impl Reader {
         Self {
             signer: Signer::new(key),
             seen: History::default(),
-            metadata_before: Vec::new(),
+            metadata_before: b"{}".to_vec(),
             dropped: DroppedCounts::default(),
         }
     }
