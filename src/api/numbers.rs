@@ -1,6 +1,6 @@
-//! Vectors of plain numbers as the bytes they are in memory, which on every machine that this runs on
-//! are the bytes that the codec writes: nothing is written or read number by number, nor compiled
-//! again in cells.
+//! Vectors of plain numbers as the bytes they are in memory, which on a little-endian machine are
+//! the bytes that the codec writes: nothing is written or read number by number, nor compiled again
+//! in cells.
 #![expect(unsafe_code, reason = "numbers as the bytes they are")]
 
 use std::any::TypeId;
@@ -9,7 +9,8 @@ macro_rules! numbers {
     ($($type:ty),*) => {
         /// Whether `T` is a plain number whose bytes in memory are those that travel.
         pub(crate) fn is_number<T: 'static>() -> bool {
-            cfg!(target_endian = "little") && [$(TypeId::of::<$type>()),*].contains(&TypeId::of::<T>())
+            let numbers = [$(TypeId::of::<$type>()),*];
+            cfg!(target_endian = "little") && numbers.contains(&TypeId::of::<T>())
         }
 
         /// The numbers of a vector or slice of them, as their number and their bytes; `None` for
@@ -38,7 +39,7 @@ numbers!(u8, i8, u16, i16, u32, i32, u64, i64, u128, i128, f32, f64);
 /// The bytes of numbers; `None` if they are none.
 pub(crate) fn bytes_of<T: 'static>(values: &[T]) -> Option<&[u8]> {
     is_number::<T>().then(|| {
-        // SAFETY: a plain number has no padding, so each of its bytes is one; bytes need no alignment.
+        // SAFETY: a plain number has no padding: each of its bytes is one, and needs no alignment.
         unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
     })
 }

@@ -42,8 +42,8 @@ impl Deref for Mapping {
     }
 }
 
-/// Writes parts, one after the other, to a new file that only its owner can read. Nothing is left of it on an error, such
-/// as when there is no memory for it.
+/// Writes parts, one after the other, to a new file that only its owner can read. Nothing is left
+/// of it on an error, such as when there is no memory for it.
 ///
 /// # Errors
 /// Those of the file system.
