@@ -102,6 +102,8 @@ impl Engine {
             calls.into_iter().partition(|ahead| runs.contains(&ahead.run));
         self.ahead.calls = left.into();
         self.ahead.is_recalled = false;
+        // Whatever it was that called them back: the one in hand is nothing to hurry after.
+        self.was_quick = false;
         for Ahead { task, is_unwanted, .. } in back.into_iter().rev() {
             if is_unwanted {
                 self.abort_now(task, now);

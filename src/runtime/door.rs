@@ -174,13 +174,11 @@ pub fn display(kind: DisplayKind, id: &str, data: &[(&str, &str)]) {
     }
 }
 
-/// Waits until the host has read what was printed so far, if it has not: what is printed from now
-/// on then belongs to what begins now.
+/// Waits until the host has read what was printed so far: what is printed from now on then belongs
+/// to what begins now.
 pub(crate) fn settle() {
-    if os::has_unread(1) || os::has_unread(2) {
-        // Without an answer there is nothing to wait for.
-        let _ = request(SHOWN, &[], &[]);
-    }
+    // Without an answer there is nothing to wait for.
+    let _ = request(SHOWN, &[], &[]);
 }
 
 /// The topic by which a display waits until the host has it.

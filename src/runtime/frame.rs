@@ -93,12 +93,14 @@ pub enum FromWorker {
         snapshot: u64,
         threads: Vec<String>,
     },
-    /// A run or call ended. `lost` names variables that unwinding destroyed.
+    /// A run or call ended. `lost` names variables that unwinding destroyed; `unread` says that it
+    /// has printed what nobody had read by then, and that no other begins before that is read.
     Done {
         run: u64,
         failure: Option<Failure>,
         lost: Vec<String>,
         value: Vec<u8>,
+        unread: bool,
     },
     Display {
         kind: DisplayKind,
@@ -326,10 +328,10 @@ impl FromWorker {
             Self::Hello { pid, snapshot, threads } => {
                 Body::new(1).u32(*pid).u64(*snapshot).texts(threads).finish()
             }
-            Self::Done { run, failure, lost, value } => {
+            Self::Done { run, failure, lost, value, unread } => {
                 let body = Body::new(2).u64(*run).u8(failure.is_some().into());
                 let body = failure.iter().fold(body, |body, failure| failure.write(body));
-                body.texts(lost).bytes(value).finish()
+                body.texts(lost).bytes(value).u8((*unread).into()).finish()
             }
             Self::Display { kind, id, data } => {
                 let body = Body::new(3).u8(*kind as u8).text(id).u32(data.len() as u32);
@@ -370,6 +372,7 @@ impl FromWorker {
                 },
                 lost: fields.texts()?,
                 value: fields.bytes()?,
+                unread: fields.u8()? != 0,
             },
             3 => Self::Display {
                 kind: DisplayKind::read(fields.u8()?)?,
@@ -440,6 +443,7 @@ mod tests {
                 failure: Some(failure),
                 lost: vec!["x".into()],
                 value: vec![1],
+                unread: true,
             },
             FromWorker::Display {
                 kind: DisplayKind::Update,

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::frame::{Failure, FromWorker, ToWorker};
 use crate::inbox::Inbox;
@@ -49,6 +50,9 @@ fn large_allocations_are_huge() -> bool {
     flags.any(|flags| flags.split(' ').any(|flag| flag == "hg"))
 }
 
+/// Whether the work before has printed what nobody had read when it ended.
+static UNREAD: AtomicBool = AtomicBool::new(false);
+
 /// Runs until the host says so or is gone.
 pub fn main() -> ! {
     start_well();
@@ -87,7 +91,9 @@ fn handle(socket: &str, command: ToWorker) -> Option<Arc<Inbox>> {
         }
         ToWorker::Call { run, library, offset, snapshot, payload } => {
             // It may follow at once on another one.
-            door::settle();
+            if UNREAD.swap(false, Ordering::Relaxed) {
+                door::settle();
+            }
             if let Some(woken) = take_snapshot(socket, run, snapshot) {
                 return Some(woken);
             }
@@ -156,5 +162,7 @@ fn finish(run: u64, outcome: Result<Vec<u8>, Failure>) {
         Ok(value) => (value, None),
         Err(failure) => (Vec::new(), Some(failure.bounded())),
     };
-    door::tell(&FromWorker::Done { run, failure, lost, value });
+    let unread = os::has_unread(1) || os::has_unread(2);
+    UNREAD.store(unread, Ordering::Relaxed);
+    door::tell(&FromWorker::Done { run, failure, lost, value, unread });
 }

@@ -155,8 +155,10 @@ impl Actor {
             let held_until = held_until.min();
             tokio::select! {
                 biased;
-                () = self.stdout.0.readable(), if !self.reading.paused => self.drain_stdout(),
-                () = self.stderr.0.readable(), if !self.reading.paused => self.drain_stderr(),
+                () = self.stdout.0.readable(), if self.reads_live() => self.drain_stdout(),
+                () = self.stderr.0.readable(), if self.reads_live() => self.drain_stderr(),
+                () = reading::prints_long(&self.stdout.0, &self.stderr.0),
+                    if self.has_ahead() && !self.recalling => self.recall().await,
                 Some(incoming) = self.incoming.1.recv() => self.heard(incoming).await,
                 Ok((stream, _)) = self.meeting.listener.accept() => {
                     self.links += 1;
@@ -240,10 +242,7 @@ impl Actor {
                 self.question = Some(question);
                 self.send(&question.frame()).await;
             }
-            Command::Recall => {
-                self.recalling = true;
-                self.send(&ToWorker::Recall).await;
-            }
+            Command::Recall => self.recall().await,
             Command::ReadOn => self.read_on().await,
             Command::Interrupt => self.interrupt().await,
             Command::Undo if self.expected.is_none() => self.tell(WorkerEvent::NoSnapshot),
@@ -421,15 +420,17 @@ impl Actor {
                     },
                 });
             }
-            FromWorker::Done { run, failure, lost, value } => self.ended(run, failure, lost, value),
+            FromWorker::Done { run, failure, lost, value, unread } => {
+                self.queue.retain(|running| running.run != run);
+                self.end_output(unread);
+                self.ended(run, failure, lost, value);
+            }
         }
     }
 
     fn ended(&mut self, run: u64, failure: Option<Failure>, lost: Vec<String>, value: Vec<u8>) {
-        self.drain_all();
         self.kill_at = None;
         self.forget_requests();
-        self.queue.retain(|running| running.run != run);
         if self.queue.is_empty() {
             self.watch = None;
         }

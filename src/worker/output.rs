@@ -112,9 +112,15 @@ impl Stream {
     /// At the end of a run: all that was printed.
     pub(super) fn finish(&mut self) -> Vec<WorkerEvent> {
         let mut events = self.drain(FINAL_READS);
+        events.extend(self.end());
+        events
+    }
+
+    /// At the end of a run: all that was read.
+    pub(super) fn end(&mut self) -> Vec<WorkerEvent> {
         self.due = None;
         let pieces = self.decode.finish();
-        events.extend(self.events(pieces));
+        let events = self.events(pieces);
         // A value that panicked while it showed itself has not said its end.
         self.to = None;
         events

@@ -4,12 +4,17 @@
 //! says that it has handled them: the pipe fills, and the cell waits as it would for a terminal. So
 //! neither memory nor the time until an interrupt is seen grows with what is printed.
 
-use prust_runtime::door::{BLOCKS, SHOWN};
-use prust_runtime::frame::{DisplayKind, Status};
+use std::time::Duration;
 
-use super::Actor;
-use crate::worker::output::LIVE_READS;
+use prust_runtime::door::{BLOCKS, SHOWN};
+use prust_runtime::frame::{DisplayKind, Status, ToWorker};
+
+use super::{Actor, Running};
+use crate::worker::output::{LIVE_READS, Stream};
 use crate::worker::{WorkerEvent, forms};
+
+/// Where calls follow one another, one that prints is read at its end, but not later than this.
+const LONG: Duration = Duration::from_millis(2);
 
 /// How far the owner is behind.
 #[derive(Default)]
@@ -22,6 +27,30 @@ pub(super) struct Reading {
 }
 
 impl Actor {
+    /// Whether what is printed is read at once. Where the worker has calls ahead, the next one may
+    /// begin to print before the end of the one before is known here: then it is read at the ends.
+    pub(super) fn reads_live(&self) -> bool {
+        !self.reading.paused && !self.has_ahead()
+    }
+
+    /// Whether the worker has calls behind the one that runs.
+    pub(super) fn has_ahead(&self) -> bool {
+        let is_call = |work: &Running| matches!(work.frame, ToWorker::Call { .. });
+        self.queue.iter().skip(1).any(is_call)
+    }
+
+    /// A run or call has ended. Where another follows at once, what the worker says was unread is
+    /// its output and no more; else all there is.
+    pub(super) fn end_output(&mut self, unread: bool) {
+        if unread || self.queue.is_empty() {
+            return self.drain_all();
+        }
+        let events = self.stdout.0.end();
+        self.tell_printed(events);
+        let events = self.stderr.0.end();
+        self.tell_stderr(events);
+    }
+
     pub(super) fn drain_stdout(&mut self) {
         let events = self.stdout.0.drain(LIVE_READS);
         self.tell_printed(events);
@@ -105,6 +134,15 @@ impl Actor {
             self.reply(request, Status::Ok, Vec::new(), Vec::new()).await;
         }
     }
+}
+
+/// Waits until something printed has been there to be read for a while.
+pub(super) async fn prints_long(stdout: &Stream, stderr: &Stream) {
+    tokio::select! {
+        () = stdout.readable() => (),
+        () = stderr.readable() => (),
+    }
+    tokio::time::sleep(LONG).await;
 }
 
 /// Whether a request is for [`Actor::arranged`].

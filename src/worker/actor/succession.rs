@@ -75,6 +75,12 @@ impl Actor {
         }
     }
 
+    /// Asks for the calls that the worker has not begun.
+    pub(super) async fn recall(&mut self) {
+        self.recalling = true;
+        self.send(&ToWorker::Recall).await;
+    }
+
     pub(super) fn recalled(&mut self, runs: Vec<u64>) {
         self.recalling = false;
         self.queue.retain(|work| !runs.contains(&work.run));
