@@ -1,5 +1,6 @@
 """What a pool of four engines costs: ours from cells of a notebook, and ipyparallel's from its own client."""
 
+import multiprocessing
 import re
 import statistics
 import time
@@ -44,19 +45,24 @@ def prust(cwd):
             "fn same(n: u64) -> u64 { n }\n"
             "lv.apply_with(1u64, same).get()?;"
         )
-        rows["one load-balanced call"] = seconds_of(
-            kernel,
-            f"""
-            let mut seconds = Vec::new();
-            for n in 0..{CALLS}u64 {{
-                let begin = std::time::Instant::now();
-                lv.apply_with(n, same).get()?;
-                seconds.push(begin.elapsed().as_secs_f64());
-            }}
-            seconds.sort_by(f64::total_cmp);
-            println!("took {{}}", seconds[seconds.len() / 2]);
-            """,
-        )
+        for row, call in (
+            ("one load-balanced call", "lv.apply_with(n, same).get()?"),
+            ("one direct call", "one.apply_with(n, same).get()?"),
+        ):
+            rows[row] = seconds_of(
+                kernel,
+                f"""
+                let one = rc.direct_view(0);
+                let mut seconds = Vec::new();
+                for n in 0..{CALLS}u64 {{
+                    let begin = std::time::Instant::now();
+                    {call};
+                    seconds.push(begin.elapsed().as_secs_f64());
+                }}
+                seconds.sort_by(f64::total_cmp);
+                println!("took {{}}", seconds[seconds.len() / 2]);
+                """,
+            )
         took = seconds_of(kernel, timed(f"lv.chunksize(1).map(same, 0..{TASKS}u64).get()?.len()"))
         rows["tasks/s, one item each"] = TASKS / took
         took = seconds_of(kernel, timed(f"lv.map(same, 0..{ITEMS}u64).get()?.len()"))
@@ -115,6 +121,8 @@ def ipyparallel():
         same = ipyparallel.interactive(lambda n: n)
         balanced.apply_sync(same, 1)
         rows["one load-balanced call"] = median(lambda: balanced.apply_sync(same, 1), CALLS)
+        one = client[0]
+        rows["one direct call"] = median(lambda: one.apply_sync(same, 1), CALLS)
         begin = time.perf_counter()
         balanced.map_sync(same, range(PEER_TASKS))
         rows["tasks/s, one item each"] = PEER_TASKS / (time.perf_counter() - begin)
@@ -131,6 +139,21 @@ def ipyparallel():
     finally:
         cluster.stop_cluster_sync()
     return rows
+
+
+def processes():
+    """One-item tasks and single calls through multiprocessing.Pool, which leaves neither machine nor trace."""
+    with multiprocessing.Pool(N) as pool:
+        pool.map(itself, range(10))
+        begin = time.perf_counter()
+        pool.map(itself, range(TASKS), chunksize=1)
+        tasks = TASKS / (time.perf_counter() - begin)
+        call = median(lambda: pool.apply(itself, (1,)), CALLS)
+    return {"tasks/s, one item each, again": tasks, "one load-balanced call, again": call}
+
+
+def itself(n):
+    return n
 
 
 def own_memory():
