@@ -42,6 +42,21 @@ impl Cluster {
         }
     }
 
+    /// Offers an engine that has come back the tasks that follow what it ran before: while it was
+    /// away, nobody knew that they may run there.
+    pub(crate) fn offer_followers(&mut self, id: EngineId, now: Millis) {
+        let scheduler = &self.scheduler;
+        let ran_there =
+            |task: &String| scheduler.ended.get(task).is_some_and(|ended| ended.engine == Some(id));
+        let queues = scheduler.queues.iter();
+        let queues = queues.filter(|(place, _)| place.follow.ids.iter().any(ran_there));
+        let mut keys: Vec<Key> = queues.flat_map(|(_, queue)| queue.keys.iter().copied()).collect();
+        keys.sort_unstable();
+        for key in keys {
+            self.offer_task(key, now);
+        }
+    }
+
     /// Looks at the tasks that waited for tasks that have ended, until nothing more follows.
     pub(crate) fn settle(&mut self, now: Millis) {
         while let Some(msg_id) = self.scheduler.unsettled.pop_front() {

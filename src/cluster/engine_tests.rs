@@ -125,6 +125,26 @@ fn a_silent_engine_comes_back_under_its_number_and_drops_what_it_had() {
 }
 
 #[test]
+fn an_engine_that_comes_back_is_followed_again() {
+    let mut lab = Lab::new(Hwm::Fixed(1));
+    ours(&mut lab, "a");
+    ours(&mut lab, "b");
+    lab.task("first", json!({"targets": ["a"]}));
+    lab.reply("a", "first", ok());
+    lab.task("open", json!({"targets": ["b"]}));
+    beats(&mut lab, 5, &["b"]);
+    lab.taken();
+    let either = json!({"dependencies": ["first", "open"], "all": false});
+    lab.task("follower", json!({"follow": either}));
+    lab.expect(&[]);
+    lab.echo("a");
+    lab.expect(&[
+        "Notification [] registration_notification to  0",
+        "EngineTask [a,client] apply_request follower",
+    ]);
+}
+
+#[test]
 fn the_number_of_a_silent_engine_is_kept_for_it() {
     let mut lab = Lab::new(Hwm::Fixed(1));
     ours(&mut lab, "a");

@@ -187,6 +187,7 @@ impl Cluster {
         self.by_uuid.insert(uuid.into_bytes(), away.id);
         self.engines.insert(away.id, engine);
         self.announce(away.id, now);
+        self.offer_followers(away.id, now);
     }
 
     #[cfg(test)]
