@@ -8,8 +8,9 @@ PROFILE ?= dev
 DEMO := .demo
 # Random sessions that `make soak` plays; SEED=n plays one again.
 SEQUENCES ?= 1000
-# Seeds that `make sim` plays; SEED=n plays one again.
+# Seeds that `make sim` plays, from FIRST on; SEED=n plays one again.
 SEEDS ?= 10000
+FIRST ?= 0
 # How long `make fuzz` feeds each target.
 FUZZ_SECONDS ?= 600
 
@@ -59,7 +60,7 @@ soak: $(PRUST) $(VENV)/ready
 	@PRUST_BIN=$(abspath $(PRUST)) $(VENV)/bin/python tests/soak/run.py --sequences $(SEQUENCES) $(if $(SEED),--seed $(SEED))
 
 sim:
-	@SEEDS=$(SEEDS) SEED=$(SEED) cargo test --release --locked --quiet --package prust-cluster sim
+	@SEEDS=$(SEEDS) FIRST=$(FIRST) SEED=$(SEED) cargo test --release --locked --quiet --package prust-cluster sim
 
 fuzz: $(VENV)/ready
 	@PYTHON=$(VENV)/bin/python FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh

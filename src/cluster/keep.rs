@@ -125,6 +125,15 @@ impl Cluster {
         }
     }
 
+    /// Tells the store at the end what it would be told later.
+    pub fn keep_rest(&mut self, now: Millis) -> Vec<Effect> {
+        let changes = &mut self.records.changes;
+        changes.noted.extend(std::mem::take(&mut changes.late).into_iter().map(|(_, key)| key));
+        self.engines_due = self.engines_due.map(|_| now);
+        self.keep_changes(now);
+        std::mem::take(&mut self.effects)
+    }
+
     pub(crate) fn engines_changed(&mut self, now: Millis) {
         if self.settings.keeps == Keeps::Store {
             self.engines_due.get_or_insert(now + ENGINES_AFTER);

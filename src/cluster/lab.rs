@@ -93,6 +93,12 @@ impl Lab {
         self.take_in(effects);
     }
 
+    /// Ends the controller in good order.
+    pub(crate) fn end(&mut self) {
+        let effects = self.cluster.keep_rest(self.now);
+        self.take_in(effects);
+    }
+
     fn take_in(&mut self, effects: Vec<Effect>) {
         self.n_events += 1;
         if self.n_events.is_multiple_of(self.check_every) {

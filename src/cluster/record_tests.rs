@@ -148,6 +148,19 @@ fn a_store_is_told_what_is_open_what_has_ended_and_what_is_gone() {
 }
 
 #[test]
+fn what_was_to_be_kept_later_is_kept_at_the_end() {
+    let mut lab = Lab::with_store(Hwm::Fixed(1));
+    lab.engine("e0");
+    lab.task("t", json!({}));
+    lab.reply("e0", "t", ok());
+    lab.print("e0", 0, "t", "late");
+    let printed = |lab: &Lab| lab.store.rows.values().next().map(|row| row.stdout.clone());
+    assert_eq!(printed(&lab).as_deref(), Some(""));
+    lab.end();
+    assert_eq!(printed(&lab).as_deref(), Some("late"));
+}
+
+#[test]
 fn without_a_store_nothing_is_told() {
     for keeps in [Keeps::Memory, Keeps::Nothing] {
         let mut lab = Lab::with(Settings { hwm: Hwm::Fixed(1), keeps, ..settings() });

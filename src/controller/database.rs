@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use lexopt::ValueExt;
 
 use super::Settings;
+use crate::wire::connection::tasks_file_path;
 
 /// What the command line says of the database.
 #[derive(Debug, Default)]
@@ -58,11 +59,10 @@ impl Database {
             return if self.restore { Err(NothingToRestore { option }) } else { Ok(()) };
         }
         if self.is_file || self.restore {
-            let id = &settings.cluster_id;
-            let name = if id.is_empty() { "tasks.db".to_owned() } else { format!("tasks-{id}.db") };
-            let name = self.filename.unwrap_or_else(|| name.into());
+            let usual = tasks_file_path(security_dir, &settings.cluster_id);
             let location = self.location.unwrap_or_else(|| security_dir.to_owned());
-            settings.store = Some(location.join(name));
+            let name = self.filename.or_else(|| usual.file_name().map(PathBuf::from));
+            settings.store = Some(location.join(name.unwrap_or_default()));
         }
         settings.restore = self.restore;
         settings.reuse |= self.restore;

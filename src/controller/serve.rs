@@ -81,6 +81,7 @@ pub(super) async fn serve(
         let new = server.status(false);
         status.send_if_modified(|status| std::mem::replace(status, new) != new);
     }
+    server.keep_rest();
     sockets.close();
     server.reader.log_dropped();
     status.send_replace(server.status(true));
@@ -142,6 +143,14 @@ impl Server {
         }
         if n_records + n_engines > 0 {
             tracing::info!(n_records, n_engines, "restored");
+        }
+    }
+
+    /// What the store was to be told later, it is told now.
+    fn keep_rest(&mut self) {
+        let mut to_nobody = Batch::new();
+        for effect in self.cluster.keep_rest(self.clock.now()) {
+            self.perform(effect, &mut to_nobody);
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::wire::connection::{client_file_path, engine_file_path};
+use crate::wire::connection::{client_file_path, engine_file_path, tasks_file_path};
 use crate::wire::profiles::Profiles;
 
 /// What is asked for.
@@ -34,6 +34,11 @@ impl Place {
         engine_file_path(&self.profile_dir, &self.cluster_id)
     }
 
+    /// Where its controller keeps records for the next one.
+    pub(super) fn store_file(&self) -> PathBuf {
+        tasks_file_path(&self.profile_dir.join("security"), &self.cluster_id)
+    }
+
     /// What names this cluster on a command line.
     pub(super) fn options(&self) -> String {
         let dir = format!("--profile-dir={}", self.profile_dir.display());
@@ -50,6 +55,8 @@ pub(super) struct Options {
     pub(super) place: Place,
     pub(super) n_engines: usize,
     pub(super) detach: bool,
+    /// It goes on with the records of the cluster that ran there before.
+    pub(super) restore: bool,
     /// This process was started to be the daemon.
     pub(super) daemon: bool,
     pub(super) ip: String,
@@ -120,6 +127,7 @@ pub(super) fn read(
             Long("cluster-id") => named.cluster_id = Some(text(parser.value()?)),
             Short('n') | Long("n") => named.n = Some(read_n(&text(parser.value()?))?),
             Long("detach" | "daemonize") => named.detach = true,
+            Long("restore") => named.restore = true,
             Long("daemon-of-prust") => named.daemon = true,
             Long("ip") => named.ip = Some(text(parser.value()?)),
             Long("location") => named.location = Some(text(parser.value()?)),
@@ -154,6 +162,7 @@ struct Named {
     cluster_id: Option<String>,
     n: Option<usize>,
     detach: bool,
+    restore: bool,
     daemon: bool,
     ip: Option<String>,
     location: Option<String>,
@@ -168,6 +177,7 @@ impl Named {
         let of_start = [
             ("-n", self.n.is_some()),
             ("--detach", self.detach),
+            ("--restore", self.restore),
             ("--ip", self.ip.is_some()),
             ("--location", self.location.is_some()),
             ("--work-dir", self.work_dir.is_some()),
@@ -215,6 +225,7 @@ impl Named {
             place,
             n_engines: self.n.unwrap_or_else(|| n_cores.max(2)),
             detach: self.detach && !self.daemon,
+            restore: self.restore,
             daemon: self.daemon,
             ip: self.ip.unwrap_or_else(|| "127.0.0.1".to_owned()),
             location: self.location,
@@ -280,7 +291,9 @@ mod tests {
         let Ok(Some(Command::Start(options))) = line("start --detach --daemon-of-prust") else {
             panic!("it is a start");
         };
-        assert!(options.daemon && !options.detach);
+        assert!(options.daemon && !options.detach && !options.restore);
+        let store = "/home/ada/.ipython/profile_default/security/tasks.db";
+        assert_eq!(options.place.store_file(), PathBuf::from(store));
     }
 
     #[test]
@@ -289,6 +302,7 @@ mod tests {
         assert!(refusal("begin").contains("there is no command begin"));
         assert!(refusal("").contains("a command is missing"));
         assert!(refusal("stop -n 3").contains("option -n does not belong to stop"));
+        assert!(refusal("status --restore").contains("--restore does not belong to status"));
         assert!(refusal("list --json").contains("option --json does not belong to list"));
         assert!(refusal("start --cluster-id=../x").contains("letters, digits"));
     }

@@ -35,6 +35,8 @@ Runs a controller and its engines that outlive notebooks; a notebook uses them a
 start:
   -n N                 how many engines (default: one per core, at least two)
   --detach             go on without the terminal, until prust cluster stop
+  --restore            go on with the records of the cluster before: results by their ids
+                       (a detached cluster keeps them in security/tasks[-ID].db)
   --ip=IP              the address to listen on (default: 127.0.0.1; * for all)
   --location=HOST      where others find this machine
   --work-dir=DIR       where the engines' cells run (default: here)

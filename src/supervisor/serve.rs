@@ -220,6 +220,9 @@ impl Cluster {
         settings.client_file = place.client_file();
         settings.engine_file = place.engine_file();
         settings.cluster_id = place.cluster_id.clone();
+        let keeps_file = options.daemon || options.restore;
+        settings.store = keeps_file.then(|| place.store_file());
+        settings.restore = options.restore;
         settings.ip = options.ip;
         settings.location = options.location;
         let context = wire::Context::new();

@@ -352,6 +352,14 @@ pub fn client_file_path(profile_dir: &Path, cluster_id: &str) -> PathBuf {
     security_path(profile_dir, cluster_id, "client")
 }
 
+/// Where a controller keeps its records, if nothing else is said.
+pub fn tasks_file_path(security_dir: &Path, cluster_id: &str) -> PathBuf {
+    security_dir.join(match cluster_id {
+        "" => "tasks.db".to_owned(),
+        id => format!("tasks-{id}.db"),
+    })
+}
+
 /// The engines' connection file of a profile's cluster; `cluster_id` may be empty.
 pub fn engine_file_path(profile_dir: &Path, cluster_id: &str) -> PathBuf {
     security_path(profile_dir, cluster_id, "engine")

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -35,14 +36,54 @@ def test_it_has_a_session_of_its_own_and_private_files(cluster):
     assert os.getsid(supervisor.pid) == supervisor.pid != os.getsid(0)
     assert supervisor.terminal() is None
     names = {path.name for path in cluster.security.iterdir()}
-    assert names == {
+    assert names - {"tasks.db-shm", "tasks.db-wal"} == {
         "ipcontroller-client.json",
         "ipcontroller-engine.json",
         "prust-cluster.json",
         "prust-cluster.lock",
+        "tasks.db",
+        "tasks.db.lock",
     }
     for path in [*cluster.security.iterdir(), *(cluster.profile_dir / "log").iterdir()]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_the_next_one_has_its_results_if_it_is_asked_to(home, tmp_path, end):
+    with Detached(tmp_path, 1) as cluster:
+        with ipp.Client(str(cluster.file), timeout=10) as client:
+            client.wait_for_engines(1, timeout=30, interactive=False)
+            result = client[:].execute("6 * 7", silent=False)
+            assert [reply.status for reply in result.get(timeout=60)] == ["ok"]
+            assert result.wait_for_output(60)
+        if end == "stopped":
+            cluster.ok("stop")
+        else:
+            saved = lambda: rows(cluster.security / "tasks.db", result.msg_ids[0])
+            eventually(lambda: saved() == [(True, True)], 20, "the result in the file")
+            cluster.supervisor.kill()
+            none_left(cluster.mark, 20)
+        cluster.ok("start", "-n", "1", "--detach", "--restore")
+        with ipp.Client(str(cluster.file), timeout=10) as client:
+            client.wait_for_engines(1, timeout=30, interactive=False)
+            [reply] = client.get_result(result.msg_ids).get(timeout=30)
+            assert reply.execute_result["data"]["text/plain"] == "42"
+        cluster.ok("stop")
+        cluster.start()
+        with ipp.Client(str(cluster.file), timeout=10) as client:
+            assert client.hub_history() == []
+
+
+def connections(cluster):
+    """What is left in the security folder beside the records."""
+    return [path for path in cluster.security.iterdir() if not path.name.startswith("tasks")]
+
+
+def rows(store, msg_id):
+    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as store:
+        columns = "reply_header IS NOT NULL, execute_result IS NOT NULL"
+        found = store.execute(f"SELECT {columns} FROM records WHERE msg_id = ?", [msg_id]).fetchall()
+        return [tuple(map(bool, row)) for row in found]
 
 
 def test_a_second_one_at_the_same_place_is_refused_and_says_what_to_do(cluster):
@@ -132,7 +173,7 @@ def test_list_tells_the_living_from_the_dead_and_from_those_of_others(home, tmp_
             for role in ("client", "engine"):
                 os.rename(killed.security / foreign.file(role).name, foreign.file(role))
         assert "has ended before" in killed.ok("stop")
-        assert not list(killed.security.iterdir())
+        assert not connections(killed)
         # And its place is free.
         assert "a cluster of 1 engine " in killed.start()
 
@@ -152,7 +193,7 @@ def test_stop_leaves_no_process_and_no_file(home, tmp_path):
     with Detached(tmp_path, 2) as cluster:
         assert "has ended" in cluster.ok("stop")
         none_left(cluster.mark, 0)
-        assert not list(cluster.security.iterdir())
+        assert not connections(cluster)
         again = cluster.run("stop")
         assert again.returncode == 1 and "no cluster runs here" in again.stderr
         status = cluster.run("status")
@@ -172,7 +213,7 @@ def test_in_the_foreground_it_ends_by_a_signal(home, tmp_path, number):
         assert process.wait(10) == 0
         process.stdout.close()
         none_left(cluster.mark, 2)
-        assert not list(cluster.security.iterdir())
+        assert not connections(cluster)
 
 
 def test_a_client_may_shut_it_down(home, tmp_path):
@@ -195,7 +236,7 @@ def test_engines_that_cannot_start_are_said_with_their_log(home, tmp_path):
         assert done.returncode == 1
         assert "no engine could be started" in done.stderr and "prust-cluster.log" in done.stderr
         none_left(cluster.mark, 5)
-        assert not list(cluster.security.iterdir())
+        assert not connections(cluster)
 
 
 def test_status_of_a_stock_controller_is_told_as_far_as_it_goes(home, tmp_path):
