@@ -40,6 +40,11 @@ fn the_same_events_give_the_same_effects() {
 const CROWDED_ONE_IN: usize = 20;
 const CROWDED_CHECK_EVERY: usize = 50;
 
+/// Seconds at the end in which all that was begun ends: at least so many, in which silent engines
+/// are given up; hundreds of engines may need more.
+const DRAIN_ROUNDS_MIN: usize = 40;
+const DRAIN_ROUNDS_MAX: usize = 1000;
+
 struct SimEngine {
     id: Option<u64>,
     is_ours: bool,
@@ -425,6 +430,11 @@ impl World {
         self.lab.receive(connection.1, message);
     }
 
+    fn is_anything_left(&self) -> bool {
+        let mut alive = self.engines.values().filter(|engine| engine.is_alive);
+        !self.transit.is_empty() || alive.any(|engine| !engine.work.is_empty())
+    }
+
     /// Nothing new: every engine works off what it has, a fresh one takes the rest.
     fn drain(&mut self) {
         self.is_draining = true;
@@ -432,7 +442,10 @@ impl World {
             self.register();
             self.observe();
         }
-        for _ in 0..40 {
+        for round in 0..DRAIN_ROUNDS_MAX {
+            if round >= DRAIN_ROUNDS_MIN && !self.is_anything_left() {
+                break;
+            }
             self.lab.wait(1000);
             self.echo();
             for _ in 0..200 {
