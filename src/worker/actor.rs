@@ -52,6 +52,12 @@ struct Running {
     mutates: bool,
 }
 
+impl Running {
+    fn is_call(&self) -> bool {
+        matches!(self.frame, ToWorker::Call { .. })
+    }
+}
+
 /// Why the running process is being ended by us.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {

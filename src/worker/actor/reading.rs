@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use prust_runtime::door::{BLOCKS, SHOWN};
-use prust_runtime::frame::{DisplayKind, Status, ToWorker};
+use prust_runtime::frame::{DisplayKind, Status};
 
 use super::{Actor, Running};
 use crate::worker::output::{LIVE_READS, Stream};
@@ -33,10 +33,9 @@ impl Actor {
         !self.reading.paused && !self.has_ahead()
     }
 
-    /// Whether the worker has calls behind the one that runs.
+    /// Whether the worker has calls behind the one that runs. Nothing else is sent behind a call.
     pub(super) fn has_ahead(&self) -> bool {
-        let is_call = |work: &Running| matches!(work.frame, ToWorker::Call { .. });
-        self.queue.iter().skip(1).any(is_call)
+        self.queue.len() > 1 && self.queue.back().is_some_and(Running::is_call)
     }
 
     /// A run or call has ended. Where another follows at once, what the worker says was unread is

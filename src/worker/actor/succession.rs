@@ -67,8 +67,7 @@ impl Actor {
     fn give_back(&mut self) {
         let n_begun = usize::from(self.kept.is_none()).min(self.queue.len());
         let left = self.queue.split_off(n_begun);
-        let is_call = |work: &Running| matches!(work.frame, ToWorker::Call { .. });
-        let (calls, others): (Vec<_>, Vec<_>) = left.into_iter().partition(is_call);
+        let (calls, others): (Vec<_>, Vec<_>) = left.into_iter().partition(Running::is_call);
         self.queue.extend(others);
         if !calls.is_empty() || std::mem::take(&mut self.recalling) {
             self.recalled(calls.iter().map(|work| work.run).collect());
@@ -78,6 +77,10 @@ impl Actor {
     /// Asks for the calls that the worker has not begun.
     pub(super) async fn recall(&mut self) {
         self.recalling = true;
+        if self.active.is_none() {
+            // A process that is not there yet has begun with nothing.
+            return self.give_back();
+        }
         self.send(&ToWorker::Recall).await;
     }
 
