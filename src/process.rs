@@ -16,6 +16,9 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
 pub use children::{collect_orphans, output, spawn, spawn_async};
 pub use listing::{Listed, listed, memory_bytes, of_group, oom_kills};
 pub use scratch::Scratch;
@@ -280,6 +283,20 @@ pub fn event_fd() -> io::Result<File> {
     }
     // SAFETY: the descriptor was just made and nothing else owns it.
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+}
+
+/// Has tokio tell when a descriptor of somebody else's becomes readable. What is watched is a copy,
+/// which stays what it is whatever happens to the original. Must be called within a runtime.
+pub fn watch(descriptor: RawFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: fcntl makes a new descriptor of one that may be closed or no descriptor at all: -1.
+    let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and nothing else owns it.
+    let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+    // SAFETY: an owned descriptor stays open, and the same, as long as it is.
+    unsafe { AsyncFd::register_with_interest(copy, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// A descriptor that becomes readable when the process ends; works for processes that are not our

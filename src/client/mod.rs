@@ -44,7 +44,7 @@ mod tests;
 mod waits;
 
 use crate::wire::connection::ClientFile;
-use crate::wire::{Context, End, Kind, SocketError, Spec};
+use crate::wire::{Context, End, Kind, OwnSockets, SocketError, Spec};
 use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -115,7 +115,7 @@ pub fn connect(
         Spec::connect(Kind::Sub, &endpoints.iopub),
     ];
     debug_assert!(specs.iter().all(|spec| matches!(spec.ends[0], End::Connect(_))));
-    let opened = crate::wire::socket::open(context, "client", specs)?;
+    let (sockets, _) = OwnSockets::open(context, specs)?;
     let (commands, command_receiver) = unbounded_channel();
     let (events, event_receiver) = unbounded_channel();
     let session = uuid::Uuid::new_v4().simple().to_string();
@@ -123,9 +123,8 @@ pub fn connect(
     let room = room::Room {
         state: state::State::new(messages.prefix().to_owned(), settings),
         messages,
-        sockets: opened.sockets,
+        sockets,
         commands: command_receiver,
-        incoming: opened.incoming,
         events,
         start: Instant::now(),
     };

@@ -5,9 +5,9 @@ use super::command::{ClientEvent, Command};
 use super::event::{Effect, Event, Now};
 use super::messages::Messages;
 use super::state::State;
-use crate::wire::{Batch, Sockets};
+use crate::wire::{Batch, OwnSockets};
 use std::time::{Instant, SystemTime};
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 /// A long submission leaves in pieces, so that the engines begin while the rest is being written.
 const SENDS_PER_BATCH_MAX: usize = 256;
@@ -15,9 +15,8 @@ const SENDS_PER_BATCH_MAX: usize = 256;
 pub(super) struct Room {
     pub(super) state: State,
     pub(super) messages: Messages,
-    pub(super) sockets: Sockets,
+    pub(super) sockets: OwnSockets,
     pub(super) commands: UnboundedReceiver<Command>,
-    pub(super) incoming: Receiver<Batch>,
     pub(super) events: UnboundedSender<ClientEvent>,
     pub(super) start: Instant,
 }
@@ -50,7 +49,7 @@ impl Room {
                 Input::Closed => false,
             };
         }
-        self.sockets.close();
+        drop(self.sockets);
         // The kernel may have stopped listening first.
         let _ = self.events.send(ClientEvent::Closed);
     }
@@ -60,7 +59,7 @@ impl Room {
         let deadline = tokio::time::Instant::from_std(deadline.unwrap_or_else(Instant::now));
         tokio::select! {
             command = self.commands.recv() => command.map_or(Input::Closed, Input::Command),
-            batch = self.incoming.recv() => batch.map_or(Input::Closed, Input::Batch),
+            batch = self.sockets.recv() => Input::Batch(batch),
             () = tokio::time::sleep_until(deadline) => Input::Tick,
         }
     }

@@ -12,7 +12,7 @@ use crate::wire;
 use crate::wire::connection::{ClientFile, EngineFile};
 use crate::wire::curve::{ServerKey, address};
 use crate::wire::socket::port_of;
-use crate::wire::{Draft, End, Kind, Opened, Spec};
+use crate::wire::{Draft, End, Kind, OwnSockets, Spec};
 
 /// How long a controller that may be alive is waited for. It answers in less than a millisecond.
 const ALIVE_WITHIN: Duration = Duration::from_millis(500);
@@ -68,7 +68,7 @@ impl InprocEndpoints {
 }
 
 pub(super) struct Bound {
-    pub(super) opened: Opened,
+    pub(super) sockets: OwnSockets,
     pub(super) client_file: ClientFile,
     pub(super) engine_file: EngineFile,
     pub(super) inproc: Option<InprocEndpoints>,
@@ -101,11 +101,11 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
             None => spec,
         }
     });
-    let opened = wire::socket::open(context, "prust-controller-sockets", specs.into())
-        .map_err(ControllerError::Socket)?;
+    let (sockets, endpoints) =
+        OwnSockets::open(context, specs.into()).map_err(ControllerError::Socket)?;
     let port = |channel: Channel| {
         let at = Channel::ALL.iter().position(|other| *other == channel);
-        at.and_then(|at| port_of(&opened.endpoints[at][0])).unwrap_or_default()
+        at.and_then(|at| port_of(&endpoints[at][0])).unwrap_or_default()
     };
     let new_key = || settings.key.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     // What is encrypted needs no signature.
@@ -125,7 +125,7 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
     };
     let engine_file =
         EngineFile { curve_serverkey: curve, ..engine_file(&port, &interface, &key, &location) };
-    Ok(Bound { client_file, engine_file, inproc, opened })
+    Ok(Bound { client_file, engine_file, inproc, sockets })
 }
 
 /// Writes the two files, readable by their owner only.

@@ -186,14 +186,14 @@ pub fn start(settings: Settings, context: &wire::Context) -> Result<Controller, 
     let (stop, stopped) = watch::channel(false);
     let (status_sender, status) = watch::channel(Status::default());
     let served = serve::Served {
-        opened: bound.opened,
+        sockets: bound.sockets,
         key: bound.client_file.key.clone(),
         settings: settings.clone(),
         store,
         connection_info: serde_json::to_value(&bound.engine_file).unwrap_or_default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()
         .map_err(ControllerError::Thread)?;
     let thread = std::thread::Builder::new()

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::Status;
 use crate::store::Store;
-use crate::wire::{Batch, Draft, Frames, Opened, Reader, Writer};
+use crate::wire::{Batch, Draft, Frames, OwnSockets, Reader, Writer};
 
 /// How many bursts are taken together before answers are sent.
 const BURSTS_MAX: usize = 16;
@@ -21,7 +21,7 @@ const TASKS_PER_TURN_MAX: usize = 64;
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
 
 pub(super) struct Served {
-    pub(super) opened: Opened,
+    pub(super) sockets: OwnSockets,
     pub(super) key: String,
     pub(super) settings: super::Settings,
     /// With what it has of a controller before this one.
@@ -35,8 +35,7 @@ pub(super) async fn serve(
     mut stopped: watch::Receiver<bool>,
     status: &watch::Sender<Status>,
 ) {
-    let Served { opened, key, settings, store, connection_info } = served;
-    let Opened { sockets, mut incoming, mut unreached, .. } = opened;
+    let Served { mut sockets, key, settings, store, connection_info } = served;
     let (store, restored) = store.unzip();
     let mut server = Server::new(&key, &settings, store, connection_info);
     if let Some(restored) = restored {
@@ -51,26 +50,21 @@ pub(super) async fn serve(
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stopped| *stopped) => break,
-                burst = incoming.recv() => match burst {
-                    None => break,
-                    Some(burst) => server.take(burst, &mut outgoing),
-                },
-                Some((socket, name)) = unreached.recv() => {
-                    server.unreached(socket, name, &mut outgoing);
-                }
+                burst = sockets.recv() => server.take(burst, &mut outgoing),
                 () = tokio::time::sleep(Duration::from_millis(wait.0)) => {
                     server.handle(Event::Tick, &mut outgoing);
                 }
             }
         }
         for _ in 0..BURSTS_MAX {
-            let Ok(burst) = incoming.try_recv() else {
+            let burst = sockets.try_recv();
+            if burst.is_empty() {
                 server.cluster.caught_up(server.clock.now());
                 break;
-            };
+            }
             server.take(burst, &mut outgoing);
         }
-        while let Ok((socket, name)) = unreached.try_recv() {
+        for (socket, name) in sockets.unreached() {
             server.unreached(socket, name, &mut outgoing);
         }
         server.submit(TASKS_PER_TURN_MAX, &mut outgoing);
@@ -82,7 +76,7 @@ pub(super) async fn serve(
         status.send_if_modified(|status| std::mem::replace(status, new) != new);
     }
     server.keep_rest();
-    sockets.close();
+    drop(sockets);
     server.reader.log_dropped();
     status.send_replace(server.status(true));
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::json;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
@@ -20,7 +20,7 @@ use super::reply::Metadata;
 use super::state::{Engine, Settings};
 use super::workshop::Workshop;
 use crate::wire::connection::{EngineFile, engine_file_path, profile_dir};
-use crate::wire::{Batch, Context, Draft, Frames, Kind, Reader, Sockets, Spec, Writer};
+use crate::wire::{Batch, Context, Draft, Frames, Kind, OwnSockets, Reader, Spec, Writer};
 use crate::worker::{Worker, WorkerEvent};
 
 /// How often a missing connection file is looked for.
@@ -66,9 +66,8 @@ struct Outside {
     context: Context,
     writer: Writer,
     reader: Reader,
-    registrar: Sockets,
-    registrar_incoming: Receiver<Batch>,
-    joined: Option<(Sockets, Receiver<Batch>)>,
+    registrar: OwnSockets,
+    joined: Option<OwnSockets>,
     /// What this turn sends by the joined sockets, and until when it may wait.
     outgoing: Batch,
     held_until: Option<Instant>,
@@ -97,12 +96,9 @@ impl Outside {
         let context = Context::new();
         let registration = file.endpoint(file.registration);
         // Without an identity: two engines of one uuid both get an answer, and one a refusal.
-        let opened = crate::wire::socket::open(
-            &context,
-            "registrar",
-            vec![Spec::connect(Kind::Dealer, registration.as_str())],
-        );
-        let opened = opened.map_err(|error| error.to_string())?;
+        let specs = vec![Spec::connect(Kind::Dealer, registration.as_str())];
+        let (registrar, _) =
+            OwnSockets::open(&context, specs).map_err(|error| error.to_string())?;
         let address = crate::wire::curve::address(&registration);
         tracing::info!("Registering with controller at {address}");
         let settings = Settings { uuid: Arc::clone(&uuid), id: flags.id, timeout: flags.timeout };
@@ -112,8 +108,7 @@ impl Outside {
             uuid,
             file,
             context,
-            registrar: opened.sockets,
-            registrar_incoming: opened.incoming,
+            registrar,
             joined: None,
             outgoing: Batch::new(),
             held_until: None,
@@ -142,7 +137,7 @@ impl Outside {
             let deadline = self.state.next_deadline().into_iter().chain(self.held_until).min();
             let deadline = deadline.map(tokio::time::Instant::from_std);
             tokio::select! {
-                Some(batch) = self.registrar_incoming.recv() => self.registered(batch, &mut events),
+                batch = self.registrar.recv() => self.registered(batch, &mut events),
                 batch = receive(&mut self.joined) => self.received(batch, &mut events),
                 Some(event) = self.worker_events.recv() => {
                     events.push(Event::Worker(self.workshop.place(event)));
@@ -202,8 +197,9 @@ impl Outside {
             }
         }
         while events.len() < EVENTS_PER_TURN_MAX
-            && let Some((_, incoming)) = &mut self.joined
-            && let Ok(batch) = incoming.try_recv()
+            && let Some(sockets) = &mut self.joined
+            && let batch = sockets.try_recv()
+            && !batch.is_empty()
         {
             self.received(batch, events);
         }
@@ -310,7 +306,7 @@ impl Outside {
         None
     }
 
-    fn register(&self, id: Option<u32>) {
+    fn register(&mut self, id: Option<u32>) {
         let version = env!("CARGO_PKG_VERSION");
         let implementation =
             json!({"name": "prust", "version": version, "pid": std::process::id()});
@@ -321,10 +317,10 @@ impl Outside {
         self.registrar_send("registration_request", &content);
     }
 
-    fn registrar_send(&self, msg_type: &str, content: &serde_json::Value) {
+    fn registrar_send(&mut self, msg_type: &str, content: &serde_json::Value) {
         let metadata = Metadata::Plain { engine: Arc::clone(&self.uuid) };
         let (_, frames) = self.writer.write(Draft::new(msg_type, content).metadata(&metadata));
-        self.registrar.send(0, frames);
+        self.registrar.send_batch(vec![(0, frames)]);
     }
 
     fn join(&mut self, id: u32) -> Option<i32> {
@@ -348,9 +344,9 @@ impl Outside {
             Spec::connect(Kind::Sub, file.endpoint(file.hb_ping)),
             dealer(file.hb_pong),
         ];
-        match crate::wire::socket::open(&self.context, "engine", specs) {
-            Ok(opened) => {
-                self.joined = Some((opened.sockets, opened.incoming));
+        match OwnSockets::open(&self.context, specs) {
+            Ok((sockets, _)) => {
+                self.joined = Some(sockets);
                 self.hire(id);
                 tracing::info!("Completed registration with id {id}");
                 None
@@ -378,7 +374,7 @@ impl Outside {
 
     fn flush(&mut self) {
         self.held_until = None;
-        if let Some((sockets, _)) = &self.joined {
+        if let Some(sockets) = &mut self.joined {
             sockets.send_batch(std::mem::take(&mut self.outgoing));
         }
     }
@@ -390,10 +386,7 @@ impl Outside {
         let ended = async { while self.worker_events.recv().await.is_some() {} };
         // A worker that does not end now ends when this process does.
         let _ = tokio::time::timeout(STOP_TIME, ended).await;
-        if let Some((sockets, _)) = &self.joined {
-            sockets.close();
-        }
-        self.registrar.close();
+        drop((self.joined, self.registrar));
         self.reader.log_dropped();
         if let Some(nanny) = self.nanny {
             nanny.dismiss();
@@ -415,12 +408,9 @@ fn socket_of(channel: Channel) -> usize {
     }
 }
 
-async fn receive(joined: &mut Option<(Sockets, Receiver<Batch>)>) -> Batch {
+async fn receive(joined: &mut Option<OwnSockets>) -> Batch {
     match joined {
-        Some((_, incoming)) => match incoming.recv().await {
-            Some(batch) => batch,
-            None => pending().await,
-        },
+        Some(sockets) => sockets.recv().await,
         None => pending().await,
     }
 }

@@ -59,18 +59,25 @@ impl Member {
         self.overflow.push_back(frames);
     }
 
+    /// Sends what had to wait, as far as there is room. Sending stirs the socket.
     pub(super) fn retry_overflow(&mut self) {
         if let Some(peers) = &mut self.peers
             && peers.is_any_full()
         {
-            peers.retry(Instant::now(), |frames| send(&self.socket, frames));
+            self.stirred |= peers.retry(Instant::now(), |frames| send(&self.socket, frames));
         }
         while let Some(mut frames) = self.overflow.pop_front() {
             if send(&self.socket, &mut frames) == Sent::Full {
                 self.overflow.push_front(frames);
                 return;
             }
+            self.stirred = true;
         }
+    }
+
+    /// Whether something waits for room.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.overflow.is_empty() || self.peers.as_ref().is_some_and(Peers::is_any_waiting)
     }
 
     /// Reads one message, if there is one.

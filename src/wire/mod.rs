@@ -6,9 +6,11 @@ pub mod curve;
 mod date;
 mod draft;
 pub mod envelope;
+mod group;
 pub mod jupyter;
 mod member;
 mod nacl;
+mod own;
 mod peers;
 pub mod pickle;
 pub mod profiles;
@@ -17,4 +19,5 @@ mod spec;
 
 pub use draft::Draft;
 pub use envelope::{Dropped, DroppedCounts, Header, Message, Reader, Writer};
+pub use own::OwnSockets;
 pub use socket::{Batch, Context, End, Frames, Kind, Opened, SocketError, Sockets, Spec};

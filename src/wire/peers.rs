@@ -72,6 +72,11 @@ impl Peers {
         !self.full.is_empty()
     }
 
+    /// Whether something waits for a peer to read.
+    pub(super) fn is_any_waiting(&self) -> bool {
+        self.full.values().any(|peer| !peer.queue.is_empty())
+    }
+
     /// The peers that something did not reach since the last call.
     pub(super) fn unreached(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.unreached)
@@ -121,8 +126,9 @@ impl Peers {
         }
     }
 
-    /// Sends what waits, as far as there is room.
-    pub(super) fn retry(&mut self, now: Instant, attempt: impl Fn(&mut Frames) -> Sent) {
+    /// Sends what waits, as far as there is room; whether anything was sent.
+    pub(super) fn retry(&mut self, now: Instant, attempt: impl Fn(&mut Frames) -> Sent) -> bool {
+        let mut is_any_sent = false;
         let Self { full, unreached, grace, .. } = self;
         full.retain(|name, peer| {
             while let Some(mut frames) = peer.queue.pop_front() {
@@ -130,6 +136,7 @@ impl Peers {
                 match attempt(&mut frames) {
                     Sent::Whole => {
                         peer.n_bytes -= n_waiting;
+                        is_any_sent = true;
                         (peer.last_read, peer.gone) = (now, None);
                     }
                     Sent::Full => {
@@ -149,6 +156,7 @@ impl Peers {
             }
             peer.n_missed.is_some() && now.duration_since(peer.last_read) < CUT_OFF_FOR
         });
+        is_any_sent
     }
 
     fn reads_again(&mut self, name: &[u8]) {

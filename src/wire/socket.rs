@@ -1,10 +1,9 @@
-//! The one door of the zmq crate: a group of sockets owned by one thread, which hands what arrives
-//! to a channel and sends what it is given. Never reads a message, never blocks its callers.
+//! A group of sockets owned by a thread of its own, which hands what arrives to a channel and sends
+//! what it is given: for those who send from several places, and for what has to be answered while
+//! its reader is busy. Never reads a message, never blocks its callers. A loop that does all the
+//! reading and sending itself has its sockets without a thread between (see `own`).
 //!
-//! `ZMQ_FD` falls silent once its socket was touched, be it by a send: the thread polls the
-//! descriptors and sleeps only when every socket woken or touched has said that it has nothing.
-//! (`zmq_poll` asks all sockets, a system call each, several times per message.) A burst writes the
-//! eventfd once.
+//! The thread polls the sockets' descriptors and an eventfd, which a burst writes once.
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
@@ -12,6 +11,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{
@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{
 pub use zmq::Context;
 use zmq::PollItem;
 
-use super::member::{Member, n_bytes, open_one};
+use super::group::{AGAIN, Group, SWEEP};
 pub use super::spec::{End, Kind, Spec};
 
 /// One message as its frames.
@@ -31,14 +31,8 @@ pub type Batch = Vec<(usize, Frames)>;
 
 /// Messages sent between two looks at what arrived, so that a long queue does not starve reading.
 const SENDS_PER_TURN_MAX: usize = 1024;
-/// Messages read from one socket before the next socket has its turn.
-const READS_PER_TURN_MAX: usize = 256;
-/// Bytes read from one socket before the next socket has its turn.
-const READ_BYTES_PER_TURN_MAX: usize = 1 << 20;
 /// Batches that wait for their reader. No more is read then: peers wait, their connections full.
 const BATCHES_MAX: usize = 16;
-/// How often it is looked whether the reader has made room.
-const ROOM_MILLIS: i64 = 1;
 
 /// Why a group could not be opened.
 #[derive(Debug)]
@@ -110,20 +104,13 @@ struct Queue {
 /// `InUse` when an address to bind belongs to another process, `Open` for every other refusal of
 /// libzmq, `Thread` when the operating system has no thread or descriptor left.
 pub fn open(context: &Context, name: &str, specs: Vec<Spec>) -> Result<Opened, SocketError> {
-    let mut members = Vec::with_capacity(specs.len());
-    let mut endpoints = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let (member, resolved) = open_one(context, spec)?;
-        members.push(member);
-        endpoints.push(resolved);
-    }
+    let (group, endpoints) = Group::open(context, specs)?;
     let wake = crate::process::event_fd().map_err(|source| SocketError::Thread { source })?;
     let shared = Arc::new(Shared { queue: Mutex::default(), wake });
     let (sender, incoming) = channel(BATCHES_MAX);
     let (unreached_sender, unreached) = unbounded_channel();
     let shared_with_owner = Arc::clone(&shared);
-    let owner =
-        Owner { members, shared: shared_with_owner, sender, unreached_sender, unread: None };
+    let owner = Owner { group, shared: shared_with_owner, sender, unreached_sender, unread: None };
     let thread = std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || owner.run())
@@ -199,12 +186,8 @@ impl Shared {
     }
 }
 
-/// Every socket is asked this often even if no descriptor woke: a wake-up that libzmq might lose
-/// costs a delay, not a hang.
-const SWEEP_MILLIS: i64 = 500;
-
 struct Owner {
-    members: Vec<Member>,
+    group: Group,
     shared: Arc<Shared>,
     sender: Sender<Batch>,
     unreached_sender: UnboundedSender<(usize, Vec<u8>)>,
@@ -216,17 +199,20 @@ impl Owner {
     fn run(mut self) {
         let mut backlog = VecDeque::new();
         loop {
-            let is_stirred = || self.members.iter().any(|member| member.stirred);
-            let busy = !backlog.is_empty() || self.unread.is_none() && is_stirred();
+            let busy = !backlog.is_empty() || self.unread.is_none() && self.group.is_stirred();
             if !self.wait(busy) {
                 return;
             }
             let closing = self.take_queue(&mut backlog);
             self.send_some(&mut backlog, closing);
             if self.hand_over() {
-                self.receive_some();
+                self.unread = Some(self.group.receive()).filter(|batch| !batch.is_empty());
+                self.hand_over();
             }
-            self.retry();
+            for unreached in self.group.retry() {
+                // Who does not care has dropped the receiver.
+                let _ = self.unreached_sender.send(unreached);
+            }
             if closing && backlog.is_empty() {
                 return;
             }
@@ -235,16 +221,14 @@ impl Owner {
 
     /// Waits for something to do, or only looks when `busy`. False when the context has ended.
     fn wait(&mut self, busy: bool) -> bool {
-        let mut items = Vec::with_capacity(self.members.len() + 1);
-        items.push(PollItem::from_fd(self.shared.wake.as_raw_fd(), zmq::POLLIN));
-        for member in &self.members {
-            items.push(PollItem::from_fd(member.socket.get_fd().unwrap_or(-1), zmq::POLLIN));
-        }
-        let timeout = match (busy, &self.unread) {
-            (true, _) => 0,
-            (false, Some(_)) => ROOM_MILLIS,
-            (false, None) => SWEEP_MILLIS,
+        let mut items = vec![PollItem::from_fd(self.shared.wake.as_raw_fd(), zmq::POLLIN)];
+        items.extend(self.group.descriptors().map(|fd| PollItem::from_fd(fd, zmq::POLLIN)));
+        let timeout = match &self.unread {
+            _ if busy => Duration::ZERO,
+            None if !self.group.is_waiting() => SWEEP,
+            _ => AGAIN,
         };
+        let timeout = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
         let ready = loop {
             match zmq::poll(&mut items, timeout) {
                 Ok(n_ready) => break n_ready,
@@ -253,8 +237,10 @@ impl Owner {
             }
         };
         let sweep = ready == 0 && !busy;
-        for (member, item) in self.members.iter_mut().zip(&items[1..]) {
-            member.stirred |= sweep || item.is_readable();
+        for (position, item) in items[1..].iter().enumerate() {
+            if sweep || item.is_readable() {
+                self.group.stir(position);
+            }
         }
         true
     }
@@ -276,45 +262,7 @@ impl Owner {
     fn send_some(&mut self, backlog: &mut VecDeque<(usize, Frames)>, closing: bool) {
         let n_sends = if closing { backlog.len() } else { backlog.len().min(SENDS_PER_TURN_MAX) };
         for (position, frames) in backlog.drain(..n_sends) {
-            match self.members.get_mut(position) {
-                Some(member) => member.send_or_keep(frames),
-                None => debug_assert!(false, "no socket {position} in this group"),
-            }
-        }
-    }
-
-    /// Reads what has arrived at marked sockets, up to the budget; one that gave less loses its
-    /// mark.
-    fn receive_some(&mut self) {
-        let mut batch = Batch::new();
-        for (position, member) in self.members.iter_mut().enumerate() {
-            if !member.stirred {
-                continue;
-            }
-            if member.kind == Kind::Pub {
-                // Takes in subscriptions, which no read does here; an error shows at the next send.
-                let _ = member.socket.get_events();
-            }
-            let (mut n_read, mut n_read_bytes) = (0, 0);
-            let mut is_empty = false;
-            while n_read < READS_PER_TURN_MAX && n_read_bytes < READ_BYTES_PER_TURN_MAX {
-                let Some(frames) = member.receive() else {
-                    is_empty = true;
-                    break;
-                };
-                n_read += 1;
-                n_read_bytes += n_bytes(&frames);
-                if member.echo {
-                    member.send_or_keep(frames);
-                } else {
-                    batch.push((position, frames));
-                }
-            }
-            member.stirred = !is_empty;
-        }
-        if !batch.is_empty() {
-            self.unread = Some(batch);
-            self.hand_over();
+            self.group.send(position, frames);
         }
     }
 
@@ -327,17 +275,6 @@ impl Owner {
             Ok(()) | Err(TrySendError::Closed(_)) => (),
         }
         self.unread.is_none()
-    }
-
-    /// Sends what had to wait, and says whom messages did not reach.
-    fn retry(&mut self) {
-        for (position, member) in self.members.iter_mut().enumerate() {
-            member.retry_overflow();
-            for name in member.unreached() {
-                // Who does not care has dropped the receiver.
-                let _ = self.unreached_sender.send((position, name));
-            }
-        }
     }
 }
 
