@@ -33,7 +33,7 @@ impl State {
         for (task, idx) in submission.tasks.iter().zip(0u32..) {
             match task.stage {
                 Stage::Ended(_) | Stage::Settling { .. } => stopped.finished += 1,
-                Stage::Compiling => unsent.push(idx),
+                Stage::Compiling | Stage::Held => unsent.push(idx),
                 // An engine may have taken a balanced task without having said so yet.
                 Stage::Sent => {
                     open.push((idx, task.engine, n_silent > 0));

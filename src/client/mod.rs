@@ -42,6 +42,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod waits;
+mod window;
 
 use crate::wire::connection::ClientFile;
 use crate::wire::{Context, End, Kind, OwnSockets, SocketError, Spec};

@@ -88,6 +88,9 @@ impl State {
             }
             _ => None,
         };
+        if submission.balanced && matches!(submission.work, Work::Call(_)) && task.is_out() {
+            self.window.n_out -= 1;
+        }
         let held = submission.bytes_held;
         let there = submission.end_task(idx, end, now);
         self.bytes_held += submission.bytes_held - held;

@@ -1,5 +1,5 @@
 //! The client's tables and the one place where events come in and effects go out. Pure: no socket,
-//! no clock. The arms live in `requests`, `submit`, `replies`, `control` and `waits`, beside it.
+//! no clock. The arms live in `requests`, `submit`, `window`, `replies`, `control` and `waits`, beside it.
 
 use super::command::{ClientEvent, Command, EngineInfo, SubmissionId};
 use super::event::{Channel, Effect, Event, Now, Number, Outgoing, raw};
@@ -8,6 +8,7 @@ use super::files::Files;
 use super::probe::Others;
 use super::submission::Submission;
 use super::waits::Wait;
+use super::window::Window;
 use prust::EngineId;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -74,6 +75,7 @@ pub(super) struct State {
     pub(super) fetches: Fetches,
     pub(super) submissions: BTreeMap<SubmissionId, Submission>,
     pub(super) n_submissions: SubmissionId,
+    pub(super) window: Window,
     /// The submission whose tasks have the numbers from here on.
     pub(super) by_number: BTreeMap<Number, SubmissionId>,
     /// Tasks that had to be sent again, under their later numbers.
@@ -134,6 +136,7 @@ impl State {
             fetches: Fetches::default(),
             submissions: BTreeMap::new(),
             n_submissions,
+            window: Window::default(),
             by_number: BTreeMap::new(),
             aliases: HashMap::new(),
             settling: BTreeSet::new(),
@@ -181,6 +184,7 @@ impl State {
         self.poll_fetches(now);
         self.end_waits_by_time(now);
         self.settle_by_time(now);
+        self.send_more();
         self.tell_progress(now);
         std::mem::take(&mut self.effects)
     }

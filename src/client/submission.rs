@@ -30,6 +30,8 @@ pub(super) struct Submission {
     pub(super) tasks: Vec<Task>,
     /// All tasks before this one have ended.
     open_from: u32,
+    /// All tasks before this one have been sent, or ended without.
+    pub(super) held_from: u32,
     /// Tasks in the order in which they ended.
     pub(super) finished: Vec<u32>,
     pub(super) n_settled: usize,
@@ -133,6 +135,7 @@ impl Submission {
             ended_at: tasks.is_empty().then_some(now.at),
             tasks,
             open_from: 0,
+            held_from: 0,
             finished: Vec::new(),
             n_settled: 0,
             tally: Tally::new(total),

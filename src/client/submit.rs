@@ -2,20 +2,18 @@
 
 use super::chunk;
 use super::command::SubmissionId;
-use super::event::{Channel, Effect, Now, Outgoing, raw};
+use super::event::Now;
 use super::state::State;
 use super::submission::{CallWork, Parts, Submission, Work};
-use super::task::{End, Task};
+use super::task::{Stage, Task};
 use crate::cell::namespace::{Delta, Variable};
 use prust::items::Lengths;
 use prust::mapped::{self, Mapped};
-use prust::outcome::Failure;
 use prust::request::{self, Call, Options, Submit};
 use prust::targets::TargetError;
 use prust::{EngineId, Error, Targets};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -64,6 +62,8 @@ impl State {
         now: Now,
     ) -> Result<SubmissionId, Error> {
         let engines = self.engines_meant(targets, balanced)?;
+        self.send_all(&options.after);
+        self.send_all(&options.follow);
         let (after, follow) =
             (self.message_ids(&options.after)?, self.message_ids(&options.follow)?);
         let n = given.lengths.n_items();
@@ -127,7 +127,7 @@ impl State {
 
     /// Makes the record and sends its tasks.
     pub(super) fn start(&mut self, plan: Plan, now: Now) -> SubmissionId {
-        let Plan { label, method, work, balanced, tasks, after, follow } = plan;
+        let Plan { label, method, work, balanced, mut tasks, after, follow } = plan;
         self.make_room();
         self.n_submissions += 1;
         let id = self.n_submissions;
@@ -136,75 +136,31 @@ impl State {
         if !tasks.is_empty() {
             self.by_number.insert(first_number, id);
         }
-        let work_to_send = match &work {
-            Work::Call(call) => Some(call.clone()),
-            Work::Cell | Work::Fetched => None,
-        };
+        let is_call = matches!(work, Work::Call(_));
+        if is_call && balanced {
+            tasks.iter_mut().for_each(|task| task.stage = Stage::Held);
+        }
         let parts = Parts { id, label, method, work, balanced, tasks, first_number, after, follow };
         let mut submission = Submission::new(parts, now);
         if !balanced {
             submission.tally.add_lanes(&submission.engines());
         }
         self.bytes_held += submission.bytes_held;
-        if let Some(call) = &work_to_send {
+        if let Work::Call(call) = &submission.work {
+            let call = Arc::clone(call);
             let folder = self.settings.shared_folder.as_deref();
             self.files.hold(folder, &mut submission, &call.there);
         }
         self.submissions.insert(id, submission);
         self.active.insert(id);
         self.touch(id);
-        if let Some(call) = work_to_send {
-            self.send_calls(id, &call, now);
+        match (is_call, balanced) {
+            (true, true) => self.send_balanced(id),
+            (true, false) => self.send_direct(id, now),
+            (false, _) => (),
         }
         self.refresh_hint(id);
         id
-    }
-
-    fn send_calls(&mut self, id: SubmissionId, work: &CallWork, now: Now) {
-        let Some(submission) = self.submissions.get_mut(&id) else { return };
-        let msg_type: Arc<str> = "apply_request".into();
-        let mut metadata: HashMap<u64, Arc<RawValue>> = HashMap::new();
-        let mut stranded = Vec::new();
-        for (task, idx) in submission.tasks.iter().zip(0u32..) {
-            let (channel, to) = match task.engine {
-                None => (Channel::Task, None),
-                Some(engine) => match self.engines.get_mut(&engine) {
-                    Some(engine) => {
-                        engine.queue.push_back((id, idx));
-                        (Channel::Mux, Some(engine.uuid.clone()))
-                    }
-                    None => {
-                        stranded.push(idx);
-                        continue;
-                    }
-                },
-            };
-            let n_items = task.n_values;
-            let metadata = metadata.entry(n_items).or_insert_with(|| {
-                let mut metadata = work.metadata.clone();
-                metadata["prust"]["items"] = n_items.into();
-                raw(&metadata)
-            });
-            let payload = work.payload(task.items.clone());
-            submission.bytes_sent += payload.len() as u64;
-            self.effects.push(Effect::Send(Outgoing {
-                channel,
-                to,
-                number: submission.first_number + u64::from(idx),
-                msg_type: msg_type.clone(),
-                metadata: metadata.clone(),
-                content: work.content.clone(),
-                buffers: vec![payload],
-            }));
-        }
-        for engine in submission.engines() {
-            self.start_next(engine, now);
-        }
-        for idx in stranded {
-            let failure =
-                Failure::new("EngineError", "the engine was lost before the task was sent");
-            self.end_task(id, idx, End::Failed(failure), now);
-        }
     }
 
     /// Live engines of a wish. Balanced work without wishes may wait for engines to come.

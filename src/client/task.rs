@@ -41,6 +41,8 @@ pub(super) struct Task {
 pub(super) enum Stage {
     /// A cell that the kernel compiles.
     Compiling,
+    /// Not sent yet, because enough is with the controller (see `window`).
+    Held,
     Sent,
     /// An engine has said that it works on it.
     Running,
@@ -108,13 +110,18 @@ impl Task {
         }
     }
 
+    /// Whether it is with the controller or an engine.
+    pub(super) fn is_out(&self) -> bool {
+        matches!(self.stage, Stage::Sent | Stage::Running)
+    }
+
     /// Ended without any value.
     pub(super) fn has_failed(&self) -> bool {
         matches!(self.end(), Some(End::Failed(_) | End::Aborted(_)))
     }
 
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Compiling | Stage::Sent | Stage::Running)
+        matches!(self.stage, Stage::Compiling | Stage::Held | Stage::Sent | Stage::Running)
     }
 
     /// Whether all that the engine published of it has arrived.
@@ -130,7 +137,7 @@ impl Task {
     pub(super) fn status(&self) -> &'static str {
         match &self.stage {
             Stage::Compiling => "compiling",
-            Stage::Sent => "waiting",
+            Stage::Held | Stage::Sent => "waiting",
             Stage::Running => "running",
             Stage::Settling { end } | Stage::Ended(end) => match end {
                 End::Value(_) => "ok",

@@ -4,6 +4,7 @@
 mod calls;
 mod cells;
 mod others;
+mod window;
 
 use super::command::{CellRun, CellWork, ClientEvent, Command, Output};
 use super::event::{Effect, Event, Now, Number, Outgoing, Published, Reply, Verdict};

@@ -1,0 +1,165 @@
+//! How many balanced tasks are with the controller at once. The rest of a long submission stays
+//! here, where a task is a range of items and no message yet: the controller has a record of every
+//! task it knows, and a million at once would be its memory and nobody's gain.
+
+use super::command::SubmissionId;
+use super::event::{Channel, Effect, Now, Number, Outgoing, raw};
+use super::state::State;
+use super::submission::{CallWork, Submission, Work};
+use super::task::{End, Stage};
+use prust::outcome::Failure;
+use serde_json::value::RawValue;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Balanced tasks that may be with the controller at once. Engines are given some hundred ahead of
+/// their work at most, so that none waits for what is kept here.
+pub(super) const TASKS_MAX: usize = 8192;
+/// Bytes that these tasks may carry, by the mean of their submission.
+const BYTES_MAX: u64 = 256 << 20;
+/// Tasks that may be there however large they are: an engine that has ended one finds the next.
+const LARGE_TASKS_MAX: usize = 64;
+
+/// What is with the controller, and who has more.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    pub(super) n_out: usize,
+    /// Submissions with tasks that were not sent yet, oldest first.
+    waiting: VecDeque<SubmissionId>,
+}
+
+impl State {
+    /// Sends the tasks of a new submission, as many as there is room for.
+    pub(super) fn send_balanced(&mut self, id: SubmissionId) {
+        self.window.waiting.push_back(id);
+        self.send_held();
+    }
+
+    /// Sends what there is room for by now: half of the room at once, so that sending is worth its
+    /// while.
+    pub(super) fn send_more(&mut self) {
+        let next = self.window.waiting.front().and_then(|id| self.submissions.get(id));
+        if next.is_some_and(|next| self.window.n_out <= window(next) / 2) {
+            self.send_held();
+        }
+    }
+
+    /// Sends what is left of submissions that others are to wait for: the scheduler refuses to wait
+    /// for a task that it has never heard of.
+    pub(super) fn send_all(&mut self, submissions: &[SubmissionId]) {
+        let waits = |id: &&SubmissionId| self.window.waiting.contains(id);
+        for id in submissions.iter().filter(waits).copied().collect::<Vec<_>>() {
+            self.send_some(id, usize::MAX);
+            self.window.waiting.retain(|waiting| *waiting != id);
+        }
+    }
+
+    fn send_held(&mut self) {
+        while let Some(id) = self.window.waiting.front().copied() {
+            let size = self.submissions.get(&id).map_or(0, window);
+            let room = size.saturating_sub(self.window.n_out);
+            if self.send_some(id, room) {
+                return;
+            }
+            self.window.waiting.pop_front();
+        }
+    }
+
+    /// Sends the next tasks of a submission; whether it has more.
+    fn send_some(&mut self, id: SubmissionId, n_max: usize) -> bool {
+        let Some(submission) = self.submissions.get_mut(&id) else { return false };
+        let Work::Call(work) = &submission.work else { return false };
+        let work = Arc::clone(work);
+        let mut writing = Writing::new();
+        let mut n_sent = 0;
+        let mut idx = submission.held_from as usize;
+        while idx < submission.tasks.len() && n_sent < n_max {
+            if matches!(submission.tasks[idx].stage, Stage::Held) {
+                submission.tasks[idx].stage = Stage::Sent;
+                let outgoing = writing.message(submission, idx, &work);
+                self.effects.push(Effect::Send(Outgoing { channel: Channel::Task, ..outgoing }));
+                n_sent += 1;
+            }
+            idx += 1;
+        }
+        submission.held_from = idx as u32;
+        let has_more = idx < submission.tasks.len();
+        self.window.n_out += n_sent;
+        has_more
+    }
+
+    /// Sends the tasks of a submission to the engines that they are meant for.
+    pub(super) fn send_direct(&mut self, id: SubmissionId, now: Now) {
+        let Some(submission) = self.submissions.get_mut(&id) else { return };
+        let Work::Call(work) = &submission.work else { return };
+        let work = Arc::clone(work);
+        let mut writing = Writing::new();
+        let mut stranded = Vec::new();
+        for idx in 0..submission.tasks.len() {
+            let task = &mut submission.tasks[idx];
+            let engine = task.engine.and_then(|engine| self.engines.get_mut(&engine));
+            let Some(engine) = engine else {
+                stranded.push(idx as u32);
+                continue;
+            };
+            task.stage = Stage::Sent;
+            engine.queue.push_back((id, idx as u32));
+            let to = Some(engine.uuid.clone());
+            let outgoing = writing.message(submission, idx, &work);
+            self.effects.push(Effect::Send(Outgoing { to, ..outgoing }));
+        }
+        for engine in submission.engines() {
+            self.start_next(engine, now);
+        }
+        for idx in stranded {
+            let failure =
+                Failure::new("EngineError", "the engine was lost before the task was sent");
+            self.end_task(id, idx, End::Failed(failure), now);
+        }
+    }
+}
+
+/// How many tasks may be with the controller while this submission sends.
+fn window(submission: &Submission) -> usize {
+    let Work::Call(work) = &submission.work else { return TASKS_MAX };
+    let n_tasks = submission.tasks.len().max(1) as u64;
+    let mean =
+        if work.replicate { work.body.len() as u64 } else { work.body.len() as u64 / n_tasks };
+    let n_by_bytes = usize::try_from(BYTES_MAX / mean.max(1)).unwrap_or(usize::MAX);
+    n_by_bytes.clamp(LARGE_TASKS_MAX, TASKS_MAX)
+}
+
+/// What the messages of several tasks have in common, written once.
+struct Writing {
+    msg_type: Arc<str>,
+    /// By the number of items, in which it differs.
+    metadata: HashMap<u64, Arc<RawValue>>,
+}
+
+impl Writing {
+    fn new() -> Self {
+        Self { msg_type: "apply_request".into(), metadata: HashMap::new() }
+    }
+
+    /// A task as a message to its engine.
+    fn message(&mut self, submission: &mut Submission, idx: usize, work: &CallWork) -> Outgoing {
+        let task = &submission.tasks[idx];
+        let n_items = task.n_values;
+        let metadata = self.metadata.entry(n_items).or_insert_with(|| {
+            let mut metadata = work.metadata.clone();
+            metadata["prust"]["items"] = n_items.into();
+            raw(&metadata)
+        });
+        let payload = work.payload(task.items.clone());
+        submission.bytes_sent += payload.len() as u64;
+        Outgoing {
+            channel: Channel::Mux,
+            to: None,
+            number: submission.first_number + idx as Number,
+            msg_type: Arc::clone(&self.msg_type),
+            metadata: Arc::clone(metadata),
+            content: Arc::clone(&work.content),
+            buffers: vec![payload],
+        }
+    }
+}
