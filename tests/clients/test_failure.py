@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from harness.deadline import eventually
+from harness.home import remove, short_folder
 from harness.processes import commands, marked
 
 GO = 'println!("go");'
@@ -430,8 +431,8 @@ def test_the_running_worker_is_killed_for_memory_before_its_snapshot(fresh):
 # ---- two hundred times
 
 
-def footprint(kernel):
-    """Descriptors, memory, processes, zombies and temporary files of a kernel and what it has started."""
+def footprint(kernel, temporary):
+    """Descriptors, memory, processes, zombies and temporary files (in a folder of their own) of a kernel and its children."""
     own = psutil.Process(kernel.pid)
     family = marked(kernel.mark)
     zombies = [child for child in own.children(recursive=True) if child.status() == psutil.STATUS_ZOMBIE]
@@ -441,7 +442,7 @@ def footprint(kernel):
         "descriptors of the worker": max(process.num_fds() for process in worker),
         "processes": len(family),
         "zombies": len(zombies),
-        "temporary files": len(list(Path("/tmp").glob("prust-*"))),
+        "temporary files": len(list(temporary.iterdir())),
         "threads of the kernel": own.num_threads(),
     }, {
         "memory of the kernel": own.memory_info().rss,
@@ -449,8 +450,10 @@ def footprint(kernel):
     }
 
 
-def test_two_hundred_crashes_and_interrupts_leave_no_trace(fresh):
-    kernel = fresh()
+def test_two_hundred_crashes_and_interrupts_leave_no_trace(fresh, request):
+    temporary = short_folder()
+    request.addfinalizer(lambda: remove(temporary))
+    kernel = fresh(TMPDIR=str(temporary))
     kernel.ok("let list: Vec<u32> = (0..1000).collect(); let text = String::from(\"kept\"); let mut n = 0;")
     crashes = [
         "n += 1; std::process::abort()",
@@ -471,10 +474,10 @@ def test_two_hundred_crashes_and_interrupts_leave_no_trace(fresh):
 
     for turn in range(40):
         round(turn)
-    counts, sizes = footprint(kernel)
+    counts, sizes = footprint(kernel, temporary)
     for turn in range(160):
         round(turn)
-    counts_after, sizes_after = footprint(kernel)
+    counts_after, sizes_after = footprint(kernel, temporary)
     assert counts_after["zombies"] == 0
     for name, before in counts.items():
         assert counts_after[name] <= before + 2, (name, counts, counts_after)
