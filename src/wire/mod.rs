@@ -6,6 +6,7 @@ pub mod curve;
 mod date;
 mod draft;
 pub mod envelope;
+pub mod greeting;
 pub mod jupyter;
 mod member;
 mod nacl;
