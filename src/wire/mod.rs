@@ -6,6 +6,7 @@ pub mod curve;
 mod date;
 mod draft;
 pub mod envelope;
+mod gate;
 pub mod greeting;
 pub mod jupyter;
 mod member;

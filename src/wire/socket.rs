@@ -21,6 +21,7 @@ use tokio::sync::mpsc::{
 pub use zmq::Context;
 use zmq::PollItem;
 
+use super::gate::Gate;
 use super::member::{Member, n_bytes, open_one};
 pub use super::spec::{End, Kind, Spec};
 
@@ -51,6 +52,10 @@ pub enum SocketError {
         endpoint: String,
         source: zmq::Error,
     },
+    Listen {
+        endpoint: String,
+        source: std::io::Error,
+    },
     Thread {
         source: std::io::Error,
     },
@@ -63,6 +68,7 @@ impl fmt::Display for SocketError {
                 write!(f, "open {endpoint}: the address is in use by another process")
             }
             Self::Open { endpoint, source } => write!(f, "open {endpoint}: {source}"),
+            Self::Listen { endpoint, source } => write!(f, "open {endpoint}: {source}"),
             Self::Thread { source } => write!(f, "start the thread of a socket group: {source}"),
         }
     }
@@ -112,18 +118,26 @@ struct Queue {
 pub fn open(context: &Context, name: &str, specs: Vec<Spec>) -> Result<Opened, SocketError> {
     let mut members = Vec::with_capacity(specs.len());
     let mut endpoints = Vec::with_capacity(specs.len());
+    let mut gate = Gate::default();
     for spec in specs {
-        let (member, resolved) = open_one(context, spec)?;
+        let (member, resolved) = open_one(context, &mut gate, spec)?;
         members.push(member);
         endpoints.push(resolved);
     }
+    gate.open().map_err(|source| SocketError::Thread { source })?;
     let wake = crate::process::event_fd().map_err(|source| SocketError::Thread { source })?;
     let shared = Arc::new(Shared { queue: Mutex::default(), wake });
     let (sender, incoming) = channel(BATCHES_MAX);
     let (unreached_sender, unreached) = unbounded_channel();
     let shared_with_owner = Arc::clone(&shared);
-    let owner =
-        Owner { members, shared: shared_with_owner, sender, unreached_sender, unread: None };
+    let owner = Owner {
+        members,
+        _gate: gate,
+        shared: shared_with_owner,
+        sender,
+        unreached_sender,
+        unread: None,
+    };
     let thread = std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || owner.run())
@@ -205,6 +219,8 @@ const SWEEP_MILLIS: i64 = 500;
 
 struct Owner {
     members: Vec<Member>,
+    /// Closed after the sockets.
+    _gate: Gate,
     shared: Arc<Shared>,
     sender: Sender<Batch>,
     unreached_sender: UnboundedSender<(usize, Vec<u8>)>,
