@@ -299,6 +299,20 @@ pub fn watch(descriptor: RawFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(copy, Interest::READABLE) }.map_err(io::Error::from)
 }
 
+/// Lets this process have as many descriptors as the system allows it. The programs that it starts
+/// may then have as many, too.
+pub fn allow_descriptors() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is a valid place to read.
+    let code = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// A descriptor that becomes readable when the process ends; works for processes that are not our
 /// children.
 pub fn pid_fd(pid: u32) -> io::Result<OwnedFd> {
@@ -385,6 +399,15 @@ mod tests {
         assert_eq!(Signal::read("9").map(Signal::number), Some(9));
         assert_eq!(Signal::read("0"), None);
         assert_eq!(Signal::read("SIGNAL"), None);
+    }
+
+    #[test]
+    fn descriptors_are_allowed_up_to_the_systems_own_limit() {
+        allow_descriptors().expect("the limit is ours");
+        let limits = std::fs::read_to_string("/proc/self/limits").expect("Linux has it");
+        let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let mut numbers = files.expect("it is listed").split_whitespace();
+        assert_eq!(numbers.next(), numbers.next());
     }
 
     #[test]

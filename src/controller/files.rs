@@ -192,8 +192,8 @@ fn answers(endpoint: &str, key: &str) -> io::Result<bool> {
     Ok(replies.any(|(_, frames)| reader.read(frames).is_ok()))
 }
 
-/// What may wait for a peer, and who may have the identity of an engine: whoever had it last until
-/// his connection is dead. Stock engines are given up after more than ten beats; nobody's
+/// What may wait for a peer, and who may have the identity of an engine: whoever has it, until his
+/// connection has ended or is dead. Stock engines are given up after more than ten beats; nobody's
 /// connection is closed before he is.
 fn limited(spec: Spec, channel: Channel, settings: &Settings) -> Spec {
     let spec = spec.limit(settings.peer_bytes);

@@ -180,6 +180,12 @@ pub struct Controller {
 /// `Alive` if a controller already answers at the addresses in the client file; else what refused.
 pub fn start(settings: Settings, context: &wire::Context) -> Result<Controller, ControllerError> {
     files::refuse_if_alive(&settings.client_file)?;
+    // An engine that comes over TCP takes more than a dozen descriptors.
+    if settings.folder.is_none()
+        && let Err(error) = crate::process::allow_descriptors()
+    {
+        tracing::warn!(%error, "few engines and clients can connect");
+    }
     let store = settings.store.as_ref().map(|path| Store::open(path, settings.restore));
     let store = store.transpose().map_err(ControllerError::Store)?;
     let bound = files::bind(&settings, context)?;

@@ -9,6 +9,7 @@
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use super::gate::Gate;
 use super::member::{Member, n_bytes, open_one};
 use super::socket::{Batch, Context, Frames, SocketError};
 use super::spec::{Kind, Spec};
@@ -27,6 +28,8 @@ pub(super) const AGAIN: Duration = Duration::from_millis(1);
 /// Sockets by their position in the specs.
 pub(super) struct Group {
     members: Vec<Member>,
+    /// Closed after the sockets, of which it lets the last bytes out.
+    _gate: Gate,
 }
 
 impl Group {
@@ -37,12 +40,14 @@ impl Group {
     ) -> Result<(Self, Vec<Vec<String>>), SocketError> {
         let mut members = Vec::with_capacity(specs.len());
         let mut endpoints = Vec::with_capacity(specs.len());
+        let mut gate = Gate::default();
         for spec in specs {
-            let (member, resolved) = open_one(context, spec)?;
+            let (member, resolved) = open_one(context, &mut gate, spec)?;
             members.push(member);
             endpoints.push(resolved);
         }
-        Ok((Self { members }, endpoints))
+        gate.open().map_err(|source| SocketError::Thread { source })?;
+        Ok((Self { members, _gate: gate }, endpoints))
     }
 
     /// The descriptor of each socket, or -1, which nobody waits for.

@@ -1,10 +1,12 @@
 //! One socket of a group: how it is opened, and how much may wait in it. No peer, however slow or
 //! dead, makes it hold more than its limit, or keeps messages for others waiting.
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::curve;
+use super::gate::Gate;
 use super::peers::{self, PIPE_MESSAGES_MAX, Peers, Sent, UNREAD_MESSAGES_MAX};
 use super::socket::{Context, Frames, SocketError};
 use super::spec::{End, Kind, Spec};
@@ -18,6 +20,9 @@ const COPIED_BYTES_MAX: usize = 1024;
 const LINGER_MS: i32 = 1000;
 /// How long a message waits for a peer that is about to connect, for the first time or again.
 const CONNECTING_FOR: Duration = Duration::from_secs(2);
+/// Connections that the gate makes before libzmq has taken them in; beyond that they are refused.
+const BACKLOG_MAX: i32 = 1024;
+
 pub(super) struct Member {
     pub(super) socket: zmq::Socket,
     pub(super) kind: Kind,
@@ -137,6 +142,7 @@ fn receive(socket: &zmq::Socket) -> Option<Frames> {
 
 pub(super) fn open_one(
     context: &Context,
+    gate: &mut Gate,
     spec: Spec,
 ) -> Result<(Member, Vec<String>), SocketError> {
     let first = match spec.ends.first() {
@@ -147,7 +153,12 @@ pub(super) fn open_one(
         .map_err(|source| SocketError::Open { endpoint: first, source })?;
     let mut resolved = Vec::with_capacity(spec.ends.len());
     for end in &spec.ends {
-        resolved.push(attach(&socket, end)?);
+        resolved.push(match end {
+            End::Bind(endpoint) if needs_gate(&spec, endpoint) => {
+                bind_behind(gate, context, &socket, endpoint)?
+            }
+            end => attach(&socket, end)?,
+        });
     }
     // Peers whose identities mean something connect again.
     let grace = spec.taken.map_or(Duration::ZERO, |_| CONNECTING_FOR);
@@ -194,22 +205,56 @@ fn configured(context: &Context, spec: &Spec) -> Result<zmq::Socket, zmq::Error>
     if let Some(key) = &spec.curve {
         key.apply(&socket)?;
     }
+    if let Some(dead_after) = spec.taken {
+        let millis = i32::try_from(dead_after.as_millis()).unwrap_or(i32::MAX);
+        socket.set_heartbeat_ivl((millis / 3).max(1))?;
+        socket.set_heartbeat_timeout(millis)?;
+    }
     match spec.kind {
-        Kind::Router => match spec.taken {
-            // A peer that comes back with its old identity takes its place again.
-            None => socket.set_router_handover(true)?,
-            Some(dead_after) => {
-                let millis = i32::try_from(dead_after.as_millis()).unwrap_or(i32::MAX);
-                socket.set_heartbeat_ivl((millis / 3).max(1))?;
-                socket.set_heartbeat_timeout(millis)?;
-            }
-        },
+        // A peer that comes back with its old identity takes its place again.
+        Kind::Router => socket.set_router_handover(true)?,
         // Without this, only the first subscription to a topic is reported, and so welcomed.
         Kind::XPub => socket.set_xpub_verbose(true)?,
         Kind::Sub => socket.set_subscribe(b"")?,
         Kind::Dealer | Kind::Pub => (),
     }
     Ok(socket)
+}
+
+/// Whether strangers can connect, who must not take an identity that is another's.
+fn needs_gate(spec: &Spec, endpoint: &str) -> bool {
+    spec.taken.is_some() && spec.curve.is_none() && endpoint.starts_with("tcp://")
+}
+
+/// Has the gate listen at an address, and the socket behind it.
+fn bind_behind(
+    gate: &mut Gate,
+    context: &Context,
+    socket: &zmq::Socket,
+    endpoint: &str,
+) -> Result<String, SocketError> {
+    let refused = |source| SocketError::Open { endpoint: endpoint.to_owned(), source };
+    let at = address(context, endpoint).map_err(refused)?;
+    let (at, path) = gate.listen(at).map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => SocketError::InUse { endpoint: endpoint.to_owned() },
+        _ => SocketError::Listen { endpoint: endpoint.to_owned(), source },
+    })?;
+    socket.set_backlog(BACKLOG_MAX).map_err(refused)?;
+    socket.bind(&format!("ipc://{}", path.display())).map_err(refused)?;
+    Ok(format!("tcp://{at}"))
+}
+
+/// What an address means to libzmq, which also knows `*` and the names of interfaces: it is asked
+/// where it would listen.
+fn address(context: &Context, endpoint: &str) -> Result<SocketAddr, zmq::Error> {
+    let (host, port) = endpoint.rsplit_once(':').ok_or(zmq::Error::EINVAL)?;
+    let probe = context.socket(zmq::ROUTER)?;
+    probe.bind(&format!("{host}:0"))?;
+    let resolved = probe.get_last_endpoint()?.unwrap_or_default();
+    let resolved = resolved.strip_prefix("tcp://").and_then(|at| at.parse::<SocketAddr>().ok());
+    let mut at = resolved.ok_or(zmq::Error::EINVAL)?;
+    at.set_port(if port == "*" { 0 } else { port.parse().map_err(|_| zmq::Error::EINVAL)? });
+    Ok(at)
 }
 
 fn attach(socket: &zmq::Socket, end: &End) -> Result<String, SocketError> {

@@ -6,6 +6,8 @@ pub mod curve;
 mod date;
 mod draft;
 pub mod envelope;
+mod gate;
+pub mod greeting;
 mod group;
 pub mod jupyter;
 mod member;

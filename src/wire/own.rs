@@ -41,7 +41,7 @@ impl OwnSockets {
     ///
     /// # Errors
     /// `InUse` when an address to bind belongs to another process, `Open` for every other refusal
-    /// of libzmq.
+    /// of libzmq, `Thread` when the operating system has none left for the gate.
     pub fn open(
         context: &Context,
         specs: Vec<Spec>,

@@ -45,6 +45,10 @@ pub enum SocketError {
         endpoint: String,
         source: zmq::Error,
     },
+    Listen {
+        endpoint: String,
+        source: std::io::Error,
+    },
     Thread {
         source: std::io::Error,
     },
@@ -57,6 +61,7 @@ impl fmt::Display for SocketError {
                 write!(f, "open {endpoint}: the address is in use by another process")
             }
             Self::Open { endpoint, source } => write!(f, "open {endpoint}: {source}"),
+            Self::Listen { endpoint, source } => write!(f, "open {endpoint}: {source}"),
             Self::Thread { source } => write!(f, "start the thread of a socket group: {source}"),
         }
     }

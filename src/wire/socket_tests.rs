@@ -4,10 +4,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::*;
+use crate::wire::curve::{ServerKey, with_key};
+use crate::wire::greeting::{GREETING_BYTES, said_by};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What was refused is tried again after this time.
-const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Receives batches until `n` messages have come.
 async fn collect(incoming: &mut Receiver<Batch>, n: usize) -> Batch {
@@ -167,30 +167,101 @@ async fn an_identity_that_is_taken_stays_its_peers_until_that_is_gone() {
     }
     assert_eq!(collect(&mut engine.incoming, 100).await.len(), 100);
     assert!(thief.incoming.try_recv().is_err());
-    thief.sockets.close();
+    // Its connection has ended: who waits has the identity, and has lost nothing by waiting.
     engine.sockets.close();
-    let mut again = peer("again");
-    again.sockets.send(0, vec![b"again".to_vec()]);
-    let comes_in = async {
-        loop {
-            match timeout(AGAIN_AFTER, collect(&mut server.incoming, 1)).await {
-                Ok(batch) if batch.iter().any(|(_, frames)| text(frames) == "engine|again") => {
-                    break;
-                }
-                Ok(_) => (),
-                // The first connection was not seen to end yet, and this one is refused for that.
-                Err(_) => {
-                    again.sockets.close();
-                    again = peer("again");
-                    again.sockets.send(0, vec![b"again".to_vec()]);
-                }
-            }
-        }
-    };
-    timeout(PATIENCE, comes_in).await.expect("its place is free");
+    let all = collect(&mut server.incoming, 100).await;
+    assert!(all.len() == 100 && all.iter().all(|(_, frames)| text(frames) == "engine|mine"));
     server.sockets.send(0, vec![b"engine".to_vec(), b"welcome".to_vec()]);
-    assert_eq!(text(&collect(&mut again.incoming, 1).await[0].1), "welcome");
+    assert_eq!(text(&collect(&mut thief.incoming, 1).await[0].1), "welcome");
     server.sockets.close();
+}
+
+#[tokio::test]
+async fn a_dead_connection_keeps_its_identity_no_longer_than_heartbeats_take() {
+    let context = Context::new();
+    let dead_after = Duration::from_millis(200);
+    let spec = Spec::bind(Kind::Router, "tcp://127.0.0.1:0").limit(1 << 20).taken(dead_after);
+    let mut server = open(&context, "server", vec![spec]).expect("a free port");
+    let endpoint = server.endpoints[0][0].clone();
+    let mut dead = std::net::TcpStream::connect(endpoint.trim_start_matches("tcp://")).unwrap();
+    let mut said = said_by(&[("Socket-Type", b"DEALER"), ("Identity", b"engine")]);
+    said.extend(b"\0\x05first");
+    dead.write_all(&said).unwrap();
+    assert_eq!(text(&collect(&mut server.incoming, 1).await[0].1), "engine|first");
+    let spec = Spec::connect(Kind::Dealer, endpoint).identity("engine");
+    let engine = open(&context, "engine", vec![spec]).expect("it connects");
+    engine.sockets.send(0, vec![b"again".to_vec()]);
+    assert_eq!(text(&collect(&mut server.incoming, 1).await[0].1), "engine|again");
+    server.sockets.close();
+}
+
+#[tokio::test]
+async fn where_no_stranger_can_connect_the_latest_comer_has_the_identity() {
+    let context = Context::new();
+    let folder = crate::process::Scratch::new().expect("the temporary directory can be written");
+    let key = ServerKey::random();
+    let private = Spec::bind(Kind::Router, format!("ipc://{}/s", folder.path().display()));
+    let encrypted = Spec::bind(Kind::Router, "tcp://127.0.0.1:0").curve(Some(key.clone()));
+    for spec in [private, encrypted] {
+        let is_encrypted = spec.curve.is_some();
+        let mut server = open(&context, "server", vec![spec.taken(PATIENCE)]).expect("it is free");
+        let mut endpoint = server.endpoints[0][0].clone();
+        if is_encrypted {
+            endpoint = with_key(&endpoint, &key.public());
+        }
+        let mut engines = Vec::new();
+        for text_sent in ["first", "again"] {
+            let spec = Spec::connect(Kind::Dealer, endpoint.clone()).identity("engine");
+            let engine = open(&context, "engine", vec![spec]).expect("it connects");
+            engine.sockets.send(0, vec![text_sent.as_bytes().to_vec()]);
+            let all = collect(&mut server.incoming, 1).await;
+            assert_eq!(text(&all[0].1), format!("engine|{text_sent}"));
+            engines.push(engine);
+        }
+        server.sockets.close();
+    }
+}
+
+#[tokio::test]
+async fn the_last_messages_pass_the_gate_and_its_address_is_free_at_once() {
+    const N: usize = 20;
+    let context = Context::new();
+    let mut endpoint = "tcp://127.0.0.1:0".to_owned();
+    for _ in 0..3 {
+        let specs = vec![Spec::bind(Kind::Router, endpoint).limit(64 << 20).taken(PATIENCE)];
+        let mut server = open(&context, "server", specs).expect("the address is free");
+        endpoint = server.endpoints[0][0].clone();
+        let taken = Spec::bind(Kind::Router, endpoint.clone()).taken(PATIENCE);
+        let error = open(&context, "second", vec![taken]).expect_err("the port is taken");
+        assert!(matches!(&error, SocketError::InUse { .. }), "{error}");
+        let spec = Spec::connect(Kind::Dealer, endpoint.clone()).identity("engine");
+        let mut engine = open(&context, "engine", vec![spec]).expect("it connects");
+        engine.sockets.send(0, vec![b"here".to_vec()]);
+        collect(&mut server.incoming, 1).await;
+        for _ in 0..N {
+            server.sockets.send(0, vec![b"engine".to_vec(), vec![0; 200_000]]);
+        }
+        server.sockets.close();
+        collect(&mut engine.incoming, N).await;
+        engine.sockets.close();
+    }
+}
+
+#[tokio::test]
+async fn the_gate_listens_where_libzmq_would() {
+    let context = Context::new();
+    let open = |endpoint: &str| {
+        let spec = Spec::bind(Kind::Router, endpoint).taken(PATIENCE);
+        open(&context, "server", vec![spec]).map(|opened| opened.endpoints[0][0].clone())
+    };
+    for (given, host) in [("*:*", "0.0.0.0"), ("*:0", "0.0.0.0"), ("127.0.0.1:*", "127.0.0.1")] {
+        let endpoint = open(&format!("tcp://{given}")).expect("a free port");
+        assert_eq!(endpoint.rsplit_once(':').unwrap().0, format!("tcp://{host}"));
+        assert!(port_of(&endpoint).is_some_and(|port| port > 0));
+    }
+    let error = open("tcp://no such host:0").expect_err("there is none");
+    assert!(matches!(&error, SocketError::Open { .. }), "{error}");
+    assert!(error.to_string().contains("no such host"), "{error}");
 }
 
 #[tokio::test]
@@ -216,16 +287,12 @@ async fn a_peer_that_does_not_read_fills_its_own_queue_alone() {
     reader.sockets.send(0, vec![b"here".to_vec()]);
     // A bare connection that has shaken hands and then reads nothing.
     let mut still = std::net::TcpStream::connect(endpoint.trim_start_matches("tcp://")).unwrap();
-    let mut greeting = vec![0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0];
-    greeting.extend(b"NULL");
-    greeting.resize(64, 0);
-    still.write_all(&greeting).unwrap();
-    still.read_exact(&mut greeting).unwrap();
-    let ready = b"\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\x05still";
-    let mut said = vec![4, u8::try_from(ready.len()).unwrap()];
-    said.extend(ready);
+    let mut said = said_by(&[("Socket-Type", b"DEALER"), ("Identity", b"still")]);
     said.extend(b"\0\x04here");
-    still.write_all(&said).unwrap();
+    let (greeting, rest) = said.split_at(GREETING_BYTES);
+    still.write_all(greeting).unwrap();
+    still.read_exact(&mut [0; GREETING_BYTES]).unwrap();
+    still.write_all(rest).unwrap();
     collect(&mut server.incoming, 2).await;
     for _ in 0..40 {
         server.sockets.send(0, vec![b"still".to_vec(), vec![0; LIMIT / 2]]);

@@ -29,8 +29,9 @@ pub struct Spec {
     /// Bytes that may wait for one peer. A subscriber misses what is beyond it; another peer is cut
     /// off (see `peers`). No limit if absent: the protocol above has one of its own.
     pub limit: Option<usize>,
-    /// An identity stays its peer's as long as that is alive, and a peer that has not answered
-    /// ZeroMQ's own heartbeats for so long is dead. If absent, who comes last has the identity.
+    /// An identity is not to be taken from a peer that is alive, and one that has not answered
+    /// ZeroMQ's own heartbeats for so long is dead. Where strangers can connect (over TCP, without
+    /// CURVE) a gate sees to it; elsewhere, and if absent, who comes last has the identity.
     pub taken: Option<Duration>,
     /// Makes the socket a server of CURVE: it speaks encrypted alone.
     pub curve: Option<ServerKey>,

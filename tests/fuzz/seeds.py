@@ -73,6 +73,10 @@ def messages():
     for kind in (3, 4):
         yield bytes([kind, 3, 1, 2, 3])
         yield bytes([kind, 4, 0, 0, 0, 1, 1, 1, 1, 4, 0, 0, 0, 1, 2, 3, 4])
+    greeting = (b"\xff" + b"\x00" * 7 + b"\x01\x7f\x03\x01NULL").ljust(64, b"\x00")
+    ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x06engine"
+    yield b"\x06" + greeting + bytes([4, len(ready)]) + ready
+    yield b"\x06" + greeting + bytes([6, *[0] * 7, len(ready)]) + ready
 
 
 def event(kind, *frames):

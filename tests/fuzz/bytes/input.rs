@@ -1,6 +1,6 @@
-//! Arbitrary bytes as what comes from outside: messages on the wire, connection files, frames
-//! between host and worker, encoded values, Jupyter's requests. Nothing panics, hangs, or takes
-//! memory for lengths that the bytes only claim.
+//! Arbitrary bytes as what comes from outside: greetings and messages on the wire, connection
+//! files, frames between host and worker, encoded values, Jupyter's requests. Nothing panics,
+//! hangs, or takes memory for lengths that the bytes only claim.
 //!
 //! The first byte says what the rest is read as. What is read is written and read again, and must
 //! be the same.
@@ -13,6 +13,7 @@ use prust::outcome::{Part, read_outcomes, read_payload};
 use prust::request::{Answer, Asked, Request};
 use prust_kernel::wire::connection::{ClientFile, EngineFile, KernelFile};
 use prust_kernel::wire::envelope::{DELIMITER, Reader};
+use prust_kernel::wire::greeting;
 use prust_kernel::wire::jupyter::{
     CompleteRequest, ExecuteRequest, HistoryRequest, InspectRequest, IsCompleteRequest,
 };
@@ -22,13 +23,14 @@ use serde::{Deserialize, Serialize};
 /// One input.
 pub fn run(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
-    match kind % 6 {
+    match kind % 7 {
         0 => read_message(rest),
         1 => read_files(rest),
         2 => read_frames(rest),
         3 => read_values(rest),
         4 => read_calls(rest),
-        _ => read_text(rest),
+        5 => read_text(rest),
+        _ => read_greeting(rest),
     }
 }
 
@@ -140,4 +142,15 @@ fn read_text(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = prust::targets::Targets::read(&text);
     let _ = EngineFile::from_text(&text);
+}
+
+/// How a peer begins: what is said of the beginning is said of the whole.
+fn read_greeting(bytes: &[u8]) {
+    let whole = greeting::read(bytes);
+    for n_bytes in 0..bytes.len() {
+        match greeting::read(&bytes[..n_bytes]) {
+            Ok(None) => (),
+            known => assert_eq!(known, whole, "after {n_bytes} bytes"),
+        }
+    }
 }
