@@ -1,5 +1,6 @@
 //! The client's tables and the one place where events come in and effects go out. Pure: no socket,
-//! no clock. The arms live in `requests`, `submit`, `window`, `replies`, `control` and `waits`, beside it.
+//! no clock. The arms live in `requests`, `submit`, `window`, `replies`, `control` and `waits`,
+//! beside it.
 
 use super::command::{ClientEvent, Command, EngineInfo, SubmissionId};
 use super::event::{Channel, Effect, Event, Now, Number, Outgoing, raw};
