@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests")]
 import cells
 import pools
+import scale
 import sessions
 
 from harness.home import ROOT, Home, remove, short_folder
@@ -46,6 +47,8 @@ GOALS = {
     "gather 100 MB": ("<= 0.15 s", lambda ours, _: ours <= 0.15),
     "... among 10,000": ("<= 2 of the first", lambda ours, _: ours <= 2.0),
     "memory of an engine, idle": ("<= 25 MB", lambda ours, _: ours <= 25e6),
+    "start of 64 engines": ("<= 3 s", lambda ours, _: ours <= 3.0),
+    "controller of 64, idle": ("<= 1 % of a core", lambda ours, _: ours <= 0.01),
 }
 NO_PEER = {"... over the same cell here", "... compiled before"}
 
@@ -62,6 +65,7 @@ def main():
         fine = kernels(folder) and fine
         fine = long_sessions(folder) and fine
         fine = engines(folder) and fine
+        fine = large_pools(folder) and fine
         fine = decisions() and fine
     finally:
         remove(folder)
@@ -125,6 +129,12 @@ def engines(folder):
     return report("four engines, four processes", "multiprocessing", ours, peer) and fine
 
 
+def large_pools(folder):
+    table = scale.many_engines(folder) | scale.many_tasks(folder)
+    NO_PEER.update(table)
+    return report("many engines, many tasks", "", table, {})
+
+
 def decisions():
     """The controller's state machine alone: what a task costs it, among ever more engines."""
     command = ["cargo", "bench", "--quiet", "--locked", "--package", "prust-cluster", "--bench", "decisions"]
@@ -176,6 +186,8 @@ def figure(row, value):
         return ""
     if row in ("last over first", "... among 10,000"):
         return f"{value:.2f}"
+    if row.endswith("of 64, idle"):
+        return f"{value * 100:.2f} %"
     if "/s" in row:
         return f"{value:,.0f}"
     if "memory" in row:
