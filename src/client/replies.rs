@@ -88,9 +88,8 @@ impl State {
             }
             _ => None,
         };
-        if submission.balanced && matches!(submission.work, Work::Call(_)) && task.is_out() {
-            self.window.n_out -= 1;
-        }
+        let is_call = matches!(submission.work, Work::Call(_));
+        let was_out = submission.balanced && is_call && task.is_out();
         let held = submission.bytes_held;
         let there = submission.end_task(idx, end, now);
         self.bytes_held += submission.bytes_held - held;
@@ -108,6 +107,9 @@ impl State {
         // Told before the answer, so that the cell's next step sees the variables.
         if let Some((engine, delta)) = delta {
             self.emit(ClientEvent::Defined { engine, delta: delta.into() });
+        }
+        if was_out {
+            self.is_back(id);
         }
         self.touch(id);
         self.refresh_hint(id);

@@ -185,7 +185,6 @@ impl State {
         self.poll_fetches(now);
         self.end_waits_by_time(now);
         self.settle_by_time(now);
-        self.send_more();
         self.tell_progress(now);
         std::mem::take(&mut self.effects)
     }

@@ -32,6 +32,8 @@ pub(super) struct Submission {
     open_from: u32,
     /// All tasks before this one have been sent, or ended without.
     pub(super) held_from: u32,
+    /// Balanced tasks that are with the controller.
+    pub(super) n_out: usize,
     /// Tasks in the order in which they ended.
     pub(super) finished: Vec<u32>,
     pub(super) n_settled: usize,
@@ -136,6 +138,7 @@ impl Submission {
             tasks,
             open_from: 0,
             held_from: 0,
+            n_out: 0,
             finished: Vec::new(),
             n_settled: 0,
             tally: Tally::new(total),

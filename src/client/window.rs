@@ -9,66 +9,81 @@ use super::submission::{CallWork, Submission, Work};
 use super::task::{End, Stage};
 use prust::outcome::Failure;
 use serde_json::value::RawValue;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Balanced tasks that may be with the controller at once. Engines are given some hundred ahead of
-/// their work at most, so that none waits for what is kept here.
+/// Balanced tasks of one submission that may be with the controller at once. Engines are given some
+/// hundred ahead of their work at most, so that none waits for what is kept here. Each submission
+/// has its own: one whose engines are busy or gone keeps no other waiting.
 pub(super) const TASKS_MAX: usize = 8192;
-/// Bytes that these tasks may carry, by the mean of their submission.
+/// Bytes that these tasks may carry, by their mean.
 const BYTES_MAX: u64 = 256 << 20;
-/// Tasks that may be there however large they are: an engine that has ended one finds the next.
-const LARGE_TASKS_MAX: usize = 64;
+/// Tasks that may be there in any case: an engine that has ended one finds the next.
+const FEW_TASKS_MAX: usize = 64;
+/// Tasks of all submissions: when so many are there, each has a few.
+const ALL_TASKS_MAX: usize = 8 * TASKS_MAX;
 
 /// What is with the controller, and who has more.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    pub(super) n_out: usize,
-    /// Submissions with tasks that were not sent yet, oldest first.
-    waiting: VecDeque<SubmissionId>,
+    n_out: usize,
+    /// Submissions with tasks that were not sent yet.
+    waiting: BTreeSet<SubmissionId>,
+}
+
+impl Window {
+    /// How many tasks of this submission may be with the controller.
+    fn size(&self, submission: &Submission) -> usize {
+        let Work::Call(work) = &submission.work else { return 0 };
+        if self.n_out >= ALL_TASKS_MAX {
+            return FEW_TASKS_MAX;
+        }
+        let n_parts = if work.replicate { 1 } else { submission.tasks.len().max(1) };
+        let mean = (work.body.len() / n_parts).max(1) as u64;
+        let n_by_bytes = usize::try_from(BYTES_MAX / mean).unwrap_or(usize::MAX);
+        n_by_bytes.clamp(FEW_TASKS_MAX, TASKS_MAX)
+    }
 }
 
 impl State {
     /// Sends the tasks of a new submission, as many as there is room for.
     pub(super) fn send_balanced(&mut self, id: SubmissionId) {
-        self.window.waiting.push_back(id);
-        self.send_held();
+        self.window.waiting.insert(id);
+        self.send_more(id);
     }
 
-    /// Sends what there is room for by now: half of the room at once, so that sending is worth its
-    /// while.
-    pub(super) fn send_more(&mut self) {
-        let next = self.window.waiting.front().and_then(|id| self.submissions.get(id));
-        if next.is_some_and(|next| self.window.n_out <= window(next) / 2) {
-            self.send_held();
+    /// A balanced task has ended, which makes room for others of its submission. They are sent when
+    /// half of the room is free, so that sending is worth its while.
+    pub(super) fn is_back(&mut self, id: SubmissionId) {
+        self.window.n_out -= 1;
+        let Some(submission) = self.submissions.get_mut(&id) else { return };
+        submission.n_out -= 1;
+        if self.window.waiting.contains(&id) && submission.n_out <= self.window.size(submission) / 2
+        {
+            self.send_more(id);
         }
     }
 
     /// Sends what is left of submissions that others are to wait for: the scheduler refuses to wait
     /// for a task that it has never heard of.
     pub(super) fn send_all(&mut self, submissions: &[SubmissionId]) {
-        let waits = |id: &&SubmissionId| self.window.waiting.contains(id);
-        for id in submissions.iter().filter(waits).copied().collect::<Vec<_>>() {
-            self.send_some(id, usize::MAX);
-            self.window.waiting.retain(|waiting| *waiting != id);
-        }
-    }
-
-    fn send_held(&mut self) {
-        while let Some(id) = self.window.waiting.front().copied() {
-            let size = self.submissions.get(&id).map_or(0, window);
-            let room = size.saturating_sub(self.window.n_out);
-            if self.send_some(id, room) {
-                return;
+        for id in submissions {
+            if self.window.waiting.contains(id) {
+                self.send_some(*id, usize::MAX);
             }
-            self.window.waiting.pop_front();
         }
     }
 
-    /// Sends the next tasks of a submission; whether it has more.
-    fn send_some(&mut self, id: SubmissionId, n_max: usize) -> bool {
-        let Some(submission) = self.submissions.get_mut(&id) else { return false };
-        let Work::Call(work) = &submission.work else { return false };
+    fn send_more(&mut self, id: SubmissionId) {
+        let Some(submission) = self.submissions.get(&id) else { return };
+        let room = self.window.size(submission).saturating_sub(submission.n_out);
+        self.send_some(id, room);
+    }
+
+    /// Sends the next tasks of a submission.
+    fn send_some(&mut self, id: SubmissionId, n_max: usize) {
+        let Some(submission) = self.submissions.get_mut(&id) else { return };
+        let Work::Call(work) = &submission.work else { return };
         let work = Arc::clone(work);
         let mut writing = Writing::new();
         let mut n_sent = 0;
@@ -83,9 +98,11 @@ impl State {
             idx += 1;
         }
         submission.held_from = idx as u32;
-        let has_more = idx < submission.tasks.len();
+        submission.n_out += n_sent;
         self.window.n_out += n_sent;
-        has_more
+        if idx == submission.tasks.len() {
+            self.window.waiting.remove(&id);
+        }
     }
 
     /// Sends the tasks of a submission to the engines that they are meant for.
@@ -117,16 +134,6 @@ impl State {
             self.end_task(id, idx, End::Failed(failure), now);
         }
     }
-}
-
-/// How many tasks may be with the controller while this submission sends.
-fn window(submission: &Submission) -> usize {
-    let Work::Call(work) = &submission.work else { return TASKS_MAX };
-    let n_tasks = submission.tasks.len().max(1) as u64;
-    let mean =
-        if work.replicate { work.body.len() as u64 } else { work.body.len() as u64 / n_tasks };
-    let n_by_bytes = usize::try_from(BYTES_MAX / mean.max(1)).unwrap_or(usize::MAX);
-    n_by_bytes.clamp(LARGE_TASKS_MAX, TASKS_MAX)
 }
 
 /// What the messages of several tasks have in common, written once.
