@@ -334,8 +334,11 @@ impl Actor {
             let costs = self.expected.is_none() && !std::mem::replace(&mut self.warned, true);
             return if costs {
                 self.tell(WorkerEvent::InterruptCosts);
-            } else {
+            } else if self.is_asleep() {
                 self.end(Ending::Interrupt);
+            } else {
+                // The snapshot is being taken: until it is there, a kill costs all variables.
+                self.kill_at.get_or_insert(Instant::now() + SNAPSHOT_TIME);
             };
         }
         self.kill_at = Some(Instant::now() + UNWIND_TIME);
@@ -343,6 +346,12 @@ impl Actor {
             let (head, body) = (Vec::new(), Vec::new());
             self.send(&ToWorker::Reply { request, status: Status::Interrupted, head, body }).await;
         }
+    }
+
+    /// Whether the snapshot that would wake is there, if there is to be one.
+    fn is_asleep(&self) -> bool {
+        let asleep = self.sleeping.as_ref().map(|sleeping| sleeping.snapshot);
+        self.expected.is_none() || asleep == self.expected
     }
 
     /// Ends the running process; what follows is decided when its connection ends.
@@ -374,6 +383,10 @@ impl Actor {
             Incoming::Hello { snapshot, .. } if Some(snapshot) != self.expected => (),
             Incoming::Hello { link, pid, snapshot, threads, write } => {
                 self.sleeping = Some(Link { link, pid, write, snapshot, threads });
+                if self.kill_at.is_some() && self.waiting.is_empty() && self.awaiting.is_none() {
+                    // An interrupt came before it.
+                    self.end(Ending::Interrupt);
+                }
                 if let Some((_, end)) = self.awaiting.take() {
                     let sleeping = self.sleeping.take();
                     self.resume(end, sleeping).await;
@@ -426,6 +439,9 @@ impl Actor {
                     },
                 });
             }
+            // It ended as it was being killed: what it has changed goes with the process, so the
+            // interrupt came first.
+            FromWorker::Done { .. } if self.ending == Some(Ending::Interrupt) => (),
             FromWorker::Done { run, failure, lost, value, unread } => {
                 self.queue.retain(|running| running.run != run);
                 self.end_output(unread);

@@ -431,6 +431,26 @@ def test_the_running_worker_is_killed_for_memory_before_its_snapshot(fresh):
 # ---- two hundred times
 
 
+def test_an_interrupt_at_the_end_of_a_cell_comes_before_it_or_after_it(fresh):
+    """What the reply says and what the variables are agree, however close the interrupt is to the end."""
+    kernel = fresh()
+    kernel.ok("let mut n = 0; let mut kept = String::from(\"kept\");")
+    n_done = 0
+    for turn in range(60):
+        running = kernel.send(f"n += 1; {GO} for _ in 0..{turn * 2000} {{ std::hint::spin_loop() }}")
+        running.until_text("go")
+        kernel.interrupt()
+        cell = running.finish()
+        assert cell.status in ("ok", "error"), cell.reply
+        n_done += cell.status == "ok"
+        look = kernel.send("(n, kept.as_str())").finish()
+        if look.status == "error":
+            # The interrupt came after the cell, and met this one.
+            assert cell.status == "ok", cell.error
+            look = kernel.send("(n, kept.as_str())").finish()
+        assert look.text == f'({n_done}, "kept")', f"turn {turn}: {cell.status} {cell.error}; then {look.error}"
+
+
 def footprint(kernel, temporary):
     """Descriptors, memory, processes, zombies and temporary files (in a folder of their own) of a kernel and its children."""
     own = psutil.Process(kernel.pid)
