@@ -30,16 +30,7 @@ fn large_items_and_values_stay_in_files_until_nobody_needs_them() {
     lab.state.settings.shared_folder = Some("/shared".into());
     let lengths = Lengths::Fixed { n: 4, size: 8 };
     let call = |path: &str| {
-        let call = Call {
-            library: "/lib.so".to_owned(),
-            offset: 64,
-            name: "f".to_owned(),
-            method: "map".to_owned(),
-            defines: Vec::new(),
-            per_task: false,
-            returns: "u64".to_owned(),
-        };
-        let work = Work::Map { call, prefix: 0, lengths: lengths.clone() };
+        let work = Work::Map { call: call_by("map"), prefix: 0, lengths: lengths.clone() };
         let there = vec![Mapped { path: path.to_owned(), start: 100, end: 132 }];
         let (targets, options) = (Targets::All, Options::default());
         Submit { work, targets, balanced: false, options, there }

@@ -92,15 +92,7 @@ impl Lab {
     /// Submits a call on numbers and gives no thought to its answer.
     fn submit(&mut self, targets: Targets, balanced: bool, work: &str, n: u64, options: Options) {
         let Items { lengths, bytes } = write_items(&(0..n).collect::<Vec<u64>>()).unwrap();
-        let call = Call {
-            library: "/lib.so".to_owned(),
-            offset: 64,
-            name: "f".to_owned(),
-            method: work.to_owned(),
-            defines: Vec::new(),
-            per_task: false,
-            returns: "u64".to_owned(),
-        };
+        let call = call_by(work);
         let work = match work {
             "map" => Work::Map { call, prefix: 0, lengths },
             _ => Work::Apply { call, prefix: 0, lengths },
@@ -150,6 +142,19 @@ impl Lab {
 
     fn last(&self) -> &ClientEvent {
         self.events.last().expect("something was told")
+    }
+}
+
+/// A call of a function on numbers.
+fn call_by(method: &str) -> Call {
+    Call {
+        library: "/lib.so".to_owned(),
+        offset: 64,
+        name: "f".to_owned(),
+        method: method.to_owned(),
+        defines: Vec::new(),
+        per_task: false,
+        returns: "u64".to_owned(),
     }
 }
 

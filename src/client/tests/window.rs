@@ -93,16 +93,7 @@ fn large_tasks_are_with_the_controller_a_few_at_a_time() {
     let mut lab = Lab::new(&[0]);
     let items = vec!["x".repeat(8 << 20); 70];
     let Items { lengths, bytes } = write_items(&items).unwrap();
-    let call = Call {
-        library: "/lib.so".to_owned(),
-        offset: 64,
-        name: "f".to_owned(),
-        method: "map".to_owned(),
-        defines: Vec::new(),
-        per_task: false,
-        returns: "u64".to_owned(),
-    };
-    let work = Work::Map { call, prefix: 0, lengths };
+    let work = Work::Map { call: call_by("map"), prefix: 0, lengths };
     let submit =
         Submit { work, targets: Targets::All, balanced: true, options: each(), there: Vec::new() };
     lab.ask_with(1, Request::Submit(Box::new(submit)), bytes);
