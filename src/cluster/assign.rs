@@ -170,6 +170,7 @@ impl Cluster {
         let task = scheduler.tasks.get_mut(&key).expect("waiting tasks are open");
         task.state = State::InFlight(id);
         task.n_sent += 1;
+        task.idle = None;
         scheduler.has_resent |= task.n_sent > 1;
         let record = records.open_mut(key);
         record.engine = Some(engine.uuid.clone());

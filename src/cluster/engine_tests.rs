@@ -1,13 +1,9 @@
 //! Engines that fall silent, come back, and are told to stop.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::lab::{Lab, message, settings};
+use crate::lab::{Lab, message, ok, settings};
 use crate::{Channel, Counts, Effect, Hwm, Scheme, Settings};
-
-fn ok() -> Value {
-    json!({"status": "ok"})
-}
 
 /// Registers an engine of ours, which says so.
 fn ours(lab: &mut Lab, uuid: &str) -> u64 {
@@ -24,15 +20,6 @@ fn beats(lab: &mut Lab, seconds: u64, uuids: &[&str]) {
         lab.wait(100);
         uuids.iter().for_each(|uuid| lab.echo(uuid));
     }
-}
-
-fn busy(lab: &mut Lab, id: u64, task: &str) {
-    let content = json!({"execution_state": "busy"});
-    let topic = format!("engine.{id}.status");
-    lab.receive(
-        Channel::EngineIopub,
-        message(&[&topic], "s", "status", Some(task), json!({}), content),
-    );
 }
 
 #[test]
@@ -89,7 +76,7 @@ fn a_silent_engine_comes_back_under_its_number_and_drops_what_it_had() {
     ours(&mut lab, "a");
     lab.task("t", json!({}));
     lab.task("again", json!({"retries": 1}));
-    busy(&mut lab, 0, "t");
+    lab.status("s", 0, "t", "busy");
     lab.taken();
     beats(&mut lab, 5, &[]);
     lab.expect(&[
@@ -177,9 +164,9 @@ fn a_task_that_runs_too_long_is_interrupted_and_its_engine_is_busy_until_it_says
     lab.wait(1000);
     lab.taken();
     // Its time begins when it runs.
-    busy(&mut lab, 0, "t");
+    lab.status("s", 0, "t", "busy");
     lab.wait(249);
-    lab.expect(&["ClientIopub [engine.0.status] status s"]);
+    lab.expect(&["ClientIopub [engine.0.status] status m"]);
     lab.wait(2);
     lab.expect(&[
         "EngineControl [a,prust-controller] abort_request to  null",

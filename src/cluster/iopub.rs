@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::record::{Record, append_bounded};
+use crate::scheduler::{State, Task};
 use crate::{Channel, Cluster, Effect, EngineId, Head, Key, Message, Millis};
 
 /// Contents of results and errors up to this size are kept in records.
@@ -24,6 +25,12 @@ struct Status {
 #[derive(Deserialize)]
 struct Input {
     code: String,
+}
+
+/// What a status message says its sender does.
+fn state(message: &Message) -> Option<String> {
+    let status = serde_json::from_slice::<Status>(&message.content);
+    status.ok().map(|status| status.execution_state)
 }
 
 impl Cluster {
@@ -46,7 +53,14 @@ impl Cluster {
                 }
                 return Some(());
             }
-            "status" => self.note_busy(&message, now),
+            "status" => match state(&message).as_deref() {
+                Some("busy") => self.note_busy(&message, now),
+                Some("idle") => {
+                    self.note_idle(message);
+                    return Some(());
+                }
+                _ => {}
+            },
             "stream" | "error" | "execute_input" | "execute_result" => {
                 self.keep(&message, head, now);
             }
@@ -68,17 +82,39 @@ impl Cluster {
         matches!((from, sent), (Some(from), Some(sent)) if from != sent)
     }
 
+    /// Passes on that there is no more output of a task. Clients let go of a task that has its
+    /// reply and whose output has ended (ipyparallel's do), so of one that may be tried again they
+    /// hear it once: when it has its last reply, and from the attempt that gave that.
+    fn note_idle(&mut self, message: Message) {
+        let key = message.parent_id().and_then(|id| self.records.key_of(&id));
+        let task = key.and_then(|key| self.scheduler.tasks.get_mut(&key));
+        match task.filter(|task| task.retries > 0 || task.n_sent > 1) {
+            None => self.forward_published(message),
+            Some(task) if matches!(task.state, State::InFlight(_)) => {
+                task.idle = Some(Box::new(message));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Passes on what [`Cluster::note_idle`] held back of a task that has ended.
+    pub(crate) fn pass_on_idle(&mut self, ended: Task) {
+        if let Some(idle) = ended.idle {
+            self.forward_published(*idle);
+        }
+    }
+
     /// Learns what an engine works on, should it be lost.
     fn note_busy(&mut self, message: &Message, now: Millis) {
-        let status = serde_json::from_slice::<Status>(&message.content);
-        if !status.is_ok_and(|status| status.execution_state == "busy") {
-            return;
-        }
         let Some(key) = message.parent_id().and_then(|id| self.records.key_of(&id)) else { return };
         let uuid = self.records.get(key).and_then(|record| record.engine.as_ref());
         let id = uuid.and_then(|uuid| self.by_uuid.get(uuid.as_bytes()));
         if let Some(engine) = id.and_then(|id| self.engines.get_mut(id)) {
             let is_task = engine.in_flight.iter().any(|(in_flight, _)| *in_flight == key);
+            if let Some(task) = self.scheduler.tasks.get_mut(&key) {
+                // What is held back is of an attempt before, at the same engine.
+                task.idle = None;
+            }
             if is_task || engine.direct.contains(&key) {
                 engine.busy = Some(key);
                 if is_task {

@@ -146,14 +146,23 @@ impl Lab {
 
     /// Has an engine print during a task.
     pub(crate) fn print(&mut self, uuid: &str, id: u64, of: &str, text: &str) {
-        let topic = format!("engine.{id}.stdout");
         let content = json!({"name": "stdout", "text": text});
-        let mut printed = message(&[&topic], "m", "stream", Some(of), json!({}), content);
-        printed.header = serde_json::to_vec(&json!({
-            "msg_id": "m", "msg_type": "stream", "session": uuid
+        self.publish(uuid, &format!("engine.{id}.stdout"), "stream", of, content);
+    }
+
+    /// Has an engine say that it begins with a task or is through with it.
+    pub(crate) fn status(&mut self, uuid: &str, id: u64, of: &str, state: &str) {
+        let content = json!({"execution_state": state});
+        self.publish(uuid, &format!("engine.{id}.status"), "status", of, content);
+    }
+
+    fn publish(&mut self, uuid: &str, topic: &str, msg_type: &str, of: &str, content: Value) {
+        let mut published = message(&[topic], "m", msg_type, Some(of), json!({}), content);
+        published.header = serde_json::to_vec(&json!({
+            "msg_id": "m", "msg_type": msg_type, "session": uuid
         }))
         .expect("it can be written");
-        self.receive(Channel::EngineIopub, printed);
+        self.receive(Channel::EngineIopub, published);
     }
 
     /// Lets an engine answer the newest beat.
@@ -213,6 +222,14 @@ impl Lab {
     pub(crate) fn expect(&mut self, lines: &[&str]) {
         assert_eq!(self.lines(), lines);
     }
+}
+
+pub(crate) fn ok() -> Value {
+    json!({"status": "ok"})
+}
+
+pub(crate) fn failed() -> Value {
+    json!({"status": "error"})
 }
 
 pub(crate) fn settings() -> Settings {

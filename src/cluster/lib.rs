@@ -10,6 +10,8 @@
 //! [`Cluster::next_deadline`].
 
 mod assign;
+#[cfg(test)]
+mod attempt_tests;
 mod broadcast;
 mod check;
 mod dependency;

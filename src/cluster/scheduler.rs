@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::dependency::{Dependency, Fate};
 use crate::engine::Engine;
 use crate::pick::{Free, Rank};
-use crate::{EngineId, Hwm, Key, Millis, Scheme};
+use crate::{EngineId, Hwm, Key, Message, Millis, Scheme};
 
 /// With `Hwm::Auto` an engine is given about so much work at a time, in microseconds.
 const QUEUED_MICROS: u64 = 20_000;
@@ -127,6 +127,9 @@ pub(crate) struct Task {
     pub(crate) retries: u32,
     /// How often it was sent: the number of its present attempt.
     pub(crate) n_sent: usize,
+    /// The engine's word that its present attempt puts out no more, until it is known whether that
+    /// attempt is the last.
+    pub(crate) idle: Option<Box<Message>>,
     /// How long one attempt may run, and until when the present one may.
     pub(crate) time_limit: Option<Millis>,
     pub(crate) runs_until: Option<Millis>,
@@ -203,14 +206,21 @@ impl Scheduler {
         self.tasks.insert(key, task);
     }
 
-    /// Takes an ended task out of everything and remembers how it ended.
-    pub(crate) fn end(&mut self, key: Key, msg_id: &str, fate: Fate, engine: Option<EngineId>) {
+    /// Takes an ended task out of everything, remembers how it ended, and returns it.
+    pub(crate) fn end(
+        &mut self,
+        key: Key,
+        msg_id: &str,
+        fate: Fate,
+        engine: Option<EngineId>,
+    ) -> Task {
         self.leave(key);
-        self.tasks.remove(&key).expect("only open tasks end");
+        let task = self.tasks.remove(&key).expect("only open tasks end");
         self.remember(msg_id, fate, engine);
         if self.dependents.contains_key(msg_id) {
             self.unsettled.push_back(msg_id.to_owned());
         }
+        task
     }
 
     /// Remembers how a task ended, for the dependencies of later ones.

@@ -52,6 +52,7 @@ impl Options {
             deadline: None,
             retries: self.retries.unwrap_or(0),
             n_sent: 0,
+            idle: None,
             time_limit: span(self.time_limit),
             runs_until: None,
         })
@@ -168,7 +169,7 @@ impl Cluster {
             engine.note_completed(&record.msg_id);
         }
         let fate = if reply.is_ok() { Fate::Succeeded } else { Fate::Failed };
-        self.scheduler.end(key, &record.msg_id, fate, Some(id));
+        let task = self.scheduler.end(key, &record.msg_id, fate, Some(id));
         let client = record.client_ids();
         self.records.finish(key, message.clone(), Moment::Replied(id), now);
         if let Some(mut ids) = client {
@@ -177,6 +178,7 @@ impl Cluster {
             let frames = message.join();
             self.effects.push(Effect::Forward { channel: Channel::ClientTask, frames });
         }
+        self.pass_on_idle(task);
     }
 
     /// Ends the tasks that found no engine in time.
@@ -241,8 +243,10 @@ impl Cluster {
         now: Millis,
     ) {
         let msg_id = self.records.open_mut(key).msg_id.clone();
-        self.scheduler.end(key, &msg_id, Fate::Failed, at.as_ref().map(|(id, _)| *id));
+        let at_id = at.as_ref().map(|(id, _)| *id);
+        let task = self.scheduler.end(key, &msg_id, Fate::Failed, at_id);
         self.end_with_failure(key, at, failure, now);
+        self.pass_on_idle(task);
     }
 
     fn dependency_failure(&self, msg_id: &str, task: &Task) -> Option<Failure> {

@@ -2,16 +2,8 @@
 
 use serde_json::json;
 
-use crate::lab::{Lab, message};
+use crate::lab::{Lab, message, ok};
 use crate::{Channel, Counts, Effect, Event, Hwm, Message, Moment};
-
-fn ok() -> serde_json::Value {
-    json!({"status": "ok"})
-}
-
-fn failed() -> serde_json::Value {
-    json!({"status": "error"})
-}
 
 #[test]
 fn an_engine_is_announced_after_its_first_echo() {
@@ -156,37 +148,6 @@ fn what_a_lost_engine_was_busy_with_fails_and_not_what_waited_behind_it() {
 }
 
 #[test]
-fn a_retry_goes_to_another_engine_and_never_repeats_frames() {
-    let mut lab = Lab::new(Hwm::Fixed(1));
-    lab.engine("e0");
-    lab.engine("e1");
-    lab.task("t", json!({"retries": 2}));
-    lab.expect(&["EngineTask [e0,client] apply_request t"]);
-    lab.reply("e0", "t", failed());
-    lab.expect(&["EngineTask [e1,client,2] apply_request t resigned"]);
-    // Both have failed it; without a timeout it does not wait for a third engine for ever.
-    lab.reply("e1", "t", failed());
-    let last = lab.taken();
-    assert!(matches!(&last[..], [Effect::Resign { metadata, .. }] if metadata.ends_with(b"  ")));
-    lab.reply("e1", "t", failed());
-    lab.reply("e0", "t", failed());
-    assert_eq!(lab.lines().len(), 1);
-}
-
-#[test]
-fn an_unmet_dependency_on_an_engine_costs_no_retry() {
-    let mut lab = Lab::new(Hwm::Fixed(1));
-    lab.engine("e0");
-    lab.task("t", json!({}));
-    lab.taken();
-    lab.engine("e1");
-    lab.reply("e0", "t", json!({"status": "error", "dependencies_met": false}));
-    lab.expect(&["EngineTask [e1,client,2] apply_request t resigned"]);
-    lab.reply("e1", "t", ok());
-    lab.expect(&["ClientTask [client,e1] apply_reply t-reply"]);
-}
-
-#[test]
 fn a_task_that_every_engine_has_refused_does_not_wait_for_ever() {
     let mut lab = Lab::new(Hwm::Fixed(1));
     lab.engine("e0");
@@ -207,41 +168,6 @@ fn a_task_that_every_engine_has_refused_does_not_wait_for_ever() {
     lab.expect(&[]);
     lab.wait(5001);
     lab.expect(&["ClientTask [client] apply_reply to u \"TaskTimeout\""]);
-}
-
-#[test]
-fn an_attempt_is_dated_when_it_is_made() {
-    let mut lab = Lab::new(Hwm::Fixed(1));
-    lab.engine("e0");
-    lab.engine("e1");
-    lab.task("t", json!({"retries": 1}));
-    lab.taken();
-    lab.wait(2500);
-    lab.reply("e0", "t", failed());
-    let last = lab.taken();
-    let [Effect::Resign { header, .. }] = &last[..] else { panic!("{last:?}") };
-    let header: serde_json::Value = serde_json::from_slice(header).expect("it is JSON");
-    assert_eq!(header["msg_id"], "t");
-    assert_eq!(header["date"], crate::iso(lab.now));
-}
-
-#[test]
-fn what_a_lost_attempt_prints_late_is_no_output_of_the_next_one() {
-    let mut lab = Lab::new(Hwm::Fixed(1));
-    lab.engine("e0");
-    lab.engine("e1");
-    lab.task("t", json!({"retries": 1}));
-    lab.taken();
-    lab.print("e0", 0, "t", "before ");
-    lab.expect(&["ClientIopub [engine.0.stdout] stream m"]);
-    lab.unregister(0, "killed");
-    lab.taken();
-    lab.print("e0", 0, "t", "late ");
-    lab.expect(&[]);
-    lab.print("e1", 1, "t", "now");
-    assert_eq!(lab.lines().len(), 1);
-    let key = lab.cluster.records.key_of("t").expect("it is known");
-    assert_eq!(lab.cluster.records.get(key).expect("it is kept").stdout, "before now");
 }
 
 #[test]
