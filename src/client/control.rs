@@ -185,6 +185,8 @@ impl State {
             }
             Some(Query::Result { number }) => self.result_came(number, &content, buffers, now),
             Some(Query::Polled) => self.polled(&content, now),
+            Some(Query::Missing { numbers }) => self.missing_told(numbers, &content, now),
+            Some(Query::Unknown { number }) => self.unknown_told(number, &content, now),
             Some(Query::KernelHub { tag }) => {
                 self.emit(ClientEvent::Hub { tag, msg_type, content });
             }

@@ -12,11 +12,11 @@ use super::task::Task;
 use crate::wire::envelope::parse_iso;
 use prust::{CellReply, Error};
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 /// Results asked for at a time: each may be large.
-const ASKED_MAX: usize = 4;
+const ASKED_MAX: usize = 8;
 /// How soon open ones are asked for again, at first and at last.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -30,7 +30,8 @@ const NAMED_MAX: usize = 4;
 pub(super) struct Fetches {
     /// Ended as far as the controller knows, not asked for yet.
     ready: VecDeque<Number>,
-    asked: usize,
+    /// Asked for, and when.
+    asked: BTreeMap<Number, Duration>,
     /// Not ended when last asked, by the number they have here.
     open: BTreeSet<Number>,
     poll_at: Option<Duration>,
@@ -45,7 +46,8 @@ impl Fetches {
     }
 
     pub(super) fn next(&self) -> Option<Duration> {
-        self.poll_at
+        let overdue = self.asked.values().min().map(|at| *at + ANSWER_MAX);
+        self.poll_at.into_iter().chain(overdue).min()
     }
 
     /// A submission is forgotten.
@@ -53,6 +55,7 @@ impl Fetches {
         self.ids.retain(|number, _| !numbers.contains(number));
         self.open.retain(|number| !numbers.contains(number));
         self.ready.retain(|number| !numbers.contains(number));
+        self.asked.retain(|number, _| !numbers.contains(number));
     }
 }
 
@@ -88,7 +91,7 @@ impl State {
         }
         let id = self.start_fetch(known, now);
         self.answer_submitted(from, Ok(id), now);
-        self.ask_for_results();
+        self.ask_for_results(now);
     }
 
     fn start_fetch(&mut self, known: Vec<Known>, now: Now) -> SubmissionId {
@@ -128,13 +131,21 @@ impl State {
         )
     }
 
+    /// Asks for the result of a task of ours that has ended without our hearing of it.
+    pub(super) fn want_result(&mut self, number: Number, now: Now) {
+        let id = self.msg_id(number);
+        self.fetches.ids.insert(number, id.into());
+        self.fetches.ready.push_back(number);
+        self.ask_for_results(now);
+    }
+
     /// Asks for the next results, as many at a time as may be.
-    fn ask_for_results(&mut self) {
-        while self.fetches.asked < ASKED_MAX {
+    fn ask_for_results(&mut self, now: Now) {
+        while self.fetches.asked.len() < ASKED_MAX {
             let Some(number) = self.fetches.ready.pop_front() else { return };
             let Some(id) = self.fetches.ids.get(&number) else { continue };
             let content = json!({"msg_ids": [id], "status_only": false});
-            self.fetches.asked += 1;
+            self.fetches.asked.insert(number, now.at);
             self.query(Query::Result { number }, "result_request", raw(&content));
         }
     }
@@ -147,7 +158,7 @@ impl State {
         buffers: Vec<Vec<u8>>,
         now: Now,
     ) {
-        self.fetches.asked = self.fetches.asked.saturating_sub(1);
+        self.fetches.asked.remove(&number);
         if let Some(id) = self.fetches.ids.get(&number).map(ToString::to_string) {
             let record = &content[id.as_str()];
             if content["status"] == "error" {
@@ -161,7 +172,7 @@ impl State {
                 self.fetches.poll_at.get_or_insert(now.at + PAUSE_FIRST);
             }
         }
-        self.ask_for_results();
+        self.ask_for_results(now);
     }
 
     /// Puts a result on record as if its reply had come.
@@ -198,9 +209,18 @@ impl State {
         self.reply(reply, now);
     }
 
-    /// Asks which of the open ones have ended, when it is time.
+    /// Asks which of the open ones have ended, when it is time, and once more for results that were
+    /// asked for and did not come.
     pub(super) fn poll_fetches(&mut self, now: Now) {
-        let Some(_) = self.fetches.next().filter(|at| *at <= now.at) else { return };
+        let asked = self.fetches.asked.iter();
+        let overdue =
+            asked.filter(|(_, at)| **at + ANSWER_MAX <= now.at).map(|(number, _)| *number);
+        for number in overdue.collect::<Vec<_>>() {
+            self.fetches.asked.remove(&number);
+            self.fetches.ready.push_front(number);
+        }
+        self.ask_for_results(now);
+        let Some(_) = self.fetches.poll_at.filter(|at| *at <= now.at) else { return };
         let open = self.fetches.open.iter();
         let ids: Vec<&str> = open.filter_map(|number| self.fetches.id(*number)).collect();
         if ids.is_empty() {
@@ -229,7 +249,7 @@ impl State {
         }
         let is_open = !self.fetches.open.is_empty();
         self.fetches.poll_at = is_open.then(|| now.at + self.fetches.pause);
-        self.ask_for_results();
+        self.ask_for_results(now);
     }
 }
 

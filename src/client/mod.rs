@@ -27,6 +27,7 @@ mod fetch;
 mod files;
 mod keep;
 mod messages;
+mod missing;
 mod probe;
 mod progress;
 mod replies;

@@ -28,6 +28,7 @@ impl State {
         if !task.is_open() || task.number_now(submission.first_number, idx) != reply.number {
             return;
         }
+        submission.quiet.heard(now);
         if engine.is_some() && engine != task.engine {
             submission.tally.unstart(idx, task.engine);
             task.engine = engine;
@@ -90,6 +91,7 @@ impl State {
         };
         let is_call = matches!(submission.work, Work::Call(_));
         let was_out = submission.balanced && is_call && task.is_out();
+        let number = submission.number(idx);
         let held = submission.bytes_held;
         let there = submission.end_task(idx, end, now);
         self.bytes_held += submission.bytes_held - held;
@@ -111,6 +113,7 @@ impl State {
         if was_out {
             self.is_back(id);
         }
+        self.missing.forget(number);
         self.touch(id);
         self.refresh_hint(id);
         self.end_waits(id, now);
@@ -182,6 +185,7 @@ impl State {
             return;
         }
         let engine = engine.or(task.engine);
+        submission.quiet.heard(now);
         match what {
             Published::Paused => (),
             Published::Busy => {

@@ -6,6 +6,7 @@ use super::command::{ClientEvent, Command, EngineInfo, SubmissionId};
 use super::event::{Channel, Effect, Event, Now, Number, Outgoing, raw};
 use super::fetch::Fetches;
 use super::files::Files;
+use super::missing::Missing;
 use super::probe::Others;
 use super::submission::Submission;
 use super::waits::Wait;
@@ -74,6 +75,7 @@ pub(super) struct State {
     lost: VecDeque<(Arc<str>, EngineId, String)>,
     pub(super) others: Others,
     pub(super) fetches: Fetches,
+    pub(super) missing: Missing,
     pub(super) submissions: BTreeMap<SubmissionId, Submission>,
     pub(super) n_submissions: SubmissionId,
     pub(super) window: Window,
@@ -119,6 +121,14 @@ pub(super) enum Query {
     },
     /// Which of those have ended.
     Polled,
+    /// Tasks of ours of which nothing was heard for long.
+    Missing {
+        numbers: Vec<Number>,
+    },
+    /// One of which the controller has no record.
+    Unknown {
+        number: Number,
+    },
 }
 
 impl State {
@@ -135,6 +145,7 @@ impl State {
             lost: VecDeque::new(),
             others: Others::default(),
             fetches: Fetches::default(),
+            missing: Missing::default(),
             submissions: BTreeMap::new(),
             n_submissions,
             window: Window::default(),
@@ -183,6 +194,7 @@ impl State {
         self.ask_for_engines(now);
         self.end_by_silence(now);
         self.poll_fetches(now);
+        self.look_for_missing(now);
         self.end_waits_by_time(now);
         self.settle_by_time(now);
         self.tell_progress(now);
@@ -231,7 +243,9 @@ impl State {
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let waits = self.waits.values().filter_map(Wait::deadline);
         let others = [self.next_settling(), self.next_progress(), Some(self.engines_due())];
-        waits.chain(others.into_iter().chain([self.fetches.next()]).flatten()).min()
+        waits
+            .chain(others.into_iter().chain([self.fetches.next(), self.missing.next()]).flatten())
+            .min()
     }
 
     pub(super) fn emit(&mut self, event: ClientEvent) {

@@ -3,6 +3,7 @@
 
 use super::command::SubmissionId;
 use super::event::{Now, Number};
+use super::missing::Quiet;
 use super::summary::{Counts, Row, State, Summary};
 use super::tally::{Ended, Tally};
 use super::task::{End, Stage, Task};
@@ -47,6 +48,8 @@ pub(super) struct Submission {
     pub(super) bytes_held: u64,
     /// Files in which it has items or values.
     pub(super) files: Vec<String>,
+    /// When something was heard of it last.
+    pub(super) quiet: Quiet,
     /// A stop was asked for: what ends as interrupted counts as cancelled.
     pub(super) stopping: bool,
     pub(super) forgotten: bool,
@@ -147,6 +150,7 @@ impl Submission {
             bytes_sent: 0,
             bytes_held,
             files: Vec::new(),
+            quiet: Quiet::new(now.at),
             stopping: false,
             forgotten: false,
             abandoned: false,

@@ -137,19 +137,24 @@ impl State {
 }
 
 /// What the messages of several tasks have in common, written once.
-struct Writing {
+pub(super) struct Writing {
     msg_type: Arc<str>,
     /// By the number of items, in which it differs.
     metadata: HashMap<u64, Arc<RawValue>>,
 }
 
 impl Writing {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { msg_type: "apply_request".into(), metadata: HashMap::new() }
     }
 
     /// A task as a message to its engine.
-    fn message(&mut self, submission: &mut Submission, idx: usize, work: &CallWork) -> Outgoing {
+    pub(super) fn message(
+        &mut self,
+        submission: &mut Submission,
+        idx: usize,
+        work: &CallWork,
+    ) -> Outgoing {
         let task = &submission.tasks[idx];
         let n_items = task.n_values;
         let metadata = self.metadata.entry(n_items).or_insert_with(|| {

@@ -3,11 +3,12 @@
 
 mod calls;
 mod cells;
+mod missing;
 mod others;
 mod window;
 
 use super::command::{CellRun, CellWork, ClientEvent, Command, Output};
-use super::event::{Effect, Event, Now, Number, Outgoing, Published, Reply, Verdict};
+use super::event::{Channel, Effect, Event, Now, Number, Outgoing, Published, Reply, Verdict};
 use super::state::{Settings, State};
 use prust::items::{Items, Lengths, write_items};
 use prust::mapped::Mapped;
