@@ -1,4 +1,4 @@
-"""Faults of processes at random, seeded: they are killed, or stand still for a while."""
+"""Faults at random, seeded: processes are killed or stand still for a while, and whatever else there is to break."""
 
 import random
 import signal
@@ -10,7 +10,8 @@ STILL_SECONDS = (0.05, 0.2, 1.0, 4.0, 6.0)
 
 
 class Faults(threading.Thread):
-    """Kills and stops processes until it is told to end. `choose(random)` names the next one and what it is, or None."""
+    """Kills and stops processes until it is told to end. `choose(random)` gives the next one and what it is, or None; for
+    another fault than these, a function that does it and what it does."""
 
     def __init__(self, seed, choose, seconds_between, killed=lambda process: None):
         super().__init__(daemon=True)
@@ -29,6 +30,10 @@ class Faults(threading.Thread):
         if chosen is None:
             return
         process, what = chosen
+        if callable(process):
+            process()
+            self.count(what)
+            return
         try:
             if self.random.random() < 0.5:
                 process.send_signal(signal.SIGKILL)

@@ -1,4 +1,7 @@
-"""`make chaos`: tasks over eight engines that are killed and stand still at random; SEED=n plays the same faults again."""
+"""`make chaos`: tasks over eight engines that are killed and stand still, and a connection that is cut, at random.
+
+SEED=n plays the same faults again.
+"""
 
 import argparse
 import sys
@@ -24,6 +27,7 @@ def main():
     for name, play in (
         ("a controller and engines", lambda *rest: scenes.processes(*rest, folder, home.environ)),
         ("a kernel's own cluster", lambda *rest: scenes.pool(*rest, folder)),
+        ("a cluster over a network", lambda *rest: scenes.attached(*rest, folder)),
     ):
         counts, seconds = play(options.tasks, options.seed, options.seconds)
         faults = ", ".join(f"{n} {what}" for what, n in sorted(counts.items()))

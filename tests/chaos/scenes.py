@@ -1,5 +1,5 @@
-"""Two clusters under faults: a kernel's own, and a controller with engines as processes of their own. Every task ends
-exactly once, with the right value; nothing is lost, nothing comes twice, nothing hangs."""
+"""Clusters under faults: a kernel's own, one that a kernel is attached to over a network, and a controller with engines
+for bare frames. Every task ends exactly once, with the right value; nothing is lost, nothing comes twice, nothing hangs."""
 
 import json
 import threading
@@ -12,7 +12,9 @@ import zmq
 from faults import Faults, children
 
 from harness.cluster import Cluster
+from harness.detached import Detached
 from harness.kernel import Kernel
+from harness.proxy import Proxy
 from harness.raw import MARK, sign
 
 N_ENGINES = 8
@@ -22,42 +24,56 @@ WINDOW = 200
 VARIANTS = 12
 
 
-# The kernel's own cluster --------------------------------------------------------------------------------------------
+# A kernel's cluster --------------------------------------------------------------------------------------------------
 
 
 def pool(n_tasks, seed, seconds, cwd):
     """One `map` over the engines of a notebook; the pool replaces those that die."""
     with Kernel(cwd=cwd) as kernel:
         kernel.ok(f"%cluster start -n {N_ENGINES}", seconds=240)
-        kernel.ok("%px 1 + 1", seconds=240)
-        kernel.ok(
-            "let lv = Client::connect()?.load_balanced_view();\n"
-            "fn work(x: u64) -> u64 { std::thread::sleep(std::time::Duration::from_millis(x % 40)); x * x + 1 }"
-        )
-        top = psutil.Process(kernel.pid)
+        return mapped(kernel, psutil.Process(kernel.pid), n_tasks, seed, seconds)
 
-        def choose(random):
-            engines = children(top, ["engine"], but=["--nanny"])
-            if random.random() < 0.5 and engines:
-                return random.choice(engines), "engine"
-            workers = [worker for engine in engines for worker in engine.children()]
-            return (random.choice(workers), "worker") if workers else None
 
-        # No more than a pool of this size replaces.
-        faults = Faults(seed, choose, (0.8, 3.0))
-        begin = time.monotonic()
-        running = kernel.send(
-            f"let values: Vec<u64> = lv.retries({RETRIES}).chunksize(1).map(work, 0..{n_tasks}u64).get()?;\n"
-            f"(values.len(), values == (0..{n_tasks}u64).map(|x| x * x + 1).collect::<Vec<_>>())"
-        )
-        faults.start()
-        try:
-            cell = running.finish(seconds)
-        finally:
-            faults.end()
-        assert cell.status == "ok", cell.reply["content"]
-        assert cell.text == f"({n_tasks}, true)", cell.text
-        return faults.counts, time.monotonic() - begin
+def attached(n_tasks, seed, seconds, cwd):
+    """One `map` over the engines of a cluster of its own, to which the notebook's connection is cut again and again."""
+    with Detached(cwd / "detached", N_ENGINES) as cluster, Proxy(cluster.file, cwd / "over.json") as network:
+        with Kernel(cwd=cwd) as kernel:
+            kernel.ok(f"%cluster attach {cwd / 'over.json'}")
+            return mapped(kernel, cluster.supervisor, n_tasks, seed, seconds, network.cut)
+
+
+def mapped(kernel, top, n_tasks, seed, seconds, cut=None):
+    """Maps over a kernel's cluster while engines below `top` and their workers suffer; `cut` is one more fault."""
+    kernel.ok("%px 1 + 1", seconds=240)
+    kernel.ok(
+        "let lv = Client::connect()?.load_balanced_view();\n"
+        "fn work(x: u64) -> u64 { std::thread::sleep(std::time::Duration::from_millis(x % 40)); x * x + 1 }"
+    )
+
+    def choose(random):
+        if cut and random.random() < 0.3:
+            return cut, "connection cut"
+        engines = children(top, ["engine"], but=["--nanny"])
+        if random.random() < 0.5 and engines:
+            return random.choice(engines), "engine"
+        workers = [worker for engine in engines for worker in engine.children()]
+        return (random.choice(workers), "worker") if workers else None
+
+    # No more than a pool of this size replaces.
+    faults = Faults(seed, choose, (0.8, 3.0))
+    begin = time.monotonic()
+    running = kernel.send(
+        f"let values: Vec<u64> = lv.retries({RETRIES}).chunksize(1).map(work, 0..{n_tasks}u64).get()?;\n"
+        f"(values.len(), values == (0..{n_tasks}u64).map(|x| x * x + 1).collect::<Vec<_>>())"
+    )
+    faults.start()
+    try:
+        cell = running.finish(seconds)
+    finally:
+        faults.end()
+    assert cell.status == "ok", cell.reply["content"]
+    assert cell.text == f"({n_tasks}, true)", cell.text
+    return faults.counts, time.monotonic() - begin
 
 
 # A controller and engines --------------------------------------------------------------------------------------------

@@ -50,7 +50,10 @@ impl Lab {
 
     /// Tells that these tasks are there, with whether they have ended.
     fn tell_records(&mut self, number: Number, records: &[(Number, bool)]) {
-        let row = |(task, ended): &(Number, bool)| json!({"msg_id": id(*task), "completed": ended.then_some("2026-01-01T00:00:00Z")});
+        let row = |(task, has_ended): &(Number, bool)| {
+            let completed = has_ended.then_some("2026-01-01T00:00:00Z");
+            json!({"msg_id": id(*task), "completed": completed})
+        };
         let rows: Vec<Value> = records.iter().map(row).collect();
         self.tell(number, json!({"status": "ok", "records": rows}));
     }
