@@ -1,14 +1,13 @@
-//! Stopping work and steering engines: aborts, interrupts, shutdowns, and the controller's answers.
+//! Stopping work and steering engines: aborts, interrupts, shutdowns.
 
-use super::command::{ClientEvent, Signal, Stopped, SubmissionId};
-use super::event::{Channel, Now, Number, raw};
+use super::command::{Signal, Stopped, SubmissionId};
+use super::event::{Channel, Now, raw};
 use super::replies::{aborted, about};
-use super::state::{Query, State};
+use super::state::State;
 use super::submission::Work;
 use super::task::{End, Stage, Task};
-use prust::request::Answer;
 use prust::{EngineId, Error, Targets};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 
 impl State {
@@ -155,42 +154,6 @@ impl State {
                     submission.stopping = true;
                 }
             }
-        }
-    }
-
-    /// The controller has answered a query.
-    pub(super) fn answered(
-        &mut self,
-        number: Number,
-        msg_type: String,
-        content: Value,
-        buffers: Vec<Vec<u8>>,
-        now: Now,
-    ) {
-        self.heard(now);
-        match self.queries.remove(&number) {
-            Some(Query::Hub { from } | Query::Records { from, .. })
-                if content["status"] == "error" =>
-            {
-                let text = |key: &str| content[key].as_str().unwrap_or_default().to_owned();
-                let error = Error::HubError { ename: text("ename"), evalue: text("evalue") };
-                self.refuse(from, &error);
-            }
-            Some(Query::Hub { from }) => {
-                let answer = Answer::Hub { content: content.to_string() };
-                self.answer(from, &answer, Vec::new());
-            }
-            Some(Query::Records { from, msg_ids, returns }) => {
-                self.records_came(from, msg_ids, &returns, &content, now);
-            }
-            Some(Query::Result { number }) => self.result_came(number, &content, buffers, now),
-            Some(Query::Polled) => self.polled(&content, now),
-            Some(Query::Missing { numbers }) => self.missing_told(numbers, &content, now),
-            Some(Query::Unknown { number }) => self.unknown_told(number, &content, now),
-            Some(Query::KernelHub { tag }) => {
-                self.emit(ClientEvent::Hub { tag, msg_type, content });
-            }
-            None => (),
         }
     }
 }

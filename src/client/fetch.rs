@@ -4,15 +4,16 @@
 
 use super::command::SubmissionId;
 use super::event::{Now, Number, Reply, Verdict, raw};
+use super::query::Query;
 use super::replies::failure_of;
-use super::state::{Query, State};
+use super::state::State;
 use super::submission::Work;
 use super::submit::Plan;
 use super::task::Task;
 use crate::wire::envelope::parse_iso;
 use prust::{CellReply, Error};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 /// Results asked for at a time: each may be large.
@@ -20,8 +21,6 @@ const ASKED_MAX: usize = 8;
 /// How soon open ones are asked for again, at first and at last.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A question that has no answer by then is asked again.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Ids named in an error; the rest is counted.
 const NAMED_MAX: usize = 4;
 
@@ -30,8 +29,8 @@ const NAMED_MAX: usize = 4;
 pub(super) struct Fetches {
     /// Ended as far as the controller knows, not asked for yet.
     ready: VecDeque<Number>,
-    /// Asked for, and when.
-    asked: BTreeMap<Number, Duration>,
+    /// Asked for.
+    asked: BTreeSet<Number>,
     /// Not ended when last asked, by the number they have here.
     open: BTreeSet<Number>,
     poll_at: Option<Duration>,
@@ -46,8 +45,7 @@ impl Fetches {
     }
 
     pub(super) fn next(&self) -> Option<Duration> {
-        let overdue = self.asked.values().min().map(|at| *at + ANSWER_MAX);
-        self.poll_at.into_iter().chain(overdue).min()
+        self.poll_at
     }
 
     /// A submission is forgotten.
@@ -55,16 +53,16 @@ impl Fetches {
         self.ids.retain(|number, _| !numbers.contains(number));
         self.open.retain(|number| !numbers.contains(number));
         self.ready.retain(|number| !numbers.contains(number));
-        self.asked.retain(|number, _| !numbers.contains(number));
+        self.asked.retain(|number| !numbers.contains(number));
     }
 }
 
 impl State {
     /// A cell wants results by id.
-    pub(super) fn fetch(&mut self, from: u64, msg_ids: Vec<String>, returns: String) {
+    pub(super) fn fetch(&mut self, from: u64, msg_ids: Vec<String>, returns: String, now: Now) {
         let keys = ["msg_id", "header", "metadata", "engine_uuid", "submitted"];
         let content = json!({"query": {"msg_id": {"$in": msg_ids}}, "keys": keys});
-        self.query(Query::Records { from, msg_ids, returns }, "db_request", raw(&content));
+        self.query(Query::Records { from, msg_ids, returns }, "db_request", raw(&content), now);
     }
 
     /// The controller has told what it knows of them.
@@ -145,8 +143,8 @@ impl State {
             let Some(number) = self.fetches.ready.pop_front() else { return };
             let Some(id) = self.fetches.ids.get(&number) else { continue };
             let content = json!({"msg_ids": [id], "status_only": false});
-            self.fetches.asked.insert(number, now.at);
-            self.query(Query::Result { number }, "result_request", raw(&content));
+            self.fetches.asked.insert(number);
+            self.query(Query::Result { number }, "result_request", raw(&content), now);
         }
     }
 
@@ -209,27 +207,19 @@ impl State {
         self.reply(reply, now);
     }
 
-    /// Asks which of the open ones have ended, when it is time, and once more for results that were
-    /// asked for and did not come.
+    /// Asks which of the open ones have ended, when it is time.
     pub(super) fn poll_fetches(&mut self, now: Now) {
-        let asked = self.fetches.asked.iter();
-        let overdue =
-            asked.filter(|(_, at)| **at + ANSWER_MAX <= now.at).map(|(number, _)| *number);
-        for number in overdue.collect::<Vec<_>>() {
-            self.fetches.asked.remove(&number);
-            self.fetches.ready.push_front(number);
+        if self.fetches.poll_at.is_none_or(|at| now.at < at) {
+            return;
         }
-        self.ask_for_results(now);
-        let Some(_) = self.fetches.poll_at.filter(|at| *at <= now.at) else { return };
+        self.fetches.poll_at = None;
         let open = self.fetches.open.iter();
         let ids: Vec<&str> = open.filter_map(|number| self.fetches.id(*number)).collect();
         if ids.is_empty() {
-            self.fetches.poll_at = None;
             return;
         }
         let content = raw(&json!({"msg_ids": ids, "status_only": true}));
-        self.fetches.poll_at = Some(now.at + ANSWER_MAX);
-        self.query(Query::Polled, "result_request", content);
+        self.query(Query::Polled, "result_request", content, now);
     }
 
     /// The controller has told which have ended.

@@ -5,7 +5,8 @@
 
 use super::command::SubmissionId;
 use super::event::{Channel, Effect, Now, Number, Outgoing, raw};
-use super::state::{Query, State};
+use super::query::Query;
+use super::state::State;
 use super::submission::Work;
 use super::task::End;
 use super::window::Writing;
@@ -97,16 +98,16 @@ impl State {
             let out = out.filter(|number| !self.missing.fetched.contains(number));
             numbers.extend(out.take(ASKED_MAX - numbers.len()));
         }
-        self.ask_about(numbers);
+        self.ask_about(numbers, now);
     }
 
-    fn ask_about(&mut self, numbers: Vec<Number>) {
+    fn ask_about(&mut self, numbers: Vec<Number>, now: Now) {
         if numbers.is_empty() {
             return;
         }
         let ids: Vec<String> = numbers.iter().map(|number| self.msg_id(*number)).collect();
         let content = json!({"query": {"msg_id": {"$in": ids}}, "keys": ["msg_id", "completed"]});
-        self.query(Query::Missing { numbers }, "db_request", raw(&content));
+        self.query(Query::Missing { numbers }, "db_request", raw(&content), now);
     }
 
     /// The controller has told what it knows of them.
@@ -125,19 +126,19 @@ impl State {
                 Some(false) => {
                     self.missing.unknown.remove(&number);
                 }
-                None => self.is_unknown(number),
+                None => self.is_unknown(number, now),
             }
         }
     }
 
     /// A task may have ended so long ago that there is no record of it any more, which the
     /// controller knows, too.
-    fn is_unknown(&mut self, number: Number) {
+    fn is_unknown(&mut self, number: Number, now: Now) {
         let round = self.missing.round;
         if *self.missing.unknown.entry(number).or_insert(round) < round {
             self.missing.unknown.remove(&number);
             let content = json!({"msg_ids": [self.msg_id(number)], "status_only": true});
-            self.query(Query::Unknown { number }, "result_request", raw(&content));
+            self.query(Query::Unknown { number }, "result_request", raw(&content), now);
         }
     }
 

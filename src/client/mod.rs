@@ -30,6 +30,7 @@ mod messages;
 mod missing;
 mod probe;
 mod progress;
+mod query;
 mod replies;
 pub mod report;
 mod requests;

@@ -33,6 +33,12 @@ pub(super) struct Others {
     silent: bool,
 }
 
+impl Others {
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
+    }
+}
+
 struct Other {
     uuid: Arc<str>,
     implementation: Option<String>,

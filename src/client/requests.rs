@@ -2,7 +2,8 @@
 
 use super::command::SubmissionId;
 use super::event::{Now, raw};
-use super::state::{Query, State};
+use super::query::Query;
+use super::state::State;
 use super::waits::{CONNECT_WAIT_MAX, Goal};
 use prust::request::{Answer, Asked, Request};
 use prust::{Error, codec};
@@ -81,9 +82,9 @@ impl State {
                 Ok(stopped) => self.answer(from, &Answer::Stopped(stopped), Vec::new()),
                 Err(error) => self.refuse(from, &error),
             },
-            Request::Fetch { msg_ids, returns } => self.fetch(from, msg_ids, returns),
+            Request::Fetch { msg_ids, returns } => self.fetch(from, msg_ids, returns, now),
             Request::Hub { msg_type, content } => match serde_json::from_str(&content) {
-                Ok(content) => self.query(Query::Hub { from }, &msg_type, raw(&content)),
+                Ok(content) => self.query(Query::Hub { from }, &msg_type, raw(&content), now),
                 Err(error) => {
                     let what = "the query's content".to_owned();
                     let reason = error.to_string();

@@ -1,6 +1,6 @@
 //! The client's tables and the one place where events come in and effects go out. Pure: no socket,
-//! no clock. The arms live in `requests`, `submit`, `window`, `replies`, `control` and `waits`,
-//! beside it.
+//! no clock. The arms live in `requests`, `submit`, `window`, `replies`, `query`, `control` and
+//! `waits`, beside it.
 
 use super::command::{ClientEvent, Command, EngineInfo, SubmissionId};
 use super::event::{Channel, Effect, Event, Now, Number, Outgoing, raw};
@@ -8,6 +8,7 @@ use super::fetch::Fetches;
 use super::files::Files;
 use super::missing::Missing;
 use super::probe::Others;
+use super::query::{Asked, Query};
 use super::submission::Submission;
 use super::waits::Wait;
 use super::window::Window;
@@ -86,7 +87,7 @@ pub(super) struct State {
     /// Replies whose output is still to come, by when it is not waited for any more.
     pub(super) settling: BTreeSet<(Duration, SubmissionId, u32)>,
     pub(super) waits: BTreeMap<u64, Wait>,
-    pub(super) queries: HashMap<Number, Query>,
+    pub(super) queries: BTreeMap<Number, Asked>,
     /// Submissions whose end has not been told.
     pub(super) active: BTreeSet<SubmissionId>,
     /// Those that have changed since the last look, and when the kernel is to hear of it.
@@ -98,37 +99,6 @@ pub(super) struct State {
     n_engines_asked: usize,
     pub(super) effects: Vec<Effect>,
     pub(super) empty: Arc<RawValue>,
-}
-
-/// A question whose answer somebody waits for.
-#[derive(Debug)]
-pub(super) enum Query {
-    Hub {
-        from: u64,
-    },
-    KernelHub {
-        tag: u64,
-    },
-    /// What the controller knows of some messages.
-    Records {
-        from: u64,
-        msg_ids: Vec<String>,
-        returns: String,
-    },
-    /// One result of somebody else's work.
-    Result {
-        number: Number,
-    },
-    /// Which of those have ended.
-    Polled,
-    /// Tasks of ours of which nothing was heard for long.
-    Missing {
-        numbers: Vec<Number>,
-    },
-    /// One of which the controller has no record.
-    Unknown {
-        number: Number,
-    },
 }
 
 impl State {
@@ -153,7 +123,7 @@ impl State {
             aliases: HashMap::new(),
             settling: BTreeSet::new(),
             waits: BTreeMap::new(),
-            queries: HashMap::new(),
+            queries: BTreeMap::new(),
             active: BTreeSet::new(),
             touched: Vec::new(),
             due: BTreeSet::new(),
@@ -193,6 +163,7 @@ impl State {
         }
         self.ask_for_engines(now);
         self.end_by_silence(now);
+        self.ask_again(now);
         self.poll_fetches(now);
         self.look_for_missing(now);
         self.end_waits_by_time(now);
@@ -224,7 +195,7 @@ impl State {
                 let _told_by_the_engines = self.signal(&targets, signal, now);
             }
             Command::Hub { tag, msg_type, content } => {
-                self.query(Query::KernelHub { tag }, &msg_type, raw(&content));
+                self.query(Query::KernelHub { tag }, &msg_type, raw(&content), now);
             }
             Command::EngineGone { uuid, cause } => {
                 if let Some(id) = self.by_uuid.get(uuid.as_str()).copied() {
@@ -244,7 +215,12 @@ impl State {
         let waits = self.waits.values().filter_map(Wait::deadline);
         let others = [self.next_settling(), self.next_progress(), Some(self.engines_due())];
         waits
-            .chain(others.into_iter().chain([self.fetches.next(), self.missing.next()]).flatten())
+            .chain(
+                others
+                    .into_iter()
+                    .chain([self.next_query(), self.fetches.next(), self.missing.next()])
+                    .flatten(),
+            )
             .min()
     }
 
@@ -271,8 +247,19 @@ impl State {
         content: Arc<RawValue>,
     ) -> Number {
         let number = self.next_number();
+        self.send_numbered(number, channel, to, msg_type.into(), content);
+        number
+    }
+
+    pub(super) fn send_numbered(
+        &mut self,
+        number: Number,
+        channel: Channel,
+        to: Option<Arc<str>>,
+        msg_type: Arc<str>,
+        content: Arc<RawValue>,
+    ) {
         let metadata = self.empty.clone();
-        let msg_type = msg_type.into();
         let buffers = Vec::new();
         self.effects.push(Effect::Send(Outgoing {
             channel,
@@ -283,12 +270,6 @@ impl State {
             content,
             buffers,
         }));
-        number
-    }
-
-    pub(super) fn query(&mut self, query: Query, msg_type: &str, content: Arc<RawValue>) {
-        let number = self.send_plain(Channel::Query, None, msg_type, content);
-        self.queries.insert(number, query);
     }
 
     pub(super) fn live(&self) -> Vec<EngineId> {
@@ -446,6 +427,7 @@ impl State {
             self.unregistered(id, &uuid, Some(cause.to_owned()), now);
         }
         self.fail_balanced(cause, now);
+        self.give_up_all_queries(cause);
     }
 
     fn close(&mut self) {

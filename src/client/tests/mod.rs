@@ -5,6 +5,7 @@ mod calls;
 mod cells;
 mod missing;
 mod others;
+mod queries;
 mod window;
 
 use super::command::{CellRun, CellWork, ClientEvent, Command, Output};
