@@ -6,7 +6,7 @@
 //!
 //! Nothing collects here: a piece of bytes that the one side has no room for is all that is read of
 //! the other.
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf, copy};
 use tokio::net::{TcpStream, UnixStream, unix};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -28,7 +28,8 @@ use crate::process::Scratch;
 
 /// How long a connection may take until its READY command is whole; libzmq's own limit.
 const SHAKING_FOR: Duration = Duration::from_secs(30);
-/// Connections of one address that have not said all of it; one more is closed.
+/// Connections of one address that have not said all of it; with one more the oldest is closed, so
+/// that nobody is kept out by those who say nothing.
 const SHAKING_MAX: usize = 1024;
 /// How long nobody is let in after the system has refused a connection, for want of descriptors.
 const FULL_FOR: Duration = Duration::from_millis(100);
@@ -140,10 +141,10 @@ impl Door {
                 _ = stopping.changed() => break,
                 Some(_) = connections.join_next() => (),
                 accepted = listener.accept() => match accepted {
-                    Ok((client, _)) => if let Some(guest) = self.guests.enter() {
-                        let inner = Arc::clone(&self.inner);
+                    Ok((client, _)) => {
+                        let (guest, inner) = (self.guests.enter(), Arc::clone(&self.inner));
                         connections.spawn(attend(client, inner, guest, stopping.clone()));
-                    },
+                    }
                     // Who connects and is gone at once must not keep others waiting.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => (),
                     Err(error) => {
@@ -169,6 +170,7 @@ async fn attend(
 ) {
     let shaken = tokio::select! {
         shaken = timeout(SHAKING_FOR, shake(&mut client, &inner)) => shaken,
+        () = guest.shown_out.notified() => return,
         _ = stopping.changed() => return,
     };
     let (mut inner, said) = match shaken {
@@ -310,7 +312,9 @@ pub(super) struct Guests(Mutex<List>);
 #[derive(Debug, Default)]
 pub(super) struct List {
     pub(super) identities: HashSet<Vec<u8>>,
-    pub(super) n_shaking: usize,
+    /// Those who have not said who they are, oldest first.
+    pub(super) shaking: BTreeMap<u64, Arc<Notify>>,
+    n_entered: u64,
     pub(super) n_connected: usize,
     pub(super) n_refused: u64,
 }
@@ -318,7 +322,9 @@ pub(super) struct List {
 /// One connection, which leaves the list when this is dropped.
 struct Guest {
     guests: Arc<Guests>,
-    is_shaking: bool,
+    number: u64,
+    /// Told when this one has to go.
+    shown_out: Arc<Notify>,
     identity: Vec<u8>,
 }
 
@@ -328,17 +334,20 @@ impl Guests {
         self.0.lock().unwrap_or_else(|poison| poison.into_inner())
     }
 
-    /// A new connection; nothing if too many have not said who they are.
-    fn enter(self: &Arc<Self>) -> Option<Guest> {
+    /// A new connection. If too many have not said who they are, the oldest of them is closed.
+    fn enter(self: &Arc<Self>) -> Guest {
         let mut list = self.lock();
-        if list.n_shaking >= SHAKING_MAX {
-            drop(list);
-            self.count(&"too many do not say who they are");
-            return None;
-        }
-        list.n_shaking += 1;
+        let oldest = if list.shaking.len() < SHAKING_MAX { None } else { list.shaking.pop_first() };
+        let (number, shown_out) = (list.n_entered, Arc::<Notify>::default());
+        list.n_entered += 1;
         list.n_connected += 1;
-        Some(Guest { guests: Arc::clone(self), is_shaking: true, identity: Vec::new() })
+        list.shaking.insert(number, Arc::clone(&shown_out));
+        drop(list);
+        if let Some((_, oldest)) = oldest {
+            oldest.notify_one();
+            self.count(&"too many do not say who they are");
+        }
+        Guest { guests: Arc::clone(self), number, shown_out, identity: Vec::new() }
     }
 
     fn count(&self, why: &dyn std::fmt::Display) {
@@ -355,11 +364,12 @@ impl Guests {
 
 impl Guest {
     /// Takes an identity until the connection has ended, if nobody has it. Peers without one do not
-    /// disturb each other.
+    /// disturb each other. Who has been shown out gets none.
     fn claim(&mut self, identity: &[u8]) -> bool {
         let mut list = self.guests.lock();
-        list.n_shaking -= 1;
-        self.is_shaking = false;
+        if list.shaking.remove(&self.number).is_none() {
+            return false;
+        }
         if identity.is_empty() || list.identities.insert(identity.to_vec()) {
             identity.clone_into(&mut self.identity);
             return true;
@@ -375,7 +385,7 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let mut list = self.guests.lock();
         list.n_connected -= 1;
-        list.n_shaking -= usize::from(self.is_shaking);
+        list.shaking.remove(&self.number);
         list.identities.remove(&self.identity);
     }
 }

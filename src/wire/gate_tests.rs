@@ -114,7 +114,7 @@ fn what_a_client_says_after_its_greeting_waits_until_it_has_said_who_it_is() {
     client.write_all(b"more").unwrap();
     assert_eq!(read(&mut inner, ready.len() + 4), [ready, b"more"].concat());
     assert_eq!(read(&mut client, 5), b"ready");
-    played.wait(|list| list.n_connected == 1 && list.n_shaking == 0);
+    played.wait(|list| list.n_connected == 1 && list.shaking.is_empty());
     // What was said last is heard before the end, on either side.
     inner.write_all(b"bye").unwrap();
     drop(inner);
@@ -161,12 +161,28 @@ fn who_does_not_say_who_it_is_is_closed() {
         assert_eq!(read_to_end(&mut inner), b"", "libzmq hears nothing of it");
         read_to_end(&mut client);
     }
-    played.wait(|list| list.n_connected == 0 && list.n_shaking == 0);
-    let guests = Arc::<Guests>::default();
-    let shaking: Vec<Guest> = std::iter::from_fn(|| guests.enter()).collect();
-    assert_eq!(shaking.len(), SHAKING_MAX);
-    drop(shaking);
-    assert!(guests.enter().is_some());
+    played.wait(|list| list.n_connected == 0 && list.shaking.is_empty());
+}
+
+#[test]
+fn those_who_say_nothing_keep_nobody_out() {
+    let played = Played::new();
+    let mut oldest = played.connect();
+    let _inner = played.libzmq.accept().expect("it connects");
+    let guests = &played.gate.guests[0];
+    let mut next = guests.enter();
+    let rest: Vec<Guest> = (2..SHAKING_MAX).map(|_| guests.enter()).collect();
+    assert_eq!(guests.lock().n_refused, 0);
+    let mut last = guests.enter();
+    read_to_end(&mut oldest);
+    assert!(next.claim(b"next"), "it is not too late for who was the second");
+    assert!(last.claim(b"last"));
+    let more: Vec<Guest> = (0..SHAKING_MAX).map(|_| guests.enter()).collect();
+    assert_eq!(guests.lock().shaking.len(), SHAKING_MAX);
+    let mut late = rest.into_iter().next().unwrap();
+    assert!(!late.claim(b"late"), "it was shown out");
+    drop((late, more));
+    played.wait(|list| list.n_connected == 2 && list.shaking.is_empty());
 }
 
 #[test]
