@@ -7,6 +7,7 @@ use prust::request::TaskMetadata;
 use prust::{EngineId, Error, RemoteError, Targets};
 use prust_runtime::frame::Status;
 use serde_json::Value;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use prust::request::{Signal, Stopped};
@@ -52,6 +53,12 @@ pub enum Command {
     /// Answers [`ClientEvent::Paused`].
     ReadOn {
         engine: EngineId,
+    },
+    /// Answers [`ClientEvent::Lacks`]: these are in `folder`, but for the system's.
+    Bring {
+        engine: EngineId,
+        names: Vec<String>,
+        folder: PathBuf,
     },
     /// A query of the controller; answered by [`ClientEvent::Hub`].
     Hub {
@@ -174,6 +181,11 @@ pub enum ClientEvent {
     /// when what came before this has been handled.
     Paused {
         engine: EngineId,
+    },
+    /// An engine on another host waits for libraries that its host does not have.
+    Lacks {
+        engine: EngineId,
+        names: Vec<String>,
     },
     /// All tasks of a submission have ended. `failed` holds the first failures, of `n_failed`.
     Finished {

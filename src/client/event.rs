@@ -5,6 +5,7 @@ use prust::EngineId;
 use prust::outcome::Failure;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -86,6 +87,10 @@ pub(super) enum Published {
     Idle,
     /// The engine prints no more until it is told to.
     Paused,
+    /// The engine's host does not have these libraries.
+    Lacks {
+        names: Vec<String>,
+    },
     Output(Output),
     Data {
         key: String,
@@ -105,6 +110,13 @@ pub(super) enum Channel {
 pub(super) enum Effect {
     Send(Outgoing),
     Emit(ClientEvent),
+    /// Send an engine libraries, as far as they are on this host.
+    Bring {
+        to: Arc<str>,
+        number: Number,
+        names: Vec<String>,
+        folder: PathBuf,
+    },
     /// A file of large values that nobody needs any more.
     Remove {
         path: String,

@@ -201,6 +201,10 @@ fn publication(message: &Message) -> Option<Published> {
         return Some(Published::Paused);
     }
     let content: Value = message.content().ok()?;
+    if msg_type == "prust_library_missing" {
+        let names = serde_json::from_value(content["names"].clone()).ok()?;
+        return Some(Published::Lacks { names });
+    }
     let text = |key: &str| content[key].as_str().unwrap_or_default().to_owned();
     let output = match msg_type {
         "stream" => Output::Stream { stderr: content["name"] == "stderr", text: text("text") },

@@ -18,6 +18,7 @@
 //! and `report`.
 
 pub mod ask;
+mod bring;
 mod cells;
 mod chunk;
 mod command;

@@ -188,6 +188,11 @@ impl State {
         submission.quiet.heard(now);
         match what {
             Published::Paused => (),
+            Published::Lacks { names } => {
+                if let Some(engine) = engine {
+                    self.emit(ClientEvent::Lacks { engine, names });
+                }
+            }
             Published::Busy => {
                 // What a lost engine said of a task that is elsewhere by now means nothing.
                 if let Some(engine) = engine.filter(|engine| self.engines.contains_key(engine)) {

@@ -1,6 +1,7 @@
 //! The client's loop: one event at a time from the kernel, the sockets or the clock, its effects
 //! carried out in bursts. Decides nothing.
 
+use super::bring;
 use super::command::{ClientEvent, Command};
 use super::event::{Effect, Event, Now};
 use super::messages::Messages;
@@ -77,6 +78,10 @@ impl Room {
                         if batch.len() >= SENDS_PER_BATCH_MAX {
                             self.sockets.send_batch(std::mem::take(&mut batch));
                         }
+                    }
+                    Effect::Bring { to, number, names, folder } => {
+                        let outgoing = bring::request(&folder, to, number, names);
+                        self.messages.write(outgoing, &mut batch);
                     }
                     Effect::Emit(event) => open &= self.events.send(event).is_ok(),
                     Effect::Remove { path } => {

@@ -2,6 +2,7 @@
 //! no clock. The arms live in `requests`, `submit`, `window`, `replies`, `query`, `control` and
 //! `waits`, beside it.
 
+use super::bring::Brought;
 use super::command::{ClientEvent, Command, EngineInfo, SubmissionId};
 use super::event::{Channel, Effect, Event, Now, Number, Outgoing, raw};
 use super::fetch::Fetches;
@@ -77,6 +78,7 @@ pub(super) struct State {
     pub(super) others: Others,
     pub(super) fetches: Fetches,
     pub(super) missing: Missing,
+    pub(super) brought: Brought,
     pub(super) submissions: BTreeMap<SubmissionId, Submission>,
     pub(super) n_submissions: SubmissionId,
     pub(super) window: Window,
@@ -116,6 +118,7 @@ impl State {
             others: Others::default(),
             fetches: Fetches::default(),
             missing: Missing::default(),
+            brought: Brought::default(),
             submissions: BTreeMap::new(),
             n_submissions,
             window: Window::default(),
@@ -179,6 +182,7 @@ impl State {
             }
             Command::Interrupt => self.interrupt_waits(),
             Command::ReadOn { engine } => self.read_on(engine),
+            Command::Bring { engine, names, folder } => self.bring(engine, names, folder, now),
             Command::Cell(work) => self.cell(work, now),
             Command::CellFailed { submission, ename, evalue, traceback } => {
                 let failure = prust::outcome::Failure { ename, evalue, traceback };

@@ -2,6 +2,7 @@
 //! `prust` crate (with serde) by cargo. Sources are embedded in this binary; results go to the
 //! store.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -28,6 +29,15 @@ pub(super) struct Base {
     pub(super) runtime: PathBuf,
     /// The crates that every cell may name: `prust`, `serde`, `serde_json`.
     pub(super) set: DependencySet,
+}
+
+impl Base {
+    /// The names of its libraries.
+    pub(super) fn libraries(&self) -> HashSet<String> {
+        let layers = self.set.layers.iter().map(|layer| &layer.file);
+        let files = layers.chain([&self.runtime]).filter_map(|file| file.file_name());
+        files.map(|name| name.to_string_lossy().into_owned()).collect()
+    }
 }
 
 /// The key of a store: everything that its contents depend on.

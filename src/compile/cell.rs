@@ -1,7 +1,7 @@
 //! A cell to its libraries: unit, then leaf; again without a variable where rustc says it was
 //! moved. The straight path of every cell, local or for the engines.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -107,6 +107,8 @@ pub(super) struct Shared {
     opt_level: Mutex<Option<u8>>,
     /// Types that later cells can name, by dependency set and text.
     pub(super) nameable: Mutex<BTreeSet<String>>,
+    /// Libraries for which all that they need is here.
+    pub(super) whole: Mutex<HashSet<String>>,
     /// Units and leaves asked for.
     pub(super) n_built: AtomicU64,
     /// Dependency sets in use, by key.
@@ -146,8 +148,19 @@ impl Compiler {
             let cwd = settings.cwd;
             let opt_level = Mutex::new(None);
             let (books, sets, n_built) = (Books::default(), Mutex::default(), AtomicU64::new(0));
-            let nameable = Mutex::default();
-            Ok(Shared { toolchain, store, base, books, cwd, opt_level, nameable, n_built, sets })
+            let (nameable, whole) = (Mutex::default(), Mutex::new(base.libraries()));
+            Ok(Shared {
+                toolchain,
+                store,
+                base,
+                books,
+                cwd,
+                opt_level,
+                nameable,
+                whole,
+                n_built,
+                sets,
+            })
         });
         let shared = opened.await.expect("opening neither panics nor is cancelled")?;
         Ok(Self { shared: Arc::new(shared) })

@@ -30,6 +30,7 @@ mod told;
 mod toolchain;
 mod trail;
 mod trampoline;
+mod travel;
 mod units;
 mod verdict;
 mod wanted;
@@ -40,6 +41,7 @@ pub use dependencies::{Added, Progress, Renewal, Tell};
 pub use manifest::is_generated;
 pub use refusal::DependencyError;
 pub use trampoline::{NoTrampoline, Trampoline};
+pub use travel::{Found, Stranded, is_library_name};
 
 /// Where things are and which tools to use; read from the environment by `main` alone.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::event::{Effect, Now};
 use super::request::{Route, Task, Work};
 use super::state::Engine;
-use super::work::Running;
+use super::work::{Running, Stage};
 use crate::worker::Call;
 
 /// A call that took less is quick: the next one will most likely end as soon.
@@ -53,7 +53,9 @@ impl Engine {
     /// Whether a call runs that nothing is known of yet, and that changes no variables.
     fn runs_call(&self) -> bool {
         self.running.as_ref().is_some_and(|running| {
-            running.busy_due().is_some() && plain_call(&running.task.work).is_some()
+            running.stage == Stage::Working
+                && running.busy_due().is_some()
+                && plain_call(&running.task.work).is_some()
         })
     }
 
@@ -65,10 +67,13 @@ impl Engine {
         }
         while self.ahead.calls.len() < AHEAD_MAX {
             let next = self.queue.front().and_then(|task| plain_call(&task.work)).cloned();
-            let Some(call) = next.flatten().filter(|call| call.payload.len() <= AHEAD_BYTES_MAX)
+            let Some(mut call) =
+                next.flatten().filter(|call| call.payload.len() <= AHEAD_BYTES_MAX)
             else {
                 return;
             };
+            let Some(place) = self.libraries.place(&call.library) else { return };
+            place.clone_into(&mut call.library);
             let Some(task) = self.queue.pop_front() else { return };
             self.run_last += 1;
             let run = self.run_last;

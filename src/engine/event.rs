@@ -1,5 +1,6 @@
 //! The closed list of what can set an engine in motion, and of what it may ask the outside for.
 //! Plain data: nothing here touches a socket, a process or a clock.
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::reply::Metadata;
 use crate::cell::namespace::{Delta, Namespace};
 use crate::cell::plan::trampoline::Way;
-use crate::compile::Trampoline;
+use crate::compile::{Found, Trampoline};
 use crate::wire::Message;
 use crate::worker::{Call, Status, WorkerEvent};
 
@@ -49,6 +50,11 @@ pub enum Event {
     Trampolines {
         run: u64,
         result: Result<Vec<Trampoline>, Fault>,
+    },
+    /// The end of a [`Effect::Find`], or of a [`Effect::Keep`] that failed.
+    Found {
+        run: u64,
+        found: Result<Found, Fault>,
     },
     /// The owner is gone or asks us to end; `cause` is for the log and the controller.
     Stop {
@@ -122,6 +128,18 @@ pub enum Effect {
         namespace: Box<Namespace>,
     },
     CancelCompile,
+    /// Look for the library of a task, and for those that it needs; the client has none of
+    /// `absent`.
+    Find {
+        run: u64,
+        library: PathBuf,
+        absent: HashSet<String>,
+    },
+    /// Libraries that came from a client, by name.
+    Keep {
+        run: u64,
+        files: Vec<(String, Vec<u8>)>,
+    },
     Run {
         run: u64,
         library: PathBuf,

@@ -8,6 +8,7 @@
 mod ahead;
 mod event;
 mod flags;
+mod libraries;
 mod nanny;
 mod outside;
 mod publish;

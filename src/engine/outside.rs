@@ -1,5 +1,6 @@
 //! The engine's loop and everything it touches: sockets, the worker, compilations, signals, the
 //! owner's pipe. Turns what happens into events and carries out effects; decides nothing.
+use std::collections::VecDeque;
 use std::future::pending;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
-use super::event::{Channel, Effect, Event, Fault, Now};
+use super::event::{Channel, Effect, Event, Fault, Now, Publication, Reply};
 use super::flags::Flags;
 use super::nanny::Nanny;
 use super::reply::Metadata;
@@ -75,6 +76,8 @@ struct Outside {
     worker_events: UnboundedReceiver<WorkerEvent>,
     workshop: Workshop,
     compiling: Option<Compiling>,
+    /// What came of effects that are done at once.
+    told: Vec<Event>,
     owner: Option<pipe::Receiver>,
     /// Whether nobody watches this process, so that it needs a nanny.
     alone: bool,
@@ -116,6 +119,7 @@ impl Outside {
             worker_events,
             workshop,
             compiling: None,
+            told: Vec::new(),
             alone: owner.is_none(),
             owner,
             nanny: None,
@@ -158,12 +162,14 @@ impl Outside {
                     if deadline.is_some() => events.push(Event::Tick),
             }
             self.take_more(&mut events);
-            for event in events {
+            let mut events = VecDeque::from(events);
+            while let Some(event) = events.pop_front() {
                 for effect in self.state.handle(event, now()) {
                     if let Some(code) = self.perform(effect) {
                         return self.close(code).await;
                     }
                 }
+                events.extend(self.told.drain(..));
             }
             if !self.may_hold() {
                 self.flush();
@@ -245,24 +251,8 @@ impl Outside {
                 let content = json!({"id": id, "uuid": *self.uuid, "cause": cause});
                 self.registrar_send("unregistration_request", &content);
             }
-            Effect::Reply(reply) => {
-                let draft = Draft::new(&reply.msg_type, &reply.content)
-                    .to(&reply.ids)
-                    .answering(&reply.parent)
-                    .metadata(&reply.metadata)
-                    .buffers(reply.buffers);
-                self.outgoing.push((socket_of(reply.channel), self.writer.write(draft).1));
-            }
-            Effect::Publish(publication) => {
-                let metadata = Metadata::Plain { engine: Arc::clone(&self.uuid) };
-                let topic = [publication.topic.into_bytes()];
-                let draft = Draft::new(publication.msg_type, &publication.content)
-                    .to(&topic)
-                    .answering(&publication.parent)
-                    .metadata(&metadata)
-                    .buffers(publication.buffers);
-                self.outgoing.push((IOPUB, self.writer.write(draft).1));
-            }
+            Effect::Reply(reply) => self.reply(*reply),
+            Effect::Publish(publication) => self.publish(*publication),
             Effect::Pong(payload) => self.outgoing.push((PONG, Frames::from([payload]))),
             Effect::Compile { run, code, label, namespace } => {
                 let workshop = self.workshop.clone();
@@ -285,6 +275,15 @@ impl Outside {
                     compilation.abort();
                 }
             }
+            Effect::Find { run, library, absent } => {
+                let found = self.workshop.find(&library, &absent);
+                self.told.push(Event::Found { run, found });
+            }
+            Effect::Keep { run, files } => {
+                if let Err(fault) = self.workshop.keep(&files) {
+                    self.told.push(Event::Found { run, found: Err(fault) });
+                }
+            }
             Effect::Run { run, library, entry } => self.worker.run(run, &library, &entry),
             Effect::Call { run, call } => self.worker.call(run, call),
             Effect::Recall => self.worker.recall(),
@@ -304,6 +303,26 @@ impl Outside {
             }
         }
         None
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        let draft = Draft::new(&reply.msg_type, &reply.content)
+            .to(&reply.ids)
+            .answering(&reply.parent)
+            .metadata(&reply.metadata)
+            .buffers(reply.buffers);
+        self.outgoing.push((socket_of(reply.channel), self.writer.write(draft).1));
+    }
+
+    fn publish(&mut self, publication: Publication) {
+        let metadata = Metadata::Plain { engine: Arc::clone(&self.uuid) };
+        let topic = [publication.topic.into_bytes()];
+        let draft = Draft::new(publication.msg_type, &publication.content)
+            .to(&topic)
+            .answering(&publication.parent)
+            .metadata(&metadata)
+            .buffers(publication.buffers);
+        self.outgoing.push((IOPUB, self.writer.write(draft).1));
     }
 
     fn register(&mut self, id: Option<u32>) {

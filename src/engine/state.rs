@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::ahead::AheadList;
 use super::event::{Channel, Effect, Event, Fault, Now, Publication, Reply};
+use super::libraries::Libraries;
 use super::python::Made;
 use super::reply::{EngineInfo, Metadata, error_content};
 use super::request::{Route, Task, Withdrawn};
@@ -52,6 +53,7 @@ pub struct Engine {
     pub(super) queue: VecDeque<Task>,
     pub(super) running: Option<Running>,
     pub(super) ahead: AheadList,
+    pub(super) libraries: Libraries,
     pub(super) withdrawn: Withdrawn,
     /// Requests to clear, answered when the new worker is ready.
     pub(super) clears: Vec<Route>,
@@ -134,6 +136,7 @@ impl Engine {
             queue: VecDeque::new(),
             running: None,
             ahead: AheadList::default(),
+            libraries: Libraries::default(),
             withdrawn: Withdrawn::default(),
             clears: Vec::new(),
             namespace,
@@ -161,6 +164,7 @@ impl Engine {
                 Event::Worker(event) => self.worker(event, now),
                 Event::Compiled { run, result } => self.compiled(run, result, now),
                 Event::Trampolines { run, result } => self.trampolines(run, result, now),
+                Event::Found { run, found } => self.found(run, found, now),
                 Event::Stop { cause } => self.end(0, cause),
                 Event::Interrupt => {
                     self.interrupt(None, now);
@@ -176,7 +180,10 @@ impl Engine {
         let busy = self.running.as_ref().and_then(Running::busy_due);
         match self.phase {
             Phase::Ended => None,
-            _ => self.patience().into_iter().chain(busy).chain(self.read_on_at).min(),
+            _ => {
+                let others = [busy, self.read_on_at, self.libraries_due()];
+                self.patience().into_iter().chain(others.into_iter().flatten()).min()
+            }
         }
     }
 
@@ -229,6 +236,7 @@ impl Engine {
 
     fn tick(&mut self, now: Now) {
         self.tell_busy(now);
+        self.ask_for_libraries(now);
         if self.read_on_at.is_some_and(|at| at <= now.instant) {
             self.read_on();
         }
@@ -289,6 +297,7 @@ impl Engine {
         let route = Route::new(channel, &mut message);
         match route.msg_type.as_str() {
             "execute_request" | "apply_request" => self.enqueue(Task::read(route, message), now),
+            "library_request" => self.brought(route, message, now),
             "kernel_info_request" => self.reply_plain(route, kernel_info()),
             "abort_request" | "clear_request" | "shutdown_request" | "interrupt_request"
             | "signal_request" => self.control(route, &message, now),
@@ -430,7 +439,7 @@ impl Engine {
         self.effects.push(Effect::Reply(Box::new(reply)));
     }
 
-    fn reply_fault(&mut self, route: Route, fault: &Fault) {
+    pub(super) fn reply_fault(&mut self, route: Route, fault: &Fault) {
         let content = error_content(fault, &self.engine_info(""), None);
         self.reply_plain(route, content);
     }

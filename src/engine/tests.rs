@@ -1,4 +1,5 @@
 //! Scripts for the engine: these events in, exactly these effects out.
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,11 +8,14 @@ use serde_json::{Value, json};
 use super::event::{Channel, Effect, Event, Fault, Now, Prepared};
 use super::state::{Engine, PINGS_MISSED_MAX, Settings};
 use super::work::BUSY_AFTER;
+use crate::compile::Found;
 use crate::wire::{Header, Message};
 use crate::worker::{Outcome, Status, Std, WorkerEvent};
 
 mod ahead;
+mod control;
 mod flood;
+mod libraries;
 mod python;
 
 /// An engine under a clock of its own.
@@ -19,6 +23,8 @@ struct Lab {
     engine: Engine,
     now: Now,
     n_sent: u32,
+    /// Whether libraries are where clients say.
+    is_same_host: bool,
 }
 
 impl Lab {
@@ -26,7 +32,7 @@ impl Lab {
         let now = Now { instant: Instant::now(), date: SystemTime::UNIX_EPOCH };
         let timeout = Duration::from_secs(10);
         let settings = Settings { uuid: Arc::from("e-1"), id: None, timeout };
-        Self { engine: Engine::new(settings, now), now, n_sent: 0 }
+        Self { engine: Engine::new(settings, now), now, n_sent: 0, is_same_host: true }
     }
 
     /// Registered with id 3, idle.
@@ -40,11 +46,21 @@ impl Lab {
 
     /// The effects of one event, in words.
     fn tell(&mut self, event: Event) -> Vec<String> {
-        self.engine.handle(event, self.now).iter().map(words).collect()
+        self.effects(event).iter().map(words).collect()
     }
 
+    /// The effects of one event, and of what comes of looking for libraries.
     fn effects(&mut self, event: Event) -> Vec<Effect> {
-        self.engine.handle(event, self.now)
+        let mut effects = Vec::new();
+        for effect in self.engine.handle(event, self.now) {
+            match effect {
+                Effect::Find { run, library, .. } if self.is_same_host => {
+                    effects.extend(self.effects(found(run, &library)));
+                }
+                effect => effects.push(effect),
+            }
+        }
+        effects
     }
 
     fn request(&mut self, msg_type: &str, metadata: &Value, content: &Value) -> Event {
@@ -101,6 +117,10 @@ impl Lab {
     }
 }
 
+fn found(run: u64, place: &Path) -> Event {
+    Event::Found { run, found: Ok(Found::Here(place.to_owned())) }
+}
+
 fn ready() -> Event {
     Event::Worker(WorkerEvent::Ready { pid: 7 })
 }
@@ -152,6 +172,8 @@ fn words(effect: &Effect) -> String {
         Effect::Compile { run, .. } => format!("compile {run}"),
         Effect::Trampolines { run, .. } => format!("trampolines {run}"),
         Effect::CancelCompile => "cancel compile".to_owned(),
+        Effect::Find { run, library, .. } => format!("find {run} {}", library.display()),
+        Effect::Keep { files, .. } => format!("keep {}", files.len()),
         Effect::Run { run, .. } => format!("run {run}"),
         Effect::Call { run, .. } => format!("call {run}"),
         Effect::Recall => "recall".to_owned(),
@@ -352,35 +374,6 @@ fn a_cell_compiled_against_another_namespace_is_not_run() {
 }
 
 #[test]
-fn an_abort_removes_what_waits_and_what_is_still_on_its_way() {
-    let mut lab = Lab::registered();
-    for event in [lab.call(), lab.call()] {
-        lab.tell(event);
-    }
-    let abort = lab.control("abort_request", &json!({"msg_ids": ["m1", "m2", "m3"]}));
-    let told = lab.tell(abort);
-    assert_eq!(told, ["m2: apply_reply aborted", "k2: abort_reply ok"]);
-    let late = lab.call();
-    assert_eq!(lab.tell(late), ["m3: apply_reply aborted"]);
-    assert_eq!(lab.tell(ok(1)), ["m1: apply_reply ok"]);
-}
-
-#[test]
-fn an_interrupt_meets_only_the_work_it_was_meant_for() {
-    let mut lab = Lab::registered();
-    let call = lab.call();
-    lab.tell(call);
-    let other = lab.control("interrupt_request", &json!({"msg_ids": ["m9"]}));
-    assert_eq!(lab.tell(other), ["k1: interrupt_reply ok"]);
-    let this = lab.control("interrupt_request", &json!({}));
-    assert_eq!(lab.tell(this), ["interrupt", "k1: interrupt_reply ok"]);
-    let outcome = Outcome::Interrupted { restored: true, threads_lost: Vec::new() };
-    assert_eq!(lab.tell(done(1, outcome)), ["m1: apply_reply error Interrupted"]);
-    let idle = lab.control("signal_request", &json!({"sig": "SIGINT"}));
-    assert_eq!(lab.tell(idle), ["k1: signal_reply ok"]);
-}
-
-#[test]
 fn plain_code_is_compiled_here_and_an_interrupt_ends_that_too() {
     let mut lab = Lab::registered();
     let cell = lab.plain_cell("1");
@@ -414,35 +407,6 @@ fn a_crash_is_an_error_of_its_task_and_the_next_task_runs() {
     let why = crate::worker::Failure { ename: cause.clone(), ..Default::default() };
     let outcome = Outcome::Crashed { cause, why, restored: true, threads_lost: Vec::new() };
     assert_eq!(lab.tell(done(1, outcome)), ["m1: apply_reply error SIGSEGV", "call 2"]);
-}
-
-#[test]
-fn a_clear_waits_for_running_work_and_precedes_queued_work() {
-    let mut lab = Lab::registered();
-    let clear = lab.control("clear_request", &json!({}));
-    assert_eq!(lab.tell(clear), ["k0: clear_reply ok"]);
-    for event in [lab.call(), lab.call()] {
-        lab.tell(event);
-    }
-    let clear = lab.control("clear_request", &json!({}));
-    assert_eq!(lab.tell(clear), [""; 0]);
-    assert_eq!(lab.tell(ok(1)), ["m1: apply_reply ok", "replace worker"]);
-    assert_eq!(lab.tell(ready()), ["k2: clear_reply ok", "call 2"]);
-}
-
-#[test]
-fn a_shutdown_is_told_to_everybody_and_a_restart_keeps_the_engine() {
-    let mut lab = Lab::registered();
-    let call = lab.call();
-    lab.tell(call);
-    let restart = lab.control("shutdown_request", &json!({"restart": true}));
-    assert_eq!(lab.tell(restart), ["m1: apply_reply error EngineError", "replace worker"]);
-    assert_eq!(lab.tell(ready()), ["k1: shutdown_reply ok"]);
-    let shutdown = lab.control("shutdown_request", &json!({"restart": false}));
-    let expected = ["k1> shutdown_reply", "k1: shutdown_reply ok", "unregister 3", "exit 0"];
-    assert_eq!(lab.tell(shutdown), expected);
-    let late = lab.call();
-    assert_eq!(lab.tell(late), [""; 0]);
 }
 
 #[test]

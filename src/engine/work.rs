@@ -1,6 +1,5 @@
 //! The engine's work: one queue, one piece of work at a time, its output, its one reply. Part of
 //! [`Engine`]; like it, does no I/O and reads no clock.
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::ahead::QUICK_TIME;
 use super::event::{Effect, Fault, Now, Prepared, Reply};
+use super::libraries::Launch;
 use super::reply::{Metadata, WorkMetadata, error_content};
 use super::request::{Compiled, Execute, Route, Task, Work};
 use super::state::{Engine, QUEUE_TASKS_MAX};
@@ -39,6 +39,8 @@ pub(super) struct Running {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Compiling,
+    /// Its library is looked for.
+    Finding,
     Working,
 }
 
@@ -145,7 +147,7 @@ impl Engine {
             self.before = running.delta.is_some().then(|| self.namespace.clone());
             running.busy = Busy::Due(now.instant + BUSY_AFTER);
             self.running = Some(running);
-            return self.effects.push(Effect::Call { run: self.run_last, call });
+            return self.launch(Launch::Call(call));
         }
         self.publish_status(Arc::clone(&self.parent), "busy");
         running.busy = Busy::Told;
@@ -192,7 +194,7 @@ impl Engine {
         match compiled {
             Some(Compiled { library, entry, delta, .. }) => {
                 running.delta = delta;
-                self.launch(running, library, entry);
+                self.launch_cell(running, library.map(|library| Launch::Run { library, entry }));
             }
             None if execute.code.trim().is_empty() => {
                 self.finish_ok(running, Vec::new());
@@ -210,16 +212,15 @@ impl Engine {
     }
 
     /// Runs a compiled cell. One that only defines something has succeeded already.
-    fn launch(&mut self, mut running: Running, library: Option<PathBuf>, entry: String) {
+    fn launch_cell(&mut self, mut running: Running, launch: Option<Launch>) {
         self.pristine = false;
-        let Some(library) = library else {
+        let Some(launch) = launch else {
             self.commit(&mut running);
             return self.finish_ok(running, Vec::new());
         };
-        running.stage = Stage::Working;
         self.before = Some(self.namespace.clone());
-        self.effects.push(Effect::Run { run: running.run, library, entry });
         self.running = Some(running);
+        self.launch(launch);
     }
 
     /// Takes over what successful work has changed.
@@ -244,7 +245,7 @@ impl Engine {
                     let parent = Arc::clone(&self.parent);
                     self.publish_for(parent, "stderr", "stream", content, Vec::new());
                 }
-                self.launch(running, library, entry);
+                self.launch_cell(running, library.map(|library| Launch::Run { library, entry }));
             }
         }
         self.start_next(now);
@@ -354,7 +355,7 @@ impl Engine {
                 self.running = Some(running);
                 self.effects.push(Effect::Interrupt);
             }
-            Stage::Compiling => {
+            Stage::Compiling | Stage::Finding => {
                 self.effects.push(Effect::CancelCompile);
                 self.finish_fault(running, &Fault::interrupted(false, &[]), now);
                 self.start_next(now);

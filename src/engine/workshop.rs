@@ -1,6 +1,7 @@
 //! How an engine gets its worker, and compiles cells that a client sent as plain text. The only
 //! file of this room that speaks to the compiler.
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use super::event::{Fault, Prepared, Wanted};
 use super::flags::Tools;
@@ -8,7 +9,7 @@ use crate::cell::Diagnostic;
 use crate::cell::namespace::Namespace;
 use crate::cell::plan::leaf::ENTRY;
 use crate::cell::plan::trampoline::Way;
-use crate::compile::{Cell, Compiler, Failed, NoTrampoline, Settings, Trampoline};
+use crate::compile::{Cell, Compiler, Failed, Found, NoTrampoline, Settings, Stranded, Trampoline};
 use crate::worker::{self, Outcome, WorkerEvent};
 
 #[derive(Clone)]
@@ -89,6 +90,17 @@ impl Workshop {
         Ok(found)
     }
 
+    /// Looks for a library that a client has compiled.
+    pub(super) fn find(&self, library: &Path, absent: &HashSet<String>) -> Result<Found, Fault> {
+        self.compiler.find(library, absent).map_err(|why| stranded(&why))
+    }
+
+    /// Keeps libraries that a client has brought.
+    pub(super) fn keep(&self, files: &[(String, Vec<u8>)]) -> Result<(), Fault> {
+        let kept = files.iter().try_for_each(|(name, bytes)| self.compiler.take_in(name, bytes));
+        kept.map_err(|why| stranded(&why))
+    }
+
     /// Where a failure is in the user's own text, if this engine compiled it. (The client that
     /// compiled it elsewhere finds that out itself.)
     pub(super) fn place(&self, mut event: WorkerEvent) -> WorkerEvent {
@@ -104,6 +116,10 @@ impl Workshop {
         }
         event
     }
+}
+
+fn stranded(why: &Stranded) -> Fault {
+    Fault::new("LibraryMissing", why.to_string())
 }
 
 /// A variable whose type serde does not take.

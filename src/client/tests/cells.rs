@@ -104,3 +104,28 @@ fn an_engine_lost_while_its_cell_is_compiled_fails_that_cell() {
     lab.event(cell(&[0], Some(1)));
     lab.expect(&[]);
 }
+
+#[test]
+fn an_engine_on_another_host_is_brought_what_it_lacks() {
+    let mut lab = Lab::new(&[0, 1]);
+    lab.submit(Targets::All, true, "map", 1, Options::default());
+    let number = lab.sent[0].number;
+    lab.told.clear();
+    let names = vec!["libleaf_1.so".to_owned()];
+    lab.publish(number, 1, Published::Lacks { names: names.clone() });
+    lab.expect(&["Lacks { engine: 1, names: [\"libleaf_1.so\"] }"]);
+    let bring = || Command::Bring { engine: 1, names: names.clone(), folder: "/lib".into() };
+    lab.event(Event::Command(bring()));
+    lab.expect(&["bring uuid1 #3 [\"libleaf_1.so\"] of /lib"]);
+    // It is on its way; after half a minute it is lost.
+    for _ in 0..16 {
+        lab.event(Event::Command(bring()));
+        lab.wait(2000);
+    }
+    let brought = lab.told.iter().filter(|told| told.starts_with("bring uuid1"));
+    assert_eq!(brought.count(), 1, "{:?}", lab.told);
+    lab.told.clear();
+    // Somebody else's task is none of ours.
+    lab.publish(99, 1, Published::Lacks { names: Vec::new() });
+    lab.expect(&[]);
+}

@@ -70,6 +70,10 @@ impl Lab {
                     }
                     self.events.push(event);
                 }
+                Effect::Bring { to, number, names, folder } => {
+                    let folder = folder.display();
+                    self.told.push(format!("bring {to} #{number} {names:?} of {folder}"));
+                }
                 Effect::Remove { path } => self.told.push(format!("remove {path}")),
                 Effect::Close => self.told.push("close".to_owned()),
             }

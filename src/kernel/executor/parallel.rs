@@ -314,6 +314,7 @@ impl Executor {
                 self.engine_output(submission, engine, output);
             }
             ClientEvent::Paused { engine } => self.engine_paused(engine),
+            ClientEvent::Lacks { engine, names } => self.engine_lacks(engine, names),
             ClientEvent::Finished { submission, n_failed, failed, .. } => {
                 self.px_finished(submission, n_failed, failed);
             }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::PxCell;
 use crate::client::{Command, Output, SubmissionId};
+use crate::compile::Compiler;
 use crate::kernel::executor::Executor;
 use crate::kernel::magics::GroupBy;
 use crate::kernel::seam::{Report, RunId};
@@ -39,6 +40,13 @@ impl Executor {
     pub(super) fn engine_paused(&mut self, engine: EngineId) {
         self.parallel.paused.push_back(engine);
         self.report(Report::Paused);
+    }
+
+    /// An engine on another host has to be sent what was compiled here.
+    pub(super) fn engine_lacks(&mut self, engine: EngineId, names: Vec<String>) {
+        if let Some(folder) = self.compiler.as_ref().map(Compiler::libraries) {
+            self.command(Command::Bring { engine, names, folder });
+        }
     }
 
     /// What was printed so far has been handled: some of the engines that wait print on, so that
