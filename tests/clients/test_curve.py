@@ -4,7 +4,6 @@ import json
 import socket
 import sys
 
-import ipyparallel
 import psutil
 import pytest
 import zmq
@@ -38,11 +37,6 @@ class Encrypted(Cluster):
 
     def info(self, role):
         return json.loads(self.file(role).read_text())
-
-    def client(self, n):
-        client = ipyparallel.Client(str(self.file("client")), timeout=20)
-        client.wait_for_engines(n, timeout=WAIT, interactive=False)
-        return client
 
     def __exit__(self, *_):
         super().__exit__()

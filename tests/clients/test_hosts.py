@@ -82,11 +82,6 @@ class TwoHosts(Cluster):
     def start(self, name, command):
         return super().start(name, [self.address if word == "--ip=127.0.0.1" else word for word in command])
 
-    def client(self, n):
-        client = ipyparallel.Client(str(self.file("client")), timeout=20)
-        client.wait_for_engines(n, timeout=WAIT, interactive=False)
-        return client
-
     def __exit__(self, *_):
         super().__exit__()
         remove(self.top)

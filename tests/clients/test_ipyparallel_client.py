@@ -24,8 +24,7 @@ def cluster(home):
 
 @pytest.fixture(scope="module")
 def client(cluster):
-    client = ipyparallel.Client(str(cluster.file("client")), timeout=20)
-    client.wait_for_engines(N, timeout=WAIT, interactive=False)
+    client = cluster.client(N)
     yield client
     client.close()
 
@@ -124,8 +123,7 @@ def test_a_cell_that_kills_its_worker_is_an_error_and_the_engine_stays(client):
 def test_an_engine_that_is_killed_fails_its_work_at_once(home):
     folder = short_folder()
     with Cluster(folder / "profile", home.environ, 2) as cluster:
-        client = ipyparallel.Client(str(cluster.file("client")), timeout=20)
-        client.wait_for_engines(2, timeout=WAIT, interactive=False)
+        client = cluster.client(2)
         pids = [process.pid for process in cluster.processes[1:]]
         result = client[:].execute('println!("started"); loop {}', silent=False)
         eventually(lambda: all("started" in text for text in result.stdout), WAIT, "both engines at work")

@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import ipyparallel
+
 from harness.deadline import eventually
 from harness.home import binary
 from harness.processes import new_mark, none_left
@@ -43,6 +45,12 @@ class Cluster:
     def start_engine(self):
         command = [*self.engine_command, f"--file={self.file('engine')}"]
         return self.start(f"engine-{len(self.processes)}", command)
+
+    def client(self, n):
+        """A stock Python client that sees `n` engines."""
+        client = ipyparallel.Client(str(self.file("client")), timeout=20)
+        client.wait_for_engines(n, timeout=60, interactive=False)
+        return client
 
     def __enter__(self):
         self.start_controller()
