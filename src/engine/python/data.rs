@@ -1,5 +1,7 @@
 //! What a Python client sends, as plain data and arrays of numbers: undoes ipyparallel's canning
 //! and reads numpy's arrays by name, never by a call. Whatever is neither is told by what it is.
+use std::cmp::Ordering;
+
 use prust::plain::Number;
 
 use crate::wire::pickle::{self, Limits, Object, Value};
@@ -63,20 +65,46 @@ pub fn restore(
             items.iter_mut().try_for_each(|item| restore_one(item, frames))
         }
         Value::Dict(entries) if entries.len() < CANNED_ITEMS_MAX => {
+            let has_floats = entries.iter().any(|(key, _)| matches!(key, Value::Float(_)));
             let mut sorted: Vec<_> = entries.iter_mut().collect();
-            sorted.sort_by(|(one, _), (other, _)| order(one, other));
+            sorted.sort_by(|(one, _), (other, _)| order(one, other, has_floats));
             sorted.into_iter().try_for_each(|(_, value)| restore_one(value, frames))
         }
         _ => restore_one(value, frames),
     }
 }
 
-/// As Python sorts the keys of a dictionary; keys of several kinds it refuses.
-fn order(one: &Value, other: &Value) -> std::cmp::Ordering {
+/// As Python sorts the keys of a dictionary. Keys of several kinds it refuses; they have an order
+/// here all the same, without which sorting panics. Integers are compared as floats where there
+/// are any.
+fn order(one: &Value, other: &Value, has_floats: bool) -> Ordering {
     match (one, other) {
         (Value::Text(one), Value::Text(other)) => one.cmp(other),
-        (Value::Int(one), Value::Int(other)) => one.cmp(other),
-        _ => std::cmp::Ordering::Equal,
+        (Value::Bytes(one), Value::Bytes(other)) => one.cmp(other),
+        _ => match (number(one), number(other)) {
+            (Some((_, one)), Some((_, other))) if has_floats => one.total_cmp(&other),
+            (Some((one, _)), Some((other, _))) => one.cmp(&other),
+            _ => kind(one).cmp(&kind(other)),
+        },
+    }
+}
+
+/// A number as an integer, if it is one, and as a float.
+fn number(key: &Value) -> Option<(i64, f64)> {
+    match key {
+        Value::Bool(value) => Some((i64::from(*value), f64::from(*value))),
+        Value::Int(value) => Some((*value, *value as f64)),
+        Value::Float(value) => Some((0, *value)),
+        _ => None,
+    }
+}
+
+fn kind(key: &Value) -> u8 {
+    match key {
+        Value::Text(_) => 0,
+        Value::Bytes(_) => 1,
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => 2,
+        _ => 3,
     }
 }
 

@@ -10,7 +10,7 @@ use super::data::{self, Data};
 use super::encode::encode;
 use super::types::Type;
 use super::{answer, helper};
-use crate::wire::pickle::{self, Value};
+use crate::wire::pickle::{self, Global, Made, Object, Value};
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
@@ -261,4 +261,42 @@ fn a_call_that_is_no_helpers_is_named() {
     assert_eq!(fault.ename, "SyntaxError");
     let fault = refused(pickles(global("ipyparallel.util", "_pull"), vec![info(1)]));
     assert_eq!(fault.ename, "BadRequest");
+}
+
+#[test]
+fn frames_fill_a_dictionary_in_the_order_in_which_python_sorts_its_keys() {
+    let canned = || {
+        let state = Value::Dict(vec![(text("buffers"), list([Value::None]))]);
+        let (class, made) = (Global::new(data::CANNING, "CannedBytes"), Made::New);
+        let (args, items, entries) = Default::default();
+        Value::Object(Box::new(Object { class, made, args, state: Some(state), items, entries }))
+    };
+    let filled = |keys: Vec<Value>| -> Vec<u8> {
+        let mut value = Value::Dict(keys.into_iter().map(|key| (key, canned())).collect());
+        let mut frames = (0..u8::MAX).map(|n| vec![n]);
+        data::restore(&mut value, &mut frames).expect("there are enough frames");
+        let Value::Dict(entries) = value else { panic!("it is a dictionary") };
+        let frame = |(_, value): (Value, Value)| {
+            let Value::Object(mut object) = value else { panic!("it is canned") };
+            match object.attribute_mut("buffers") {
+                Some(Value::List(buffers)) => match &buffers[..] {
+                    [Value::Bytes(frame)] => frame[0],
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            }
+        };
+        entries.into_iter().map(frame).collect()
+    };
+    assert_eq!(filled(vec![text("b"), text("a"), text("é")]), [1, 0, 2]);
+    assert_eq!(filled(vec![Value::Float(1.5), Value::Int(1), Value::Bool(false)]), [2, 1, 0]);
+    assert_eq!(filled(vec![Value::Bytes(vec![2]), Value::Bytes(vec![1])]), [1, 0]);
+    // Nobody's keys, but somebody's bytes.
+    let key = |n: i64| match n % 4 {
+        0 => Value::Int(n * 7919 % 61),
+        1 => text(&format!("{}", n * 31 % 17)),
+        2 => Value::None,
+        _ => Value::Float((n * 13 % 11) as f64),
+    };
+    assert_eq!(filled((0..60).map(key).collect()).len(), 60);
 }
