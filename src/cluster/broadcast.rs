@@ -63,7 +63,8 @@ impl Cluster {
         targets.retain(|(uuid, _)| named.insert(uuid.clone()));
         let is_known = |msg_id: &str| self.records.key_of(msg_id).is_some();
         let is_child_known = |(uuid, _): &(String, _)| is_known(&child_id(&head.msg_id, uuid));
-        if is_known(&head.msg_id) || targets.iter().any(is_child_known) {
+        let is_shared = self.records.is_shared(&head.msg_id);
+        if is_shared || is_known(&head.msg_id) || targets.iter().any(is_child_known) {
             self.counts.duplicate += 1;
             return Some(());
         }

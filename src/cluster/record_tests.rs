@@ -347,3 +347,24 @@ fn the_newest_records_are_restored_within_the_limits() {
     direct(&mut lab, "e0", "next");
     assert_eq!(lab.cluster.records.key_of("next"), Some(3), "no key is used twice");
 }
+
+/// What two broadcasts of one id share would be taken for the same.
+#[test]
+fn a_broadcast_of_a_known_id_is_a_duplicate_whichever_engines_it_is_for() {
+    let mut lab = Lab::new(Hwm::Fixed(1));
+    lab.engine("e0");
+    lab.engine("e1");
+    broadcast(&mut lab, "b", &["e0"], false);
+    answer(&mut lab, "e0", "b");
+    lab.taken();
+    let mut other =
+        message(&["c"], "b", "apply_request", None, json!({"targets": [["e1", 1]]}), json!({}));
+    other.buffers = vec![b"another body".to_vec()];
+    lab.receive(Channel::ClientBroadcast, other);
+    lab.expect(&[]);
+    assert_eq!(lab.cluster.counts().duplicate, 1);
+    // Once nothing of the first is left, it is an id like any other.
+    lab.query("purge_request", json!({"msg_ids": ["b_e0"]}));
+    broadcast(&mut lab, "b", &["e1"], false);
+    assert_eq!(lab.lines().len(), 1);
+}

@@ -112,6 +112,11 @@ impl Records {
         self.by_id.get(msg_id).copied()
     }
 
+    /// Whether records share the body of a broadcast of this id.
+    pub(crate) fn is_shared(&self, msg_id: &str) -> bool {
+        self.shared.contains_key(msg_id)
+    }
+
     pub(crate) fn by_id(&self, msg_id: &str) -> Option<&Record> {
         self.records.get(self.by_id.get(msg_id)?)
     }
