@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 /// Results asked for at a time: each may be large.
-const ASKED_MAX: usize = 8;
+const ASKED_MAX: usize = 4;
 /// How soon open ones are asked for again, at first and at last.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);

@@ -5,12 +5,19 @@ use serde_json::json;
 use crate::lab::{Lab, failed, ok};
 use crate::{Effect, Hwm};
 
-#[test]
-fn a_retry_goes_to_another_engine_and_never_repeats_frames() {
+/// Two engines, the first of which has a task that may be tried so often again.
+fn tried(retries: u32) -> Lab {
     let mut lab = Lab::new(Hwm::Fixed(1));
     lab.engine("e0");
     lab.engine("e1");
-    lab.task("t", json!({"retries": 2}));
+    lab.taken();
+    lab.task("t", json!({"retries": retries}));
+    lab
+}
+
+#[test]
+fn a_retry_goes_to_another_engine_and_never_repeats_frames() {
+    let mut lab = tried(2);
     lab.expect(&["EngineTask [e0,client] apply_request t"]);
     lab.reply("e0", "t", failed());
     lab.expect(&["EngineTask [e1,client,2] apply_request t resigned"]);
@@ -38,10 +45,7 @@ fn an_unmet_dependency_on_an_engine_costs_no_retry() {
 
 #[test]
 fn an_attempt_is_dated_when_it_is_made() {
-    let mut lab = Lab::new(Hwm::Fixed(1));
-    lab.engine("e0");
-    lab.engine("e1");
-    lab.task("t", json!({"retries": 1}));
+    let mut lab = tried(1);
     lab.taken();
     lab.wait(2500);
     lab.reply("e0", "t", failed());
@@ -54,10 +58,7 @@ fn an_attempt_is_dated_when_it_is_made() {
 
 #[test]
 fn what_a_lost_attempt_prints_late_is_no_output_of_the_next_one() {
-    let mut lab = Lab::new(Hwm::Fixed(1));
-    lab.engine("e0");
-    lab.engine("e1");
-    lab.task("t", json!({"retries": 1}));
+    let mut lab = tried(1);
     lab.taken();
     lab.print("e0", 0, "t", "before ");
     lab.expect(&["ClientIopub [engine.0.stdout] stream m"]);
@@ -74,10 +75,7 @@ fn what_a_lost_attempt_prints_late_is_no_output_of_the_next_one() {
 /// To a client, idle means that no more output comes.
 #[test]
 fn a_task_that_may_be_tried_again_is_idle_once_with_its_last_attempt() {
-    let mut lab = Lab::new(Hwm::Fixed(1));
-    lab.engine("e0");
-    lab.engine("e1");
-    lab.task("t", json!({"retries": 2}));
+    let mut lab = tried(2);
     lab.task("once", json!({}));
     lab.taken();
     // Before the reply of its attempt, and after it.
