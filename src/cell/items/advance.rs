@@ -88,6 +88,9 @@ fn attempt(
     let mut replaced = replaced(&items, sheet, &new);
     // What must be made anew is not what it was, though it says the same.
     replaced.same.retain(|_, old| !forced.contains(old));
+    let goes_on = |what: &Broken| matches!(what, Broken::Members | Broken::ByName(_));
+    let keepers = broken.iter().filter(|(_, what)| goes_on(what));
+    replaced.keepers = keepers.map(|(id, _)| *id).collect();
     for (id, dropped) in &replaced.dropped {
         items.all.get_mut(id).expect("it was found there").dropped.clone_from(dropped);
     }

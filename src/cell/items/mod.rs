@@ -25,6 +25,7 @@ mod bodies;
 mod called;
 mod circle;
 mod group;
+mod interior;
 mod members;
 mod name;
 mod reach;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::advance::{is_alias, named, refs_by, subjects};
 use super::statics::{self, begins_with};
-use super::{Item, ItemId, Items, SheetId};
+use super::{Item, ItemId, Items, SheetId, interior};
 use crate::cell::impls::ImplRole;
 use crate::cell::item::{ItemPiece, Role};
 
@@ -19,6 +19,8 @@ pub(super) struct Replaced {
     pub(super) dropped: BTreeMap<ItemId, BTreeSet<String>>,
     /// What inherent impls lose with this cell, whether they go as a whole or not.
     pub(super) lost: BTreeMap<ItemId, BTreeSet<String>>,
+    /// Earlier items that go on with the members that they knew.
+    pub(super) keepers: BTreeSet<ItemId>,
 }
 
 /// What the items of `sheet` replace: another run of the same cell all that it defined before;
@@ -178,6 +180,7 @@ pub(super) fn unchanged(
             })
             .chain(swaying.flat_map(|id| impl_subjects(items, id)))
             .collect();
+        let stirred = interior::stirred(items, old, replaced, new, &kept);
         let before = kept.len();
         let still: BTreeSet<ItemId> = kept
             .iter()
@@ -191,7 +194,8 @@ pub(super) fn unchanged(
                         })
                 };
                 let is_other = || statics::is_kept_otherwise(items, item, &turned);
-                item.retired || (!changed.contains(id) && !is_other() && means_the_same())
+                let is_changed = changed.contains(id) || stirred.contains(id);
+                item.retired || (!is_changed && !is_other() && means_the_same())
             })
             .collect();
         kept = still;

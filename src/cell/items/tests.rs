@@ -6,6 +6,7 @@ use super::{Advance, Broken, Item, ItemId, Items, advance};
 use crate::cell::plan::unit::{new_cell, unit};
 use crate::cell::{Delta, Namespace, Split};
 
+mod interior;
 mod members;
 
 /// A session without a compiler: cells that rustc would take.
