@@ -32,26 +32,13 @@ pub(super) fn blame(
 ) -> bool {
     let mut changed = false;
     for verdict in verdicts.iter().filter(|verdict| !verdict.success) {
-        for (id, guilt) in guilty(old, next, verdict, files) {
-            // What is kept for its values, or for others, knows its names already, and stays.
-            let (is_past, has_members) = (old.all[&id].retired, next.members.contains(&id));
+        let has_copies = breaks.values().any(|(broken, _)| broken.keeps_copies());
+        for (id, guilt) in guilty(old, next, verdict, files, has_copies) {
             let (before, why) = match breaks.get(&id) {
                 Some((broken, first)) => (Some(broken.clone()), first.clone()),
-                None => (None, guilt.why),
+                None => (None, guilt.why.clone()),
             };
-            let next = match before {
-                None if !is_past => Broken::Pinned,
-                None | Some(Broken::Pinned) if has_members => Broken::ByName(BTreeMap::new()),
-                Some(Broken::ByName(mut others)) if guilt.only => {
-                    for place in guilt.of_others {
-                        *others.entry(place).or_default() += 1;
-                    }
-                    Broken::ByName(others)
-                }
-                Some(Broken::ByName(_)) => Broken::Members,
-                Some(Broken::Pinned | Broken::Members) if !is_past => Broken::Withheld,
-                None | Some(_) => continue,
-            };
+            let Some(next) = following(old, next, id, before, &guilt) else { continue };
             changed = true;
             breaks.insert(id, (next, why));
         }
@@ -59,12 +46,55 @@ pub(super) fn blame(
     changed
 }
 
-/// The items of earlier cells that a unit's errors point into.
+/// What an item is tried with when `before` did not help.
+fn following(
+    old: &Items,
+    next: &Advance,
+    id: ItemId,
+    before: Option<Broken>,
+    guilt: &Guilt,
+) -> Option<Broken> {
+    // What is kept for its values, or for others, knows its names already, and stays.
+    let (is_past, has_members) = (old.all[&id].retired, next.ways.members.contains(&id));
+    Some(match before {
+        None if !is_past => Broken::Pinned,
+        None | Some(Broken::Pinned) if has_members => Broken::ByName(BTreeMap::new()),
+        Some(Broken::ByName(mut others)) if guilt.only => {
+            for place in &guilt.of_others {
+                *others.entry(*place).or_default() += 1;
+            }
+            Broken::ByName(others)
+        }
+        Some(Broken::ByName(_)) => Broken::Members,
+        Some(before) if !is_past => without_members(old, next, id, &before)?,
+        None | Some(_) => return None,
+    })
+}
+
+/// What an item is tried with when old members do not help.
+fn without_members(old: &Items, next: &Advance, id: ItemId, before: &Broken) -> Option<Broken> {
+    let types = || next.ways.types(old, &next.items, id);
+    Some(match before {
+        Broken::Withheld => return None,
+        Broken::Types(_) => Broken::Withheld,
+        Broken::Functions => with_types(types()),
+        _ if next.ways.has_functions(old, id) => Broken::Functions,
+        _ => with_types(types()),
+    })
+}
+
+fn with_types(types: BTreeSet<ItemId>) -> Broken {
+    if types.is_empty() { Broken::Withheld } else { Broken::Types(types) }
+}
+
+/// The items of earlier cells that a unit's errors point into; where there are copies of what they
+/// were, not by errors in these.
 fn guilty(
     old: &Items,
     next: &Advance,
     verdict: &Verdict,
     files: &[String],
+    has_copies: bool,
 ) -> BTreeMap<ItemId, Guilt> {
     let books = unit_books(&next.items, files);
     let unit = next.items.unit(&verdict.unit).expect("a verdict is of a unit");
@@ -73,9 +103,10 @@ fn guilty(
     for message in errors {
         let Some((book, at)) = diagnostic::user_place(message, &books) else { continue };
         let places = unit.items.iter().map(|id| (id, &next.items.all[id]));
-        let found = places.filter(|(_, item)| {
+        let found = places.filter(|(id, item)| {
             let text = &next.items.sheets[&item.sheet].text;
-            item.piece.range.contains(&at) && book.text == text
+            let is_copy = has_copies && item.retired && !old.all.contains_key(id);
+            item.piece.range.contains(&at) && book.text == text && !is_copy
         });
         for (id, item) in found {
             let same = |old: &Item| {
@@ -106,15 +137,23 @@ fn is_of_others(message: &Message) -> bool {
 }
 
 /// Old members cannot be kept where the new ones do not compile beside them; false when none are.
-pub(super) fn give_members_up(breaks: &mut Breaks) -> bool {
+pub(super) fn give_members_up(old: &Items, next: &Advance, breaks: &mut Breaks) -> bool {
     let mut found = false;
-    for (broken, _) in breaks.values_mut() {
-        let next = match broken {
-            Broken::ByName(_) => Broken::Members,
-            Broken::Members => Broken::Withheld,
-            Broken::Pinned | Broken::Withheld => continue,
+    for (id, (broken, _)) in breaks {
+        let following = match broken {
+            Broken::ByName(_) => Some(Broken::Members),
+            Broken::Members => without_members(old, next, *id, broken),
+            _ => None,
         };
-        (*broken, found) = (next, true);
+        let Some(following) = following else { continue };
+        (*broken, found) = (following, true);
     }
     found
+}
+
+/// Who goes on with copies is left out where no arrangement of crates is found with these, or they
+/// do not compile; false when nobody does.
+pub(super) fn give_copies_up(breaks: &mut Breaks) -> bool {
+    let with_copies = breaks.values_mut().filter(|(broken, _)| broken.keeps_copies());
+    with_copies.map(|(broken, _)| *broken = Broken::Withheld).count() > 0
 }

@@ -46,7 +46,12 @@ pub(super) fn told(
         let item = &old.all[id];
         let (title, cell) = (item.title(), &old.sheets[&item.sheet].label);
         told.push(match broken {
-            Broken::Pinned | Broken::Members | Broken::ByName(_) => warn(
+            Broken::Withheld => warn(
+                "left_out",
+                format!("`{title}` ({cell}) does not compile with this any more: {why}"),
+                "it is left out until it does: change it and run its cell again",
+            ),
+            _ => warn(
                 "kept_old",
                 format!(
                     "`{title}` ({cell}) does not compile with this: {why}. It goes on with the old \
@@ -54,11 +59,6 @@ pub(super) fn told(
                     names(next, item)
                 ),
                 "change it and run its cell again",
-            ),
-            Broken::Withheld => warn(
-                "left_out",
-                format!("`{title}` ({cell}) does not compile with this any more: {why}"),
-                "it is left out until it does: change it and run its cell again",
             ),
         });
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use tokio::task::JoinSet;
 
-use super::blame::{Breaks, blame, give_members_up};
+use super::blame::{Breaks, blame, give_copies_up, give_members_up};
 use super::cell::{Cell, Compiler, Failed, OPT_LEVEL_UNIT};
 use super::rustc::{self, CrateType};
 use super::told::told;
@@ -20,8 +20,9 @@ use crate::cell::plan::unit::{self as plan, UnitPlan};
 use crate::cell::rustc_json::{self, Message, Span};
 use crate::cell::{CrateSet, Map, Namespace, Split};
 
-/// How often the items are put in order again because of what rustc says of earlier ones.
-const ROUNDS_MAX: usize = 12;
+/// How often the items are put in order again because of what rustc says of earlier ones: three
+/// that call each other may be tried with all six that there is to try.
+const ROUNDS_MAX: usize = 18;
 
 /// A cell's items, compiled.
 #[derive(Debug)]
@@ -88,7 +89,12 @@ impl Compiler {
         for _ in 0..ROUNDS_MAX {
             let known = breaks.iter().map(|(id, (broken, _))| (*id, broken.clone())).collect();
             let next = advance(old, new, &held, &known, forced);
-            let mut next = next.ok_or_else(no_place)?;
+            let Some(mut next) = next else {
+                if give_copies_up(&mut breaks) {
+                    continue;
+                }
+                return Err(no_place());
+            };
             let verdicts = self.build_touched(namespace, &mut next).await?;
             let files = self.unit_files(&next.items);
             if verdicts.iter().all(|verdict| verdict.success) {
@@ -101,7 +107,8 @@ impl Compiler {
                 first = own_errors(namespace, &next, &verdicts, &files, is_any);
             }
             let is_blamed = errors.is_empty() && blame(old, &next, &verdicts, &files, &mut breaks);
-            if is_blamed || give_members_up(&mut breaks) {
+            if is_blamed || give_members_up(old, &next, &mut breaks) || give_copies_up(&mut breaks)
+            {
                 continue;
             }
             if !errors.is_empty() {

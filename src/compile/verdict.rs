@@ -66,10 +66,10 @@ impl Compiler {
             )]));
         }
         let mut errors = distinct(errors, namespace);
-        if let Some(error) = errors.iter_mut().find(|error| is_about_types(error))
-            && let Some(note) = of_old_types(cell.text, namespace)
-        {
-            error.note(&note);
+        if let Some(error) = errors.iter_mut().find(|error| is_about_types(error)) {
+            let notes = of_old_types(cell.text, namespace);
+            let notes = notes.into_iter().chain(of_old_callers(cell.text, &namespace.items));
+            notes.for_each(|note| error.note(&note));
         }
         Err(Failed::Errors(errors))
     }
@@ -96,6 +96,22 @@ fn of_old_types(text: &str, namespace: &Namespace) -> Option<String> {
     let old: Vec<String> = old.collect();
     (!old.is_empty())
         .then(|| format!("{}: run its cell again, and what has changed since fits", old.join(", ")))
+}
+
+/// Which functions that a cell names go on with older definitions.
+fn of_old_callers(text: &str, items: &Items) -> Option<String> {
+    let words = mentions_of_text(text);
+    let named = words.iter().flat_map(|word| items.current(word)).map(|id| &items.all[&id]);
+    let kept = named.filter_map(|item| {
+        let kept = items.kept(item);
+        let label = &items.sheets[&item.sheet].label;
+        let told = format!("`{}` ({label}) goes on with the old {}", item.title(), kept.join(", "));
+        (!kept.is_empty()).then_some(told)
+    });
+    let kept: Vec<String> = kept.collect();
+    (!kept.is_empty()).then(|| {
+        format!("{}: change it, run its cell again, and it takes the new", kept.join("; "))
+    })
 }
 
 impl Compiler {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::group::{self, Placing};
 use super::replace::{replaced, unchanged};
 use super::{
-    EXTENSION, Item, ItemId, Items, Sheet, bodies, called, circle, members, name, reach, release,
-    statics,
+    Broken, EXTENSION, Item, ItemId, Items, Sheet, Ways, bodies, broken, called, circle, members,
+    name, reach, release, statics,
 };
 use crate::cell::item::{ItemPiece, Role};
 use crate::cell::namespace::{Kind, Provided};
@@ -17,20 +17,6 @@ use crate::cell::namespace::{Kind, Provided};
 pub struct NewCell {
     pub sheet: Sheet,
     pub items: Vec<ItemPiece>,
-}
-
-/// What is known of earlier items that do not compile with a new cell's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Broken {
-    /// It goes on with the definitions that it knew.
-    Pinned,
-    /// Also with the members of types that it knew, by names of their own. Calls may be of another
-    /// type: at these bytes of its text, so many of the members that are called so are not meant.
-    ByName(BTreeMap<usize, usize>),
-    /// With these members as a trait's: what a macro calls goes by the name that it says.
-    Members,
-    /// That does not help: it is left out until it compiles again.
-    Withheld,
 }
 
 /// The items after a cell.
@@ -45,8 +31,8 @@ pub struct Advance {
     pub reset: Vec<ItemId>,
     /// Earlier items that say a name which no cell defines any more, and go on with what had it.
     pub orphans: Vec<(ItemId, String)>,
-    /// Earlier items that may go on with members that their types have lost or got anew.
-    pub members: BTreeSet<ItemId>,
+    /// What earlier items may go on with where they do not fit it.
+    pub ways: Ways,
 }
 
 /// Takes a cell's items in. `held` are the types that variables have, as unit and name; `broken`
@@ -86,10 +72,10 @@ fn attempt(
     release::release(&mut items, cell);
     let (sheet, new) = join(&mut items, cell);
     let mut replaced = replaced(&items, sheet, &new);
+    let implemented = broken::implemented(&items, old, &replaced, &new);
     // What must be made anew is not what it was, though it says the same.
     replaced.same.retain(|_, old| !forced.contains(old));
-    let goes_on = |what: &Broken| matches!(what, Broken::Members | Broken::ByName(_));
-    let keepers = broken.iter().filter(|(_, what)| goes_on(what));
+    let keepers = broken.iter().filter(|(_, what)| what.keeps_more());
     replaced.keepers = keepers.map(|(id, _)| *id).collect();
     for (id, dropped) in &replaced.dropped {
         items.all.get_mut(id).expect("it was found there").dropped.clone_from(dropped);
@@ -123,11 +109,13 @@ fn attempt(
     }
     statics::pin_beginnings(&mut items, old, &renewed, &verbatim);
     members::carry(&mut items, &verbatim);
-    let again = renew(&mut items, old, &renewed, &verbatim, forced);
+    let mut again = renew(&mut items, old, &renewed, &verbatim, forced);
     let lost = members::Lost::find(&items, old, &new, &replaced, &verbatim);
     members::keep(&mut items, old, &lost, broken, &replaced.gone);
     retire(&mut items, old, &replaced.gone, &renewed);
-    called::keep(&mut items, old, &verbatim);
+    let called = called::keep(&mut items, old, &verbatim, broken);
+    again.extend(called.unplaced);
+    let ways = Ways { members: lost.said_by(old), functions: called.functions, implemented };
     succeed(&mut items, &verbatim);
     reach::forget_unneeded(&mut items, held);
     let before = |forced: Forced| -> Forced {
@@ -139,7 +127,7 @@ fn attempt(
     if !circle::is_sound(&items) {
         return Err(Forced::new());
     }
-    Ok(Advance { members: lost.said_by(old), ..finish(old, items, sheet, orphans) })
+    Ok(Advance { ways, ..finish(old, items, sheet, orphans) })
 }
 
 fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
@@ -456,5 +444,5 @@ fn finish(old: &Items, mut items: Items, sheet: u64, orphans: Vec<(ItemId, Strin
         }
     }
     let reset = statics::reset(old, &items, &touched);
-    Advance { items, touched, sheet, reset, orphans, members: BTreeSet::new() }
+    Advance { items, touched, sheet, reset, orphans, ways: Ways::default() }
 }

@@ -113,7 +113,7 @@ fn text(items: &Items, item: &Item) -> String {
 }
 
 /// What is implemented for each type and trait.
-fn impls(items: &Items) -> BTreeMap<ItemId, Vec<ItemId>> {
+pub(super) fn impls(items: &Items) -> BTreeMap<ItemId, Vec<ItemId>> {
     let mut impls: BTreeMap<ItemId, Vec<ItemId>> = BTreeMap::new();
     for (id, item) in items.all.iter().filter(|(_, item)| item.is_current()) {
         for subject in subjects(items, item) {

@@ -23,7 +23,8 @@ pub(super) struct Placing<'a> {
     pub(super) old: &'a Items,
     /// The new cell's items.
     pub(super) new: &'a [ItemId],
-    /// Successors of earlier items, renewed or attached to another type.
+    /// Successors of earlier items, renewed or attached to another type, and copies of what these
+    /// were.
     pub(super) again: &'a [ItemId],
 }
 
@@ -57,7 +58,9 @@ pub(super) fn place(items: &mut Items, placing: &Placing<'_>) -> Result<(), BTre
         .collect();
     place_new(items, &new);
     for id in unplaced(items, placing.again) {
-        let unit = format!("{RENEWED}:{}", home(items, placing.old, id));
+        // What some go on with stands apart from what all others have.
+        let kept = if items.all[&id].retired { "kept" } else { "" };
+        let unit = format!("{RENEWED}{kept}:{}", home(items, placing.old, id));
         items.all.get_mut(&id).expect("it is there").unit = unit;
     }
     // An impl of an unplaced item depends on the crate that it will stand in alone.

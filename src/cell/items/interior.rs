@@ -1,9 +1,9 @@
-//! What async blocks hold while they wait. rustc knows an async block by its place, by what it takes
-//! along and by what it gives; but not by what it holds, which is of the types that the functions
-//! give that it calls. Where it stands in a plain function or in an impl, it gets another place when
-//! these change (`bodies`). A trait, a module, a function with items inside *is* its place: then it
-//! becomes another one, or what it made before, hidden behind `dyn Any`, would be taken for what it
-//! makes now.
+//! What async blocks hold while they wait. rustc knows an async block by its place, by what it
+//! takes along and by what it gives; but not by what it holds, which is of the types that the
+//! functions give that it calls. Where it stands in a plain function or in an impl, it gets another
+//! place when these change (`bodies`). A trait, a module, a function with items inside *is* its
+//! place: then it becomes another one, or what it made before, hidden behind `dyn Any`, would be
+//! taken for what it makes now.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,9 @@ pub(super) fn stirred(
         _ => !item.retired && item.piece.shape.is_some(),
     };
     let mut candidates = Vec::new();
-    for (id, item) in items.all.iter().filter(|(_, item)| is_one(item)) {
+    // Who goes on with what it knew does so here, too.
+    let may = |(id, item): &(&ItemId, &Item)| is_one(item) && !replaced.keepers.contains(id);
+    for (id, item) in items.all.iter().filter(may) {
         let said = items.said(item);
         let before = old.all.get(replaced.same.get(id).unwrap_or(id));
         if let Some(before) = before.filter(|_| said.contains("async")) {
@@ -53,7 +55,7 @@ pub(super) fn stirred(
     loop {
         let mut more = Vec::new();
         for (id, item, before, said) in &candidates {
-            let calls_other = || !replaced.keepers.contains(id) && !said.is_disjoint(&members);
+            let calls_other = || !said.is_disjoint(&members);
             let names_one = || !items.edges(item).is_disjoint(&stirred);
             let sees_other = || {
                 let (now, then) = (Seen::by(items, item), Seen::by(old, before));
@@ -89,15 +91,18 @@ impl<'a> Seen<'a> {
         let mut seen = Self::default();
         let mut open: Vec<(&Item, BTreeSet<String>)> = vec![(item, item.refs.clone())];
         while let Some((item, names)) = open.pop() {
-            let targets = names.iter().flat_map(|name| items.resolve(item, name));
-            for (id, target) in targets.filter_map(|id| Some((id, items.all.get(&id)?))) {
-                if target.piece.shape.is_some() {
-                    seen.types.insert(id);
-                    continue;
-                }
-                for provided in &target.piece.provides {
-                    if seen.signatures.insert(&provided.header) {
-                        open.push((target, named(items, target, &provided.header)));
+            for name in names {
+                let targets = items.resolve(item, &name).into_iter();
+                for (id, target) in targets.filter_map(|id| Some((id, items.all.get(&id)?))) {
+                    for provided in &target.piece.provides {
+                        let is_plain = target.piece.shape.is_none();
+                        if is_plain && seen.signatures.insert(&provided.header) {
+                            open.push((target, named(items, target, &provided.header)));
+                        }
+                    }
+                    // By a name that is pinned, it means what it meant.
+                    if target.piece.shape.is_some() && !item.pins.contains_key(&name) {
+                        seen.types.insert(id);
                     }
                 }
             }

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::advance::{Broken, NewCell, named, pins, subjects};
+use super::advance::{NewCell, named, pins, subjects};
 use super::replace::Replaced;
-use super::{EXTENSION, Item, ItemId, Items, SheetId};
+use super::{Broken, EXTENSION, Item, ItemId, Items, SheetId};
 use crate::cell::calls;
 use crate::cell::impls::ImplRole;
 use crate::cell::item::{ItemPiece, Role};

@@ -22,6 +22,7 @@ use super::namespace::{CrateSet, Import, Kind, Provided};
 
 pub mod advance;
 mod bodies;
+mod broken;
 mod called;
 mod circle;
 mod group;
@@ -37,7 +38,8 @@ mod statics;
 #[cfg(test)]
 mod tests;
 
-pub use advance::{Advance, Broken, NewCell, advance};
+pub use advance::{Advance, NewCell, advance};
+pub use broken::{Broken, Ways};
 
 /// Traits of ours begin so.
 const EXTENSION: &str = "__PrustExtension";

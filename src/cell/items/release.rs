@@ -42,9 +42,13 @@ pub(super) fn release(items: &mut Items, cell: &NewCell) {
                 old.is_some_and(|old| old.has_identity() && !old.refs.is_disjoint(&touched))
             };
             let kept = item.pins.get(name);
-            let has_more =
-                kept.is_some_and(|old| touched.contains(name) || old.iter().any(is_of_touched));
-            new.contains(name) || has_more
+            let has_more = |old: &Vec<ItemId>| {
+                let leads_there = |id: &ItemId| leads_to(items, *id, &new, &touched);
+                touched.contains(name)
+                    || old.iter().any(is_of_touched)
+                    || old.iter().any(leads_there)
+            };
+            new.contains(name) || kept.is_some_and(has_more)
         };
         // What it names fits together now, or some of it still does not.
         if item.refs.iter().any(may_fit) {
@@ -58,4 +62,21 @@ pub(super) fn release(items: &mut Items, cell: &NewCell) {
         items.all.get_mut(&id).expect("it was found there").pins.remove(&name);
     }
     members::release(items, cell);
+}
+
+/// Whether the copy of what may stand anywhere names one of these, by others or by itself.
+fn leads_to(items: &Items, id: ItemId, new: &BTreeSet<String>, touched: &BTreeSet<String>) -> bool {
+    let mut open = vec![id];
+    let mut seen: BTreeSet<ItemId> = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        let Some(item) = items.all.get(&id).filter(|_| seen.insert(id)) else { continue };
+        if !item.retired || item.piece.role != Role::Movable {
+            continue;
+        }
+        if !item.refs.is_disjoint(new) || !item.refs.is_disjoint(touched) {
+            return true;
+        }
+        open.extend(item.pins.values().flatten().copied());
+    }
+    false
 }

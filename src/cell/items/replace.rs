@@ -19,7 +19,7 @@ pub(super) struct Replaced {
     pub(super) dropped: BTreeMap<ItemId, BTreeSet<String>>,
     /// What inherent impls lose with this cell, whether they go as a whole or not.
     pub(super) lost: BTreeMap<ItemId, BTreeSet<String>>,
-    /// Earlier items that go on with the members that they knew.
+    /// Earlier items that go on with more than the names that they knew.
     pub(super) keepers: BTreeSet<ItemId>,
 }
 
@@ -352,7 +352,7 @@ fn decides(
 }
 
 /// Whose meaning elsewhere an impl decides: its types; the trait where the type is not ours.
-fn impl_subjects(items: &Items, id: ItemId) -> Vec<ItemId> {
+pub(super) fn impl_subjects(items: &Items, id: ItemId) -> Vec<ItemId> {
     let item = &items.all[&id];
     let Role::Impl(role) = &item.piece.role else { return Vec::new() };
     let meant = |name: &String| named(items, item, name);
@@ -390,9 +390,10 @@ fn keeps_meaning(items: &Items, item: &Item, kept: &BTreeSet<ItemId>) -> bool {
         return true;
     }
     let begins = begins_with(items, item);
-    let named = item.refs.iter().filter(|name| !begins.contains(*name));
+    // By a name that is pinned, it means what it meant.
+    let is_open = |name: &&String| !begins.contains(*name) && !item.pins.contains_key(*name);
+    let named = item.refs.iter().filter(is_open);
     named.flat_map(|name| items.resolve(item, name)).all(|target| {
-        // A retired one is pinned: it means what it meant.
         let known = &items.all[&target];
         kept.contains(&target) || known.retired || known.piece.shape.is_none()
     })

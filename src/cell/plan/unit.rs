@@ -82,6 +82,7 @@ pub fn unit(items: &Items, unit: &Unit, set: Option<&CrateSet>) -> UnitPlan {
     for (name, targets) in &root {
         source.ours(&uses(items, unit, name, targets, &mut units));
     }
+    source.ours(&macros_inside(items, unit, &root));
     let words: BTreeSet<&str> = unit
         .items
         .iter()
@@ -147,6 +148,28 @@ fn uses(
             continue;
         }
         text.push_str(&format!("use {}{name};\n", home(unit, *id, target, units)));
+    }
+    text
+}
+
+/// The macros of other crates, for modules inside items: these see nothing of what is imported
+/// around them.
+fn macros_inside(items: &Items, unit: &Unit, root: &Root) -> String {
+    let has_modules = |id: &ItemId| items.all[id].piece.words.contains("mod");
+    if !unit.items.iter().any(has_modules) {
+        return String::new();
+    }
+    let mut text = String::new();
+    for (name, targets) in root {
+        for target in targets.iter().filter_map(|id| items.all.get(id)) {
+            let is_macro = target.piece.provides.iter().any(|it| it.kind == Kind::Macro);
+            if is_macro && target.unit != unit.name && !target.withheld {
+                text.push_str(&format!(
+                    "#[macro_use({name})]\nextern crate {} as _;\n",
+                    target.unit
+                ));
+            }
+        }
     }
     text
 }

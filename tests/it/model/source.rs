@@ -50,7 +50,10 @@ impl Crate {
         let mut in_trait = false;
         for line in text.lines() {
             let word = |start: &str| line.strip_prefix(start);
-            if line.starts_with("#![") || line.starts_with("#[allow(async") {
+            // For modules in items; the root has a `use` of the same macro.
+            let is_of_modules =
+                line.starts_with("#[macro_use(") || line.starts_with("extern crate ");
+            if line.starts_with("#![") || line.starts_with("#[allow(async") || is_of_modules {
                 continue;
             } else if line == "}" {
                 if in_trait {

@@ -23,7 +23,7 @@ fn a_caller_that_does_not_fit_a_method_goes_on_with_the_old_one() {
     let broken = BTreeMap::from([(session.id("kept"), Broken::Members)]);
     let new = "impl S { fn total(&self) -> String { String::new() } }";
     let next = session.run_as("", new, &BTreeSet::new(), &broken);
-    assert!(next.members.contains(&session.id("free")), "it says the name, too");
+    assert!(next.ways.members.contains(&session.id("free")), "it says the name, too");
     assert_eq!(session.items().kept(session.item("kept")), ["`S::total`"]);
     assert_eq!(session.items().kept(session.item("free")), [""; 0]);
     let source = session.source("S");
@@ -224,4 +224,63 @@ fn an_old_definition_goes_on_with_all_that_it_calls() {
             assert_eq!(texts.matches(text).count(), 2, "{text}: {texts}");
         }
     }
+}
+
+#[test]
+fn what_is_its_place_and_goes_on_with_an_old_type_stays_where_it_is() {
+    for (name, text) in [
+        ("items", "fn items() -> u32 { struct W(A); W(A(8)).0.level() + 1 }"),
+        ("Tr", "trait Tr { fn go(&self, a: &A) -> u32 { a.level() + 1 } }"),
+        ("inner", "mod inner { pub fn f(a: &super::A) -> u32 { a.level() + 1 } }"),
+    ] {
+        let first = "struct A(u32);\nimpl A { const fn level(&self) -> u32 { self.0 } }";
+        let mut session = Session::after(&[&format!("{first}\n{text}")]);
+        let (unit, of_type) = (session.item(name).unit.clone(), session.item("A").unit.clone());
+        let broken = BTreeMap::from([(session.id(name), Broken::Pinned)]);
+        let new = "impl A { const fn level(&self) -> &'static str { \"new\" } }";
+        session.run_as("", new, &BTreeSet::new(), &broken);
+        assert_eq!(session.item(name).unit, unit, "{text}");
+        assert_ne!(session.item("A").unit, of_type, "a type may be made of a `const fn`");
+        assert_eq!(session.items().kept(session.item(name)), ["`A`"]);
+    }
+}
+
+#[test]
+fn whom_nothing_else_helps_goes_on_with_all_that_it_knew() {
+    let mut session = Session::after(&[
+        "struct Q { n: u8 }\nimpl Q { const fn w(&self) -> u8 { 1 } }\ntrait Tr {}
+         impl Drop for Q { fn drop(&mut self) {} }\nimpl Tr for Q {}\nstruct Free;",
+        "macro_rules! w { () => { make().w() + 1 } }\ntype R = Q;
+         fn make() -> R { R { n: 1 } }\nfn other(f: Free) -> Free { f }",
+        "fn run() -> u8 { let _: Option<&dyn Tr> = None; other(Free); w!() }",
+    ]);
+    let (of_type, held) = (session.item("Q").unit.clone(), session.held("Q"));
+    let next = session.run("fn unrelated() {}");
+    assert!(next.ways.types(session.items(), &next.items, session.id("run")).is_empty());
+    let before = session.items().clone();
+    let change = "impl Q { const fn w(&self) -> String { String::new() } }";
+    let next = session.run(change);
+    let types = next.ways.types(&before, &next.items, before.current("run")[0]);
+    assert_eq!(types, before.current("Q").into_iter().collect());
+    session.namespace.items = before;
+    let broken = BTreeMap::from([(session.id("run"), Broken::Types(types))]);
+    session.run_as("", change, &held, &broken);
+    assert_eq!(session.item("Q").unit, of_type, "values stay what they are");
+    assert_eq!(session.items().kept(session.item("run")), ["`make`"]);
+    let units = session.items().units.iter();
+    let sources: Vec<String> =
+        units.map(|of| unit(session.items(), of, None).krate.source.text).collect();
+    let n_times = |text: &str| sources.iter().map(|it| it.matches(text).count()).sum::<usize>();
+    for text in ["struct Q", "for Q { fn drop", "impl Tr for Q", "fn make(", "type R"] {
+        assert_eq!(n_times(text), 2, "{text}: {sources:#?}");
+    }
+    for text in
+        ["fn w(&self) -> u8", "fn w(&self) -> String", "trait Tr", "struct Free", "fn other("]
+    {
+        assert_eq!(n_times(text), 1, "{text}: {sources:#?}");
+    }
+    // What fits again is for all again, and no copy stays.
+    session.run("impl Q { const fn w(&self) -> u8 { 2 } }");
+    assert!(session.items().kept(session.item("run")).is_empty());
+    assert!(!session.items().all.values().any(|item| item.retired));
 }
