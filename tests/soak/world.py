@@ -176,11 +176,14 @@ class World:
         again = {name for name, found in self.in_force.items() if key and self.keys.get(found) == key}
         gone = again - names
         tried = self.tried(definitions)
+        impls = [each for each in definitions if each.kind == "impl"]
+        implemented = {each.subject for each in impls} | {each.of_trait for each in impls}
         for of, kept in self.kept.items():
             if of not in self.in_force.values():
                 continue
-            # Where one name changes, all may fit together again; each method is tried for itself.
-            is_tried = tried & before.says(of)
+            # Where one name changes, or what is kept gets an impl, all may fit together again; each method is tried for
+            # itself.
+            is_tried = tried & before.says(of) or implemented & set(kept)
             for name in list(kept):
                 is_method, is_there = name.startswith("impl "), name in tried or name in self.in_force
                 if (name in tried and not self.is_of_the_past(kept[name])) if is_method else is_tried and is_there:
