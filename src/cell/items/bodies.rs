@@ -84,7 +84,7 @@ impl Meanings {
         let mut open = vec![id];
         while let Some(next) = open.pop() {
             let edges = self.edges.entry(next).or_insert_with(|| items.edges(&items.all[&next]));
-            let impls = self.impls.get_or_insert_with(|| impls(items)).get(&next);
+            let impls = self.impls.get_or_insert_with(|| impls(items, all_subjects)).get(&next);
             for target in edges.iter().chain(impls.into_iter().flatten()) {
                 if items.all.contains_key(target) && reached.insert(*target) {
                     open.push(*target);
@@ -112,13 +112,22 @@ fn text(items: &Items, item: &Item) -> String {
     text
 }
 
-/// What is implemented for each type and trait.
-pub(super) fn impls(items: &Items) -> BTreeMap<ItemId, Vec<ItemId>> {
+/// What is implemented for each type and trait in force, of those that `of` says an impl is for.
+pub(super) fn impls(
+    items: &Items,
+    of: impl Fn(&Items, ItemId) -> Vec<ItemId>,
+) -> BTreeMap<ItemId, Vec<ItemId>> {
     let mut impls: BTreeMap<ItemId, Vec<ItemId>> = BTreeMap::new();
-    for (id, item) in items.all.iter().filter(|(_, item)| item.is_current()) {
-        for subject in subjects(items, item) {
+    let is_impl = |item: &Item| item.is_current() && matches!(item.piece.role, Role::Impl(_));
+    for (id, _) in items.all.iter().filter(|(_, item)| is_impl(item)) {
+        for subject in of(items, *id) {
             impls.entry(subject).or_default().push(*id);
         }
     }
     impls
+}
+
+/// All that an impl is for.
+pub(super) fn all_subjects(items: &Items, id: ItemId) -> Vec<ItemId> {
+    subjects(items, &items.all[&id])
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::called::means_another;
 use super::replace::{Replaced, impl_subjects};
-use super::{Item, ItemId, Items};
+use super::{ItemId, Items, bodies};
 use crate::cell::item::Role;
 use crate::cell::namespace::Kind;
 
@@ -64,7 +64,8 @@ impl Ways {
         if old.all[&id].piece.role != Role::Movable {
             return BTreeSet::new();
         }
-        let impls = impls(old);
+        // For a trait, where the type is none of ours.
+        let impls = bodies::impls(old, impl_subjects);
         let reach = |from: ItemId| reach(old, &impls, from);
         let mut altered = self.implemented.clone();
         for (of_type, impls) in &impls {
@@ -85,18 +86,6 @@ impl Ways {
         };
         known.filter(is_altered).collect()
     }
-}
-
-/// What is implemented for each type in force; for a trait, where the type is none of ours.
-fn impls(items: &Items) -> BTreeMap<ItemId, Vec<ItemId>> {
-    let mut impls: BTreeMap<ItemId, Vec<ItemId>> = BTreeMap::new();
-    let is_impl = |item: &Item| item.is_current() && matches!(item.piece.role, Role::Impl(_));
-    for (id, _) in items.all.iter().filter(|(_, item)| is_impl(item)) {
-        for subject in impl_subjects(items, *id) {
-            impls.entry(subject).or_default().push(*id);
-        }
-    }
-    impls
 }
 
 /// All that an item leads to, itself included.

@@ -50,7 +50,7 @@ pub(super) fn keep(
     others.retain(|id| broken.get(id).is_none_or(|what| !what.keeps_copies()));
     let mut step = Step::new(old, others);
     if !types.is_empty() {
-        (step.impls, step.types) = (bodies::impls(old), types);
+        (step.impls, step.types) = (bodies::impls(old, bodies::all_subjects), types);
     }
     for (id, _) in broken.iter().filter(|(_, what)| what.keeps_copies()) {
         let pins = step.pins(items, *id);

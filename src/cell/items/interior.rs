@@ -134,7 +134,11 @@ fn altered_members(
         new.iter().flat_map(|id| declared(items, &items.all[id])).collect();
     let altered = before.symmetric_difference(&now).map(|[_, name, _]| (*name).to_owned());
     let mut altered: BTreeSet<String> = altered.collect();
-    for (_, item) in items.all.iter().filter(|(id, item)| item.is_current() && !new.contains(id)) {
+    let may = |(id, item): &(&ItemId, &Item)| {
+        let names_other = || items.edges(item).iter().any(is_other);
+        item.is_current() && !new.contains(id) && names_other()
+    };
+    for (_, item) in items.all.iter().filter(may) {
         for [_, name, text] in declared(items, item) {
             let named = named(items, item, text);
             let mut targets = named.iter().flat_map(|name| items.resolve(item, name));
