@@ -89,7 +89,11 @@ impl Ways {
 }
 
 /// All that an item leads to, itself included.
-fn reach(items: &Items, impls: &BTreeMap<ItemId, Vec<ItemId>>, from: ItemId) -> BTreeSet<ItemId> {
+pub(super) fn reach(
+    items: &Items,
+    impls: &BTreeMap<ItemId, Vec<ItemId>>,
+    from: ItemId,
+) -> BTreeSet<ItemId> {
     let mut reached = BTreeSet::from([from]);
     let mut open = vec![from];
     while let Some(next) = open.pop() {

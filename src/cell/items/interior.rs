@@ -5,14 +5,17 @@
 //! place: then it becomes another one, or what it made before, hidden behind `dyn Any`, would be
 //! taken for what it makes now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::advance::refs_by;
-use super::replace::Replaced;
-use super::{Item, ItemId, Items};
+use super::advance::{refs_by, subjects};
+use super::replace::{Replaced, impl_subjects};
+use super::{Item, ItemId, Items, bodies, broken};
 use crate::cell::impls::ImplRole;
 use crate::cell::item::Role;
 use crate::cell::mentions::mentions_of_text;
+
+/// Members of types by their names, and the types.
+type Members = BTreeMap<String, BTreeSet<ItemId>>;
 
 /// Items, written in the same words as before, whose async blocks may hold something else now.
 /// `kept` are those that mean what they meant, as far as that is known.
@@ -51,11 +54,16 @@ pub(super) fn stirred(
         !kept.contains(id) && !known.retired && known.piece.shape.is_some()
     };
     let mut members = altered_members(items, old, replaced, new, &is_other);
+    let impls = bodies::impls(items, impl_subjects);
     let mut stirred: BTreeSet<ItemId> = BTreeSet::new();
     loop {
         let mut more = Vec::new();
         for (id, item, before, said) in &candidates {
-            let calls_other = || !said.is_disjoint(&members);
+            let calls_other = || {
+                let mut named = members.iter().filter(|(name, _)| said.contains(*name)).peekable();
+                let known = named.peek().map(|_| broken::reach(items, &impls, *id));
+                known.is_some_and(|known| named.any(|(_, of)| !of.is_disjoint(&known)))
+            };
             let names_one = || !items.edges(item).is_disjoint(&stirred);
             let sees_other = || {
                 let (now, then) = (Seen::by(items, item), Seen::by(old, before));
@@ -72,7 +80,9 @@ pub(super) fn stirred(
         for (id, item) in more {
             stirred.insert(id);
             if let Role::Impl(role) = &item.piece.role {
-                members.extend(role.deciding.iter().cloned());
+                for name in &role.deciding {
+                    members.entry(name.clone()).or_default().extend(subjects(items, item));
+                }
             }
         }
     }
@@ -117,33 +127,37 @@ fn named(items: &Items, item: &Item, signature: &str) -> BTreeSet<String> {
     item.refs.intersection(&said).cloned().collect()
 }
 
-/// Methods and constants of types that are not called, or do not give, what they were and did.
+/// Methods and constants that are not called, or do not give, what they were and did; and whose
+/// they are.
 fn altered_members(
     items: &Items,
     old: &Items,
     replaced: &Replaced,
     new: &[ItemId],
     is_other: &dyn Fn(&ItemId) -> bool,
-) -> BTreeSet<String> {
-    let mut before: BTreeSet<[&str; 3]> = BTreeSet::new();
-    for (id, names) in &replaced.lost {
-        let lost = old.all.get(id).into_iter().flat_map(|item| declared(old, item));
-        before.extend(lost.filter(|[_, name, _]| names.contains(*name)));
+) -> Members {
+    let mut before: BTreeMap<[&str; 3], ItemId> = BTreeMap::new();
+    for (id, names) in replaced.lost.iter().filter(|(id, _)| old.all.contains_key(id)) {
+        let lost = declared(old, &old.all[id]).filter(|[_, name, _]| names.contains(*name));
+        before.extend(lost.map(|member| (member, *id)));
     }
-    let now: BTreeSet<[&str; 3]> =
-        new.iter().flat_map(|id| declared(items, &items.all[id])).collect();
-    let altered = before.symmetric_difference(&now).map(|[_, name, _]| (*name).to_owned());
-    let mut altered: BTreeSet<String> = altered.collect();
+    let of_new = |id: ItemId| declared(items, &items.all[&id]).map(move |member| (member, id));
+    let now: BTreeMap<[&str; 3], ItemId> = new.iter().copied().flat_map(of_new).collect();
+    let mut altered = Members::new();
+    let mut add = |name: &str, id: &ItemId| {
+        altered.entry(name.to_owned()).or_default().extend(subjects(items, &items.all[id]));
+    };
+    before.iter().filter(|(it, _)| !now.contains_key(*it)).for_each(|(it, id)| add(it[1], id));
+    now.iter().filter(|(it, _)| !before.contains_key(*it)).for_each(|(it, id)| add(it[1], id));
     let may = |(id, item): &(&ItemId, &Item)| {
         let names_other = || items.edges(item).iter().any(is_other);
         item.is_current() && !new.contains(id) && names_other()
     };
-    for (_, item) in items.all.iter().filter(may) {
+    for (id, item) in items.all.iter().filter(may) {
         for [_, name, text] in declared(items, item) {
             let named = named(items, item, text);
-            let mut targets = named.iter().flat_map(|name| items.resolve(item, name));
-            if !altered.contains(name) && targets.any(|id| is_other(&id)) {
-                altered.insert(name.to_owned());
+            if named.iter().flat_map(|name| items.resolve(item, name)).any(|id| is_other(&id)) {
+                add(name, id);
             }
         }
     }

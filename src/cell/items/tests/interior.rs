@@ -6,7 +6,7 @@ use super::Session;
 use crate::cell::items::Broken;
 
 const FIRST: [&str; 3] = [
-    "struct W(u8);\nfn given() -> W { W(1) }\nfn plain() -> u8 { 1 }\nstruct S;
+    "struct Apart;\nstruct W(u8);\nfn given() -> W { W(1) }\nfn plain() -> u8 { 1 }\nstruct S;
      impl S { fn get(&self) -> u8 { plain() } fn pair(&self) -> Option<W> { None } }",
     "async fn inner() { let w = given(); ready(()).await; drop(w) }
      impl S { async fn run(&self) { let n = plain(); ready(()).await; drop(n) } }",
@@ -34,6 +34,9 @@ fn an_async_block_that_holds_something_else_makes_another_item_of_what_is_its_pl
         "fn given() -> W { W(2) }\nfn plain() -> u8 { 2 }",
         "impl S { fn get(&self) -> u8 { 2 } fn more(&self) {} }",
         "fn other() -> String { plain().to_string() }",
+        // Methods of these names, of types that nobody calls.
+        "struct New;\nimpl New { fn make() -> New { New } fn get(&self) -> u64 { 1 } fn run() {} }",
+        "impl Apart { fn get(&self) -> u64 { 1 } }",
     ] {
         assert_eq!(moved(same), [""; 0], "{same}");
     }
