@@ -14,8 +14,6 @@ use super::spec::{End, Kind, Spec};
 /// Messages kept for a socket that has no peer yet; the oldest is dropped (and counted) beyond it.
 /// A million small messages are some hundred megabytes, more than any submission in flight.
 const OVERFLOW_MESSAGES_MAX: usize = 1_000_000;
-/// Frames up to this size are copied into libzmq's own small messages; larger ones are handed over.
-const COPIED_BYTES_MAX: usize = 1024;
 /// How long the last messages may take to leave once a socket is closed.
 const LINGER_MS: i32 = 1000;
 /// How long a message waits for a peer that is about to connect, for the first time or again.
@@ -39,17 +37,17 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn send_or_keep(&mut self, mut frames: Frames) {
+    pub(super) fn send_or_keep(&mut self, frames: Frames) {
         self.stirred = true;
         if let Some(peers) = &mut self.peers {
             return peers.send(frames, Instant::now(), |frames| send(&self.socket, frames));
         }
         if self.is_lossy {
-            send(&self.socket, &mut frames);
+            send(&self.socket, &frames);
             return;
         }
         if self.overflow.is_empty() {
-            if send(&self.socket, &mut frames) == Sent::Full {
+            if send(&self.socket, &frames) == Sent::Full {
                 self.overflow.push_back(frames);
             }
             return;
@@ -71,8 +69,8 @@ impl Member {
         {
             self.stirred |= peers.retry(Instant::now(), |frames| send(&self.socket, frames));
         }
-        while let Some(mut frames) = self.overflow.pop_front() {
-            if send(&self.socket, &mut frames) == Sent::Full {
+        while let Some(frames) = self.overflow.pop_front() {
+            if send(&self.socket, &frames) == Sent::Full {
                 self.overflow.push_front(frames);
                 return;
             }
@@ -101,16 +99,22 @@ pub(super) fn n_bytes(frames: &Frames) -> usize {
 }
 
 /// Sends one message; leaves it whole when the socket cannot take it now.
-fn send(socket: &zmq::Socket, frames: &mut Frames) -> Sent {
-    let n_frames = frames.len();
-    for (idx, frame) in frames.iter_mut().enumerate() {
-        let flags = if idx + 1 < n_frames { zmq::DONTWAIT | zmq::SNDMORE } else { zmq::DONTWAIT };
-        // The first frame decides for the whole message; it is copied so that it can be kept.
-        let result = if idx == 0 || frame.len() <= COPIED_BYTES_MAX {
-            socket.send(frame.as_slice(), flags)
-        } else {
-            socket.send(std::mem::take(frame), flags)
+fn send(socket: &zmq::Socket, frames: &[Vec<u8>]) -> Sent {
+    send_by(frames, |frame, flags| socket.send(frame, flags))
+}
+
+/// Sends one message frame by frame. libzmq copies each: a signal may interrupt it (a child has
+/// ended, say), and what it has not taken is to be there still.
+fn send_by(frames: &[Vec<u8>], mut push: impl FnMut(&[u8], i32) -> Result<(), zmq::Error>) -> Sent {
+    for (idx, frame) in frames.iter().enumerate() {
+        let more = if idx + 1 < frames.len() { zmq::SNDMORE } else { 0 };
+        let result = loop {
+            match push(frame, zmq::DONTWAIT | more) {
+                Err(zmq::Error::EINTR) => (),
+                result => break result,
+            }
         };
+        // The first frame decides for the whole message.
         match result {
             Ok(()) => (),
             Err(zmq::Error::EAGAIN) if idx == 0 => return Sent::Full,
@@ -285,5 +289,27 @@ fn attach(socket: &zmq::Socket, end: &End) -> Result<String, SocketError> {
                 _ => Ok(endpoint.clone()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_interrupts_libzmq_costs_no_frame() {
+        let frames: Frames = ["engine.0.stdout", "{}", "text"].map(|it| it.into()).into();
+        let (mut n_calls, mut taken) = (0, Vec::new());
+        let sent = send_by(&frames, |frame, flags| {
+            n_calls += 1;
+            if n_calls % 3 != 0 {
+                return Err(zmq::Error::EINTR);
+            }
+            taken.push((frame.to_vec(), flags & zmq::SNDMORE != 0));
+            Ok(())
+        });
+        assert!(matches!(sent, Sent::Whole));
+        let flags = [true, true, false];
+        assert_eq!(taken, frames.into_iter().zip(flags).collect::<Vec<_>>());
     }
 }

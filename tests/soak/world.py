@@ -181,9 +181,10 @@ class World:
         for of, kept in self.kept.items():
             if of not in self.in_force.values():
                 continue
-            # Where one name changes, or what is kept gets an impl, all may fit together again; each method is tried for
-            # itself.
-            is_tried = tried & before.says(of) or implemented & set(kept)
+            # Where one name changes, or a type that is kept gets an impl, all may fit together again; each method is tried
+            # for itself, and with one of the old type no new type fits.
+            has_methods = any(name.startswith("impl ") for name in kept)
+            is_tried = tried & before.says(of) or not has_methods and implemented & set(kept)
             for name in list(kept):
                 is_method, is_there = name.startswith("impl "), name in tried or name in self.in_force
                 if (name in tried and not self.is_of_the_past(kept[name])) if is_method else is_tried and is_there:
