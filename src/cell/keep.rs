@@ -8,6 +8,9 @@ use super::mir::{self, Body, Types};
 /// In which form a value is kept. The strongest is tried first; rustc's errors weaken it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
+    /// What seems to capture nothing is a function. MIR does not show a capture without a size:
+    /// another function, say.
+    function: bool,
     auto: Auto,
     /// Parameters take any lifetime, else `'static` ones.
     any_lifetime: bool,
@@ -31,10 +34,13 @@ enum Shape {
 
 impl Form {
     pub const STRONGEST: Self =
-        Self { auto: Auto::SendSync, any_lifetime: true, shape: Shape::Iterator };
+        Self { function: true, auto: Auto::SendSync, any_lifetime: true, shape: Shape::Iterator };
 
     /// The next weaker form, after rustc has said `message` about this one.
     pub fn weaker(self, message: &str) -> Option<Self> {
+        if self.function && message.contains("non-primitive cast") {
+            return Some(Self { function: false, ..self });
+        }
         let weaker = match self.auto {
             Auto::SendSync if message.contains("cannot be shared between threads") => {
                 Some(Self { auto: Auto::Send, ..self })
@@ -99,10 +105,11 @@ pub fn kept_opaque(value: &str, bounds: &str, form: Form) -> Option<String> {
     Some(format!("::std::boxed::Box::new({value}) as ::std::boxed::Box<dyn {call}{bounds}>"))
 }
 
-/// The type to write by hand where a value cannot be kept by itself, as far as it is known.
-pub fn by_hand(type_text: &str, types: &Types) -> Option<String> {
+/// The type to write by hand where a value cannot be kept by itself, as far as it is known; with
+/// functions for what seems to capture nothing, or boxes.
+pub fn by_hand(type_text: &str, types: &Types, function: bool) -> Option<String> {
     let mut text = type_text.to_owned();
-    let form = Form { auto: Auto::Nothing, ..Form::STRONGEST };
+    let form = Form { auto: Auto::Nothing, function, ..Form::STRONGEST };
     for label in types.bodies.keys().filter(|label| type_text.contains(label.as_str())) {
         text = text.replace(label, &Keeper { types, form }.target(label)?);
     }
@@ -161,7 +168,7 @@ impl Keeper<'_> {
 
     /// Captures nothing, and its result is kept as it is.
     fn is_function(&self, body: &Body) -> bool {
-        !body.captures && mir::unwritable(&body.result).is_none()
+        self.form.function && !body.captures && mir::unwritable(&body.result).is_none()
     }
 
     fn written(&self, type_text: &str) -> String {
@@ -337,6 +344,18 @@ mod tests {
         let form = form.weaker("`Rc<i32>` cannot be sent between threads safely").expect("weaker");
         let text = kept("f", LABEL, &types, form).expect("it is kept");
         assert!(text.ends_with("Box<dyn ::std::ops::FnMut(i32) -> i32>"), "{text}");
+    }
+
+    #[test]
+    fn what_turns_out_to_capture_is_boxed() {
+        let types = types("Fn", "i32", "i32", false);
+        let form = Form::STRONGEST.weaker("non-primitive cast: `..` as `fn(i32) -> i32`");
+        let text = kept("f", LABEL, &types, form.expect("weaker")).expect("it is kept");
+        assert!(text.starts_with("::std::boxed::Box::new(f) as"), "{text}");
+        assert!(
+            text.contains("Fn(i32) -> i32 + ::std::marker::Send + ::std::marker::Sync"),
+            "{text}"
+        );
     }
 
     #[test]

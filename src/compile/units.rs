@@ -20,9 +20,9 @@ use crate::cell::plan::unit::{self as plan, UnitPlan};
 use crate::cell::rustc_json::{self, Message, Span};
 use crate::cell::{CrateSet, Map, Namespace, Split};
 
-/// How often the items are put in order again because of what rustc says of earlier ones: three
-/// that call each other may be tried with all six that there is to try.
-const ROUNDS_MAX: usize = 18;
+/// How often an earlier item may be tried with something else. There are six ways, and that by
+/// names is tried again while some calls turn out to be of others.
+const TRIES_MAX: usize = 16;
 
 /// A cell's items, compiled.
 #[derive(Debug)]
@@ -86,7 +86,8 @@ impl Compiler {
         let old = &namespace.items;
         let mut breaks = Breaks::new();
         let mut first: Vec<Diagnostic> = Vec::new();
-        for _ in 0..ROUNDS_MAX {
+        // Each round finds an earlier item that is to be tried with the next way, or is the last.
+        for _ in 0..=TRIES_MAX * old.all.len() {
             let known = breaks.iter().map(|(id, (broken, _))| (*id, broken.clone())).collect();
             let next = advance(old, new, &held, &known, forced);
             let Some(mut next) = next else {

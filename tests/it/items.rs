@@ -438,3 +438,23 @@ async fn what_a_macro_makes_at_the_top_of_a_cell_is_there_for_later_cells() {
     ])
     .await;
 }
+
+/// Each of 24 functions calls the one before it, and none fits the cell.
+#[tokio::test]
+async fn callers_keep_the_old_definition_in_a_chain_of_any_length() {
+    let mut nb = Notebook::open().await;
+    let mut run =
+        async |text: &str| nb.run(text).await.unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+    run("fn base() -> u32 { 1 }").await;
+    run("fn f0() -> u32 { base() }").await;
+    for at in 1..24 {
+        run(&format!("fn f{at}() -> u32 {{ f{}() + base() }}", at - 1)).await;
+    }
+    let said = warnings(&run("fn base() -> &'static str { \"new\" }").await);
+    for at in 0..24 {
+        assert!(said.contains(&format!("`f{at}` (In[{}])", at + 2)), "{said}");
+    }
+    assert_eq!(run("(f0(), f23(), base())").await.value.as_deref(), Some("(1, 24, \"new\")"));
+    assert_eq!(warnings(&run("fn base() -> u32 { 10 }").await), "");
+    assert_eq!(run("(f0(), f23())").await.value.as_deref(), Some("(10, 240)"));
+}

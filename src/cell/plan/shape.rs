@@ -220,7 +220,7 @@ impl Shape {
     /// The type to write by hand for a variable that was not kept.
     pub(super) fn by_hand(&self, number: usize) -> Option<String> {
         let shown = self.types.puts.get(&number).filter(|_| !self.hidden.contains_key(&number))?;
-        keep::by_hand(shown, &self.types).map(|text| keep::as_people_write(&text))
+        keep::by_hand(shown, &self.types, !self.plain).map(|text| keep::as_people_write(&text))
     }
 
     /// After a round that compiled: values whose types cannot be written are to be put in another
@@ -280,7 +280,8 @@ impl Shape {
         let takes_functions =
             |text: &str| TAKE_FUNCTIONS.iter().any(|prefix| text.starts_with(prefix));
         for (number, type_text) in types.puts.iter().filter(|(_, text)| takes_functions(text)) {
-            let by_hand = mir::unwritable(type_text).and_then(|_| keep::by_hand(type_text, types));
+            let by_hand =
+                mir::unwritable(type_text).and_then(|_| keep::by_hand(type_text, types, true));
             if let (Some(text), Some(at)) = (by_hand, behind(*number))
                 && !text.contains("dyn ")
             {

@@ -161,13 +161,16 @@ fn read_types(namespace: &Namespace, text: &str) {
         let _ = mir::listed(&type_text);
         let _ = diagnostic::short(&type_text);
         let _ = prust_kernel::cell::namespace::unit_paths(&type_text);
+        let mut errors = ["non-primitive cast", "cannot be shared between threads"].into_iter();
         let mut form = Some(keep::Form::STRONGEST);
         while let Some(each) = form {
             let _ = keep::kept("value", &type_text, &types, each);
             let _ = keep::kept_opaque("value", &type_text, each);
-            form = each.weaker("cannot be shared between threads");
+            form = each.weaker(errors.next().unwrap_or("of another kind"));
         }
-        let _ = keep::by_hand(&type_text, &types);
+        for function in [true, false] {
+            let _ = keep::by_hand(&type_text, &types, function);
+        }
     }
     let puts: Vec<(String, bool)> = (0..4).map(|number| (format!("x{number}"), true)).collect();
     let slots = LeafSlots { takes: Vec::new(), puts };
