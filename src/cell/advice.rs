@@ -54,20 +54,6 @@ pub(super) fn imports(child: &Message) -> Option<Vec<String>> {
 /// More of them help nobody.
 const IMPORTS_SHOWN: usize = 4;
 
-/// How to keep something else than a reference that ends with its cell.
-pub(super) fn for_reference(closure: bool) -> Vec<&'static str> {
-    let mut helps = vec![
-        "keep an owned value instead: `.clone()`, `.to_owned()`, `.to_vec()`, an index, or an `Rc`",
-        "or use the reference only inside this cell: put the lines in `{ .. }`",
-        "or let the value live forever: `let r: &'static _ = Box::leak(Box::new(value));`",
-    ];
-    if closure {
-        helps[0] = "write `move` before the closure's `|..|`, so that it owns what it uses (a \
-                    `.clone()` of it, where it is needed afterwards)";
-    }
-    helps
-}
-
 /// rustc's own remedies that do not help in a notebook. Of a crate that is missing it proposes
 /// whatever else has the last name of the path.
 pub(super) fn misleads(message: &Message, text: &str) -> bool {

@@ -8,11 +8,12 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::advice;
+use super::borrowed;
 use super::everyday::everyday;
 use super::generated::{clean, speaks_of_us};
 use super::map::{Origin, line_column};
 pub use super::place::{Book, slot_of, span_place, user_place};
-use super::place::{Placed, included_place, place, same, slot_at};
+use super::place::{Placed, included_place, place, same};
 use super::rustc_json::{Message, Span};
 use super::suggestion;
 
@@ -86,10 +87,6 @@ pub fn question_on_none(message: &Message, book: Book<'_>) -> Option<usize> {
     (book.text.get(range.clone()) == Some("?")).then_some(range.start)
 }
 
-/// Codes by which rustc says that a borrow does not live as long as a slot.
-const BORROW_CODES: [&str; 8] =
-    ["E0597", "E0716", "E0521", "E0505", "E0515", "E0373", "E0503", "E0506"];
-
 /// rustc's word for a type of another cell.
 const FOREIGN: &str = "is defined in another crate";
 
@@ -107,7 +104,7 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     if let Some(capturing) = capturing_call(message, code.as_deref(), books) {
         return capturing;
     }
-    if let Some(kept) = kept_reference(message, code.as_deref(), books) {
+    if let Some(kept) = borrowed::outlived(message, code.as_deref(), books) {
         return kept;
     }
     let primary = message
@@ -284,39 +281,6 @@ fn capturing_call(message: &Message, code: Option<&str>, books: &[Book<'_>]) -> 
     Some(own(Severity::Error, "E0373", title, &help, Some((at.book, at.range))))
 }
 
-/// A variable of the cell borrows from something that ends with the cell.
-fn kept_reference(message: &Message, code: Option<&str>, books: &[Book<'_>]) -> Option<Diagnostic> {
-    let code = code.filter(|code| BORROW_CODES.contains(code))?;
-    let borrowed = message.spans.iter().find_map(|span| place(span, books))?;
-    let in_slots = message.spans.iter().filter_map(|span| slot_at(span, books));
-    let declared = |name: &String| {
-        let line =
-            borrowed.book.text[..borrowed.range.start].rsplit('\n').next().unwrap_or_default();
-        let is_in_name = |letter: char| letter.is_alphanumeric() || letter == '_';
-        line.split(|letter| !is_in_name(letter)).any(|word| word == name)
-    };
-    let names: Vec<String> = in_slots.map(|(name, _)| name).collect();
-    let name = names.iter().find(|name| declared(name)).or(names.first())?.clone();
-    let book = borrowed.book;
-    let (line, column) = line_column(book.text, borrowed.range.start);
-    let title = format!("`{name}` keeps a reference, and no reference outlives its cell");
-    let label = format!("`{name}` would go on borrowing from here");
-    let main = Level::ERROR.primary_title(title.clone()).id(code.to_owned()).element(
-        Snippet::source(book.text)
-            .path(book.label)
-            .annotation(AnnotationKind::Primary.span(borrowed.range.clone()).label(label)),
-    );
-    // Of one that borrows a variable of an earlier cell rustc does not say that it is a closure.
-    let before = &book.text[..borrowed.range.start];
-    let declaration = before.rsplit("let ").next().and_then(|rest| rest.split_once('='));
-    let is_closure = declaration.is_some_and(|(_, value)| value.trim_start().starts_with('|'));
-    let helps = advice::for_reference(code == "E0373" || is_closure).into_iter();
-    let helps = helps.map(|help| Group::with_level(Level::HELP).element(Level::HELP.message(help)));
-    let groups: Vec<Group<'_>> = std::iter::once(main).chain(helps).collect();
-    let place = Some((book.label.to_owned(), line, column));
-    Some(draw(Severity::Error, Some(code.to_owned()), title, place, &groups))
-}
-
 /// A message of ours about a place in a cell.
 pub fn own(
     severity: Severity,
@@ -368,7 +332,7 @@ pub fn short(type_text: &str) -> String {
     prust_runtime::cell::short_type_name(&clean(type_text))
 }
 
-fn draw(
+pub(super) fn draw(
     severity: Severity,
     code: Option<String>,
     message: String,

@@ -84,36 +84,27 @@ pub fn kept_hidden(value: &str, form: Form) -> String {
     Keeper { types: &types, form }.boxed_whole(value)
 }
 
-/// As [`kept`], for a value that is known by its bounds: `impl Fn(i32) -> i32 + Clone`.
-pub fn kept_opaque(value: &str, bounds: &str, form: Form) -> Option<String> {
-    let bounds = bounds.strip_prefix("impl ")?;
-    let call = mir::bounds(bounds).into_iter().find_map(|bound| {
-        let bound =
-            bound.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(bound);
-        let path = bound
-            .strip_prefix("for<")
-            .map_or(bound, |rest| rest.split_once("> ").map_or(rest, |(_, path)| path));
-        let word = path.split('(').next()?.rsplit("::").next()?;
-        ["Fn", "FnMut", "FnOnce"].contains(&word).then_some(bound)
-    })?;
-    // rustc binds the lifetimes again in front of the result.
-    let call = match call.split_once(") -> for<") {
-        Some((before, after)) => format!("{before}) -> {}", after.split_once("> ")?.1),
-        None => call.to_owned(),
-    };
-    let (call, bounds) = (mir::elided(&call), form.bounds(true));
-    Some(format!("::std::boxed::Box::new({value}) as ::std::boxed::Box<dyn {call}{bounds}>"))
+/// As [`kept`], for a value that is known by bounds, alone or in something that holds it:
+/// `Vec<impl Fn(i32) -> i32 + Clone>`.
+pub fn kept_opaque(value: &str, type_text: &str, form: Form) -> Option<String> {
+    let types = Types::default();
+    Keeper { types: &types, form }.convert(value, type_text, 0).filter(|text| text != value)
 }
 
 /// The type to write by hand where a value cannot be kept by itself, as far as it is known; with
 /// functions for what seems to capture nothing, or boxes.
 pub fn by_hand(type_text: &str, types: &Types, function: bool) -> Option<String> {
-    let mut text = type_text.to_owned();
     let form = Form { auto: Auto::Nothing, function, ..Form::STRONGEST };
-    for label in types.bodies.keys().filter(|label| type_text.contains(label.as_str())) {
-        text = text.replace(label, &Keeper { types, form }.target(label)?);
-    }
-    mir::unwritable(&text).is_none().then(|| mir::writable(&text))
+    let labels = types.bodies.keys().filter(|label| type_text.contains(label.as_str()));
+    let labels: Vec<(String, &String)> =
+        labels.enumerate().map(|(at, label)| (format!("__prust_body_{at}"), label)).collect();
+    let text = labels.iter().fold(type_text.to_owned(), |text, (at, label)| text.replace(*label, at));
+    // References of the closures' own stay as they are: they are given other ones by each call.
+    let text = mir::unwritable(&text).is_none().then(|| mir::writable(&text))?;
+    labels.iter().try_fold(text, |text, (at, label)| {
+        let target = Keeper { types, form }.target(label)?;
+        (!target.contains("-> _")).then(|| text.replace(at, &target))
+    })
 }
 
 /// The names of types that every cell knows without their paths.
@@ -132,6 +123,10 @@ pub fn as_people_write(type_text: &str) -> String {
         .iter()
         .fold(text, |text, path| text.replace(path, path.rsplit("::").next().unwrap_or_default()))
 }
+
+/// What holds values that can be converted one by one, and is itself no iterator.
+const HOLDERS: [&str; 4] =
+    ["std::vec::Vec<", "std::option::Option<", "std::result::Result<", "["];
 
 struct Keeper<'a> {
     types: &'a Types,
@@ -153,7 +148,8 @@ impl Keeper<'_> {
                  {bounds}>>"
             ));
         }
-        let result = self.target(&body.result)?;
+        // What it becomes, rustc says.
+        let result = self.target(&body.result).unwrap_or_else(|| "_".to_owned());
         let parameters = self.parameters(body)?.join(", ");
         // Without a borrowed argument, what is borrowed in the result is static.
         let any = self.form.any_lifetime && (parameters.contains('&') || parameters.contains("'_"));
@@ -192,6 +188,9 @@ impl Keeper<'_> {
         if type_text.starts_with('{') {
             return None;
         }
+        if let Some(bounds) = type_text.strip_prefix("impl ") {
+            return self.convert_opaque(value, bounds);
+        }
         if let Some(pointer) = function_pointer(type_text) {
             return Some(format!("{value} as {pointer}"));
         }
@@ -205,14 +204,49 @@ impl Keeper<'_> {
             let (names, each) = (names.join(", "), each?.join(", "));
             return Some(format!("{{ let ({names},) = {value}; ({each},) }}"));
         }
-        self.convert_container(value, type_text, depth).or_else(|| {
+        let held = self.convert_container(value, type_text, depth);
+        let is_holder = HOLDERS.iter().any(|holder| type_text.starts_with(holder));
+        held.or_else(|| {
             let local = type_text.contains("::{") && !type_text.contains("{closure@");
-            (!local).then(|| self.boxed_whole(value))
+            (!local && !is_holder).then(|| self.boxed_whole(value))
         })
     }
 
+    /// By its bounds: `Clone + (Fn(i32) -> i32)`.
+    fn convert_opaque(&self, value: &str, bounds: &str) -> Option<String> {
+        let bounds = mir::bounds(bounds).into_iter().map(|bound| {
+            let inner = bound.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+            inner.unwrap_or(bound)
+        });
+        let word = |bound: &str| {
+            let path = bound.strip_prefix("for<").and_then(|rest| rest.split_once("> "));
+            let path = path.map_or(bound, |(_, path)| path).split(['(', '<']).next()?;
+            path.rsplit("::").next().map(str::to_owned)
+        };
+        let bounds: Vec<(String, &str)> =
+            bounds.filter_map(|bound| Some((word(bound)?, bound))).collect();
+        let of = |words: &[&str]| bounds.iter().find(|(word, _)| words.contains(&word.as_str()));
+        if let Some((_, call)) = of(&["Fn", "FnMut", "FnOnce"]) {
+            // rustc binds the lifetimes again in front of the result.
+            let call = match call.split_once(") -> for<") {
+                Some((before, after)) => format!("{before}) -> {}", after.split_once("> ")?.1),
+                None => (*call).to_owned(),
+            };
+            let (call, bounds) = (mir::elided(&call), self.form.bounds(true));
+            let boxed = format!("::std::boxed::Box<dyn {call}{bounds}>");
+            return Some(format!("::std::boxed::Box::new({value}) as {boxed}"));
+        }
+        of(&["Iterator", "DoubleEndedIterator", "ExactSizeIterator", "Future"])
+            .map(|_| self.boxed_whole(value))
+    }
+
     fn convert_container(&self, value: &str, type_text: &str, depth: usize) -> Option<String> {
-        let inside = |prefix: &str| type_text.strip_prefix(prefix)?.strip_suffix('>');
+        // rustc's errors name these without their paths.
+        let inside = |prefix: &str| {
+            let short = prefix.rsplit("::").next()?;
+            let rest = type_text.strip_prefix(prefix).or_else(|| type_text.strip_prefix(short))?;
+            rest.strip_suffix('>')
+        };
         let each = format!("__prust_each_{depth}");
         let mapped = |element: &str| {
             let converted = self.convert(&each, element, depth + 1)?;
@@ -223,6 +257,11 @@ impl Keeper<'_> {
             return Some(format!("{value}.into_iter().{map}.collect::<::std::vec::Vec<_>>()"));
         }
         if let Some(element) = inside("std::option::Option<") {
+            return Some(format!("{value}.{}", mapped(element)?));
+        }
+        if let Some(both) = inside("std::result::Result<") {
+            let [element, error] = mir::listed(both).try_into().ok()?;
+            mir::unwritable(error).is_none().then_some(())?;
             return Some(format!("{value}.{}", mapped(element)?));
         }
         if let Some(array) = type_text.strip_prefix('[') {

@@ -81,7 +81,7 @@ pub fn read(mir: &str) -> Types {
 }
 
 /// The compiler's names for closures and futures in a type.
-fn labels(type_text: &str) -> Vec<String> {
+pub fn labels(type_text: &str) -> Vec<String> {
     let starts =
         type_text.match_indices("{closure@").chain(type_text.match_indices("{async block@"));
     starts

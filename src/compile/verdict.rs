@@ -145,7 +145,12 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
         |error: &Diagnostic| error.code.as_deref().is_some_and(|code| cause.contains(&code));
     let told = errors.iter().any(is_cause);
     for mut error in errors {
-        if told && matches!(error.code.as_deref(), Some("E0505" | "E0506" | "E0503")) {
+        let follows = match error.code.as_deref() {
+            Some("E0505" | "E0506" | "E0503") => true,
+            Some("E0499" | "E0502") => error.plain.contains("outlives `'static`"),
+            _ => false,
+        };
+        if told && follows {
             continue;
         }
         if error.message.starts_with("erroneous constant") {
@@ -271,7 +276,8 @@ pub(super) fn unkept_warning(
     unkept: &Unkept,
     at: Option<(Book<'_>, std::ops::Range<usize>)>,
 ) -> Diagnostic {
-    let Unkept { name, why, by_hand } = unkept;
+    let Unkept { name, mutable, why, by_hand } = unkept;
+    let pattern = if *mutable { format!("mut {name}") } else { name.clone() };
     let message = match *why {
         why if why.contains("private") || why == NO_VALUE => {
             format!("`{name}` is not kept: it is {why}")
@@ -279,11 +285,11 @@ pub(super) fn unkept_warning(
         why => format!("`{name}` is not kept: it is {why}, whose type no later cell can write"),
     };
     let help = match by_hand {
-        None if *why == NO_VALUE => format!("give it one: `let {name} = ..;`"),
+        None if *why == NO_VALUE => format!("give it one: `let {pattern} = ..;`"),
         Some(type_text) if type_text.contains("dyn ") => {
-            format!("write `let {name}: {type_text} = ..;`, with the closure in `Box::new(..)`")
+            format!("write `let {pattern}: {type_text} = ..;`, with the closure in `Box::new(..)`")
         }
-        Some(type_text) => format!("write `let {name}: {type_text} = ..;`"),
+        Some(type_text) => format!("write `let {pattern}: {type_text} = ..;`"),
         None if why.contains("inside a block") => {
             "declare the type at the top level of a cell, and the variable can stay".to_owned()
         }
@@ -299,10 +305,10 @@ pub(super) fn unkept_warning(
             format!("write a function, which stays: `async fn {name}(..) -> .. {{ .. }}`")
         }
         None if *why == "a future" => {
-            format!("`.await` it in this cell, or keep its result: `let {name} = ..await;`")
+            format!("`.await` it in this cell, or keep its result: `let {pattern} = ..await;`")
         }
         None => format!(
-            "keep what it gives, or box it by a trait: `let {name}: Box<dyn Fn(i32) -> i32> = \
+            "keep what it gives, or box it by a trait: `let {pattern}: Box<dyn Fn(i32) -> i32> = \
              Box::new(..);` with its own types"
         ),
     };

@@ -268,7 +268,8 @@ pub fn delta(
         if shape.is_unset(number) {
             delta.moved.retain(|moved| moved != name);
             delta.unkept.push(name.clone());
-            unkept.push(Unkept { name: name.clone(), why: NO_VALUE, by_hand: None });
+            let (name, mutable) = (name.clone(), *mutable);
+            unkept.push(Unkept { name, mutable, why: NO_VALUE, by_hand: None });
         }
         let Some(type_text) = types.get(&number).filter(|_| shape.put(number, name).is_some())
         else {
@@ -278,7 +279,7 @@ pub fn delta(
             Some(why) => {
                 delta.unkept.push(name.clone());
                 let by_hand = shape.by_hand(number);
-                unkept.push(Unkept { name: name.clone(), why, by_hand });
+                unkept.push(Unkept { name: name.clone(), mutable: *mutable, why, by_hand });
             }
             None => {
                 let spelled = shape.spelling(number, type_text);
@@ -298,6 +299,7 @@ pub const NO_VALUE: &str = "without a value at the cell's end";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unkept {
     pub name: String,
+    pub mutable: bool,
     /// What its type is, in words.
     pub why: &'static str,
     /// The type to write by hand.

@@ -46,6 +46,8 @@ pub struct Shape {
     annotations: Vec<Edit>,
     /// Such types did not fit.
     plain: bool,
+    /// They did: what does not compile later is something else.
+    fits: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,6 +234,7 @@ impl Shape {
         text: &str,
         behind: impl Fn(usize) -> Option<usize>,
     ) -> bool {
+        self.fits = !self.annotations.is_empty();
         if self.value == Guess::Asked {
             let text = types.puts.get(&VALUE).filter(|text| mir::unwritable(text).is_none());
             self.silent = text.is_some_and(|text| text == "!");
@@ -256,8 +259,9 @@ impl Shape {
             if self.kept.contains_key(number) || mir::unwritable(type_text).is_none() {
                 continue;
             }
-            let foreign =
-                type_text.starts_with("{closure@") && !types.bodies.contains_key(type_text);
+            let foreign = mir::labels(type_text)
+                .iter()
+                .any(|label| label.starts_with("{closure@") && !types.bodies.contains_key(label));
             let form = Form::STRONGEST;
             let kept = if keep::kept("", type_text, types, form).is_some() {
                 Kept::Typed(form)
@@ -357,7 +361,7 @@ impl Shape {
     /// After a round that did not compile: what rustc's errors say about lines of ours. Whether
     /// another round is worth it.
     pub fn learn(&mut self, messages: &[Message], book: Book<'_>) -> bool {
-        if !self.annotations.is_empty() {
+        if !self.annotations.is_empty() && !self.fits {
             self.annotations.clear();
             self.plain = true;
             return true;
@@ -429,11 +433,11 @@ impl Shape {
     }
 }
 
-/// `this expression has type `impl Fn(i32) -> i32``
+/// `this expression has type `Vec<impl Fn(i32) -> i32>``
 fn known_bounds(message: &Message) -> Option<String> {
     let labels = message.spans.iter().filter_map(|span| span.label.as_deref());
     let bounds = labels.filter_map(|label| label.split_once("has type `")?.1.strip_suffix('`'));
-    bounds.into_iter().find(|bounds| bounds.starts_with("impl ")).map(str::to_owned)
+    bounds.into_iter().find(|bounds| bounds.contains("impl ")).map(str::to_owned)
 }
 
 #[cfg(test)]
