@@ -9,8 +9,7 @@ use super::place::{Book, Placed, place, slot_at};
 use super::rustc_json::Message;
 
 /// Codes by which rustc says that a borrow does not live as long as a slot.
-const CODES: [&str; 8] =
-    ["E0597", "E0716", "E0521", "E0505", "E0515", "E0373", "E0503", "E0506"];
+const CODES: [&str; 8] = ["E0597", "E0716", "E0521", "E0505", "E0515", "E0373", "E0503", "E0506"];
 
 /// What borrows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,10 +154,7 @@ fn asked(
     Some(draw(Severity::Error, Some(code.to_owned()), title, place, &groups))
 }
 
-fn with_helps<'a>(
-    main: Group<'a>,
-    helps: impl IntoIterator<Item = &'a str>,
-) -> Vec<Group<'a>> {
+fn with_helps<'a>(main: Group<'a>, helps: impl IntoIterator<Item = &'a str>) -> Vec<Group<'a>> {
     let helps = helps.into_iter();
     let helps = helps.map(|help| Group::with_level(Level::HELP).element(Level::HELP.message(help)));
     std::iter::once(main).chain(helps).collect()

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::Parser;
 
@@ -16,7 +16,7 @@ use super::map::Edit;
 use super::mentions::mentions;
 use super::namespace::{Kind, Provided};
 use super::rules::{Rule, listed, read_rules};
-use super::split::Split;
+use super::split::{self, Split};
 
 /// How deep macros may call each other; as rustc has it.
 const DEPTH_MAX: usize = 64;
@@ -43,12 +43,14 @@ pub fn expand(items: &Items, text: &str, split: &mut Split) -> Expanded {
     // Where an item begins is counted from the beginning of the cell.
     let mut padded = " ".repeat(full.len());
     let (mut made, mut wrapped, mut value) = (Vec::new(), Vec::new(), None);
+    let mut declares: Vec<(String, bool)> = Vec::new();
     for range in split.statements.iter().chain(&split.value) {
         let said = text.get(range.clone()).unwrap_or_default().trim_end().trim_end_matches(';');
         if said.len() > CALL_BYTES_MAX {
             continue;
         }
         let Ok(call) = syn::parse_str::<syn::Macro>(said) else { continue };
+        declares.extend(macros.declared(&call, 0));
         match macros.items_of(&call, 0) {
             Some(texts) if !texts.is_empty() => {
                 for line in texts {
@@ -71,6 +73,11 @@ pub fn expand(items: &Items, text: &str, split: &mut Split) -> Expanded {
                 let call = syn::parse_str(&padded).expect("it was parsed above");
                 wrapped.extend(wrapping(&call, range.clone()));
             }
+        }
+    }
+    for (name, mutable) in declares {
+        if split.declares.iter().all(|(known, _)| *known != name) {
+            split.declares.push((name, mutable));
         }
     }
     if let Some(range) = value {
@@ -164,6 +171,34 @@ impl Macros<'_> {
         statements.is_some_and(|made| made.is_ok_and(|made| made.iter().any(is_item)))
     }
 
+    /// The variables that a call makes of names that it is given; others are the macro's own.
+    fn declared(&self, call: &syn::Macro, depth: usize) -> Vec<(String, bool)> {
+        let mut declared = self.locals(call, depth);
+        declared.retain(|(name, _)| {
+            let other = format!("{name}_given");
+            let tokens = renamed(call.tokens.clone(), name, &other);
+            let made = || self.locals(&syn::Macro { tokens, ..call.clone() }, depth);
+            mentions(call.tokens.clone()).contains(name)
+                && made().iter().any(|(made, _)| *made == other)
+        });
+        declared
+    }
+
+    /// The variables that a call makes, its own included.
+    fn locals(&self, call: &syn::Macro, depth: usize) -> Vec<(String, bool)> {
+        let made = (depth <= DEPTH_MAX).then(|| self.expanded(call)).flatten();
+        let statements = made.map(|made| syn::Block::parse_within.parse2(made));
+        let mut locals = Vec::new();
+        for statement in statements.and_then(Result::ok).iter().flatten() {
+            match statement {
+                syn::Stmt::Local(local) => split::declared(&local.pat, &mut locals),
+                syn::Stmt::Macro(inner) => locals.extend(self.declared(&inner.mac, depth + 1)),
+                _ => (),
+            }
+        }
+        locals
+    }
+
     fn gives_value(&self, call: &syn::Macro) -> bool {
         self.expanded(call).is_some_and(|made| syn::parse2::<syn::Expr>(made).is_ok())
     }
@@ -218,6 +253,17 @@ impl Macros<'_> {
             None => self.items.texts(name).find(|(piece, _)| is_it(piece)).map(|(_, text)| text),
         }
     }
+}
+
+fn renamed(tokens: TokenStream, name: &str, other: &str) -> TokenStream {
+    let rename = |token| match token {
+        TokenTree::Ident(word) if word == name => Ident::new(other, word.span()).into(),
+        TokenTree::Group(group) => {
+            Group::new(group.delimiter(), renamed(group.stream(), name, other)).into()
+        }
+        token => token,
+    };
+    tokens.into_iter().map(rename).collect()
 }
 
 #[cfg(test)]
@@ -279,6 +325,27 @@ mod tests {
             let made = expand(&Items::default(), &text, &mut split);
             assert_eq!((made.text, split.statements.len()), (text, 1));
             assert_eq!(made.mixed.len(), usize::from(call == "both!();"));
+        }
+    }
+
+    #[test]
+    fn a_call_declares_what_it_is_given_a_name_for() {
+        let macros = "macro_rules! make { ($n:ident, $e:expr) => { let mut $n = $e; let own = 1; } }\n\
+                      macro_rules! all { ($($n:ident = $e:expr),*) => { $(make!($n, $e);)* } }\n";
+        for (call, declares) in [
+            ("make!(a, 1);", vec!["a"]),
+            ("all!(a = 1, b = own + a);", vec!["a", "b"]),
+            ("make!(a, own);", vec!["a"]),
+            ("make!(own, own);", vec!["own"]),
+            ("let a = 1; make!(b, a);", vec!["a", "b"]),
+            ("{ make!(a, 1); }", vec![]),
+            ("other!(a, 1);", vec![]),
+        ] {
+            let text = format!("{macros}{call}");
+            let mut split = Split::read(&text);
+            expand(&Items::default(), &text, &mut split);
+            let names: Vec<&str> = split.declares.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, declares, "{call}");
         }
     }
 }

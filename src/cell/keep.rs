@@ -98,7 +98,8 @@ pub fn by_hand(type_text: &str, types: &Types, function: bool) -> Option<String>
     let labels = types.bodies.keys().filter(|label| type_text.contains(label.as_str()));
     let labels: Vec<(String, &String)> =
         labels.enumerate().map(|(at, label)| (format!("__prust_body_{at}"), label)).collect();
-    let text = labels.iter().fold(type_text.to_owned(), |text, (at, label)| text.replace(*label, at));
+    let text =
+        labels.iter().fold(type_text.to_owned(), |text, (at, label)| text.replace(*label, at));
     // References of the closures' own stay as they are: they are given other ones by each call.
     let text = mir::unwritable(&text).is_none().then(|| mir::writable(&text))?;
     labels.iter().try_fold(text, |text, (at, label)| {
@@ -125,8 +126,7 @@ pub fn as_people_write(type_text: &str) -> String {
 }
 
 /// What holds values that can be converted one by one, and is itself no iterator.
-const HOLDERS: [&str; 4] =
-    ["std::vec::Vec<", "std::option::Option<", "std::result::Result<", "["];
+const HOLDERS: [&str; 4] = ["std::vec::Vec<", "std::option::Option<", "std::result::Result<", "["];
 
 struct Keeper<'a> {
     types: &'a Types,

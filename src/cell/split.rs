@@ -216,7 +216,8 @@ fn shows(expression: &Expr) -> bool {
     !matches!(expression, Expr::ForLoop(_) | Expr::While(_) | Expr::Assign(_))
 }
 
-fn declared(pattern: &Pat, names: &mut Vec<(String, bool)>) {
+/// The variables that a pattern makes, with `mut` or not.
+pub(super) fn declared(pattern: &Pat, names: &mut Vec<(String, bool)>) {
     match pattern {
         Pat::Ident(ident) => {
             names.push((plain(&ident.ident), ident.mutability.is_some()));

@@ -387,6 +387,8 @@ impl Shape {
                 self.runtime = before.runtime.and_then(Runtime::weaker);
             } else if let Some((name, put)) = diagnostic::slot_of(message, &[book]) {
                 match (code, put) {
+                    // A macro's own variable, of a name that it was also given.
+                    (Some("E0425"), Some(number)) => _ = self.gone.insert(number),
                     (Some("E0382" | "E0381"), None) => _ = self.spent.insert(name),
                     (Some("E0382" | "E0381"), Some(number)) => {
                         self.gone.insert(number);
