@@ -20,6 +20,23 @@ pub struct Variable {
     pub cell: String,
 }
 
+impl Variable {
+    /// Whether it is a closure in a box: what is kept of one that captures something.
+    pub fn is_boxed_closure(&self) -> bool {
+        let bound = self.boxed().map(|bound| bound.split('(').next().unwrap_or_default());
+        bound.is_some_and(|path| path.contains("ops::Fn"))
+    }
+
+    /// Whether it is an iterator in a box: what is kept of one with closures inside.
+    pub fn is_boxed_iterator(&self) -> bool {
+        self.boxed().is_some_and(|bound| bound.contains("iter::Iterator<"))
+    }
+
+    fn boxed(&self) -> Option<&str> {
+        self.type_text.trim_start_matches("::").strip_prefix("std::boxed::Box<dyn ")
+    }
+}
+
 /// What kind of name a unit gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
@@ -117,6 +134,8 @@ pub struct Delta {
     pub put: Vec<(String, Variable)>,
     /// Moved away by the cell.
     pub moved: Vec<String>,
+    /// Those of them of which only a part was.
+    pub parted: Vec<String>,
     /// Declared by the cell with types that no later cell can write.
     pub unkept: Vec<String>,
     /// All items, where the cell defines some.
@@ -139,8 +158,35 @@ pub struct Namespace {
     pub attributes: Vec<String>,
     /// The dependency set; `None` is the base set.
     pub set: Option<CrateSet>,
-    /// Which cell moved a variable away, for the error message.
-    pub moved: BTreeMap<String, String>,
+    /// Who moved a variable away, for the error message.
+    pub moved: BTreeMap<String, Moved>,
+}
+
+/// How a variable went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The label of the cell that moved it.
+    pub cell: String,
+    /// Only a part of it.
+    pub part: bool,
+    /// It was a closure in a box.
+    pub closure: bool,
+}
+
+impl Moved {
+    /// What to tell who misses the variable.
+    pub fn told(&self, name: &str) -> String {
+        let cell = &self.cell;
+        match self {
+            Self { part: true, .. } => format!(
+                "a part of `{name}` was moved away by {cell}, and what was left ended with that cell"
+            ),
+            Self { closure: true, .. } => format!(
+                "`{name}` was moved away by {cell}: a closure is kept in a box, and `&{name}` lends it"
+            ),
+            _ => format!("`{name}` was moved away by {cell}"),
+        }
+    }
 }
 
 impl Namespace {
@@ -183,8 +229,11 @@ impl Namespace {
     /// Takes over what a cell changed.
     pub fn apply(&mut self, delta: &Delta) {
         for name in &delta.moved {
-            self.variables.remove(name);
-            self.moved.insert(name.clone(), delta.cell.clone());
+            let before = self.variables.remove(name);
+            let cell = delta.cell.clone();
+            let closure = before.is_some_and(|variable| variable.is_boxed_closure());
+            let part = delta.parted.contains(name);
+            self.moved.insert(name.clone(), Moved { cell, part, closure });
         }
         for name in &delta.unkept {
             self.variables.remove(name);
@@ -281,6 +330,7 @@ mod tests {
         let (moved, cell) = (vec!["x".to_owned()], "In[2]".to_owned());
         namespace.apply(&Delta { moved, cell, ..Delta::default() });
         assert!(namespace.variables.is_empty());
-        assert_eq!(namespace.moved.get("x").map(String::as_str), Some("In[2]"));
+        let moved = namespace.moved.get("x").expect("it is remembered");
+        assert_eq!(moved.told("x"), "`x` was moved away by In[2]");
     }
 }

@@ -71,8 +71,35 @@ impl Compiler {
             let notes = notes.into_iter().chain(of_old_callers(cell.text, &namespace.items));
             notes.for_each(|note| error.note(&note));
         }
+        for error in &mut errors {
+            let note = of_boxed(error, cell.text, namespace);
+            note.iter().for_each(|note| error.note(note));
+        }
         Err(Failed::Errors(errors))
     }
+}
+
+/// What a variable cannot do in the box that it is kept in.
+fn of_boxed(error: &Diagnostic, text: &str, namespace: &Namespace) -> Option<String> {
+    error.code.as_deref().filter(|code| ["E0277", "E0507", "E0599"].contains(code))?;
+    let words = mentions_of_text(text);
+    let says = |word: &str| error.message.contains(word);
+    let mut named = namespace.variables.iter().filter(|(name, _)| words.contains(*name));
+    named.find_map(|(name, variable)| {
+        let cell = &variable.cell;
+        let is_captured = says(&format!("`{name}`, a captured variable"));
+        if variable.is_boxed_closure() && (is_captured || (says("dyn ") && says("Fn"))) {
+            let note = format!("`{name}` ({cell}) is a closure kept in a box: `&{name}` lends it");
+            return Some(note);
+        }
+        let is_of_it = says("dyn ") && says("Iterator<Item");
+        (variable.is_boxed_iterator() && is_of_it).then(|| {
+            format!(
+                "`{name}` ({cell}) is kept in a box, as an iterator and no more: do this in the \
+                 cell that makes it, or `.collect()` it there"
+            )
+        })
+    })
 }
 
 /// Whether a type that was defined anew may be behind it; where rustc says so itself, no more is to
@@ -178,7 +205,7 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
         }
         let missing = error.code.as_deref() == Some("E0425");
         let moved = namespace.moved.get(&name).filter(|_| missing);
-        let note = moved.map(|cell| format!("`{name}` was moved away by {cell}"));
+        let note = moved.map(|moved| moved.told(&name));
         // Statements see it: the place is in an item.
         let variable = namespace.variables.get(&name).filter(|_| missing);
         let note = note.or(variable.map(|variable| {

@@ -260,6 +260,11 @@ pub fn delta(
         cell: label.to_owned(),
         imports: new_imports(split),
         attributes: split.attributes.iter().map(|range| cell[range.clone()].to_owned()).collect(),
+        parted: moved
+            .iter()
+            .filter(|name| shape.is_parted(name))
+            .map(|name| (*name).clone())
+            .collect(),
         moved: moved.into_iter().cloned().collect(),
         ..Delta::default()
     };

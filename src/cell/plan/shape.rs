@@ -28,6 +28,8 @@ pub struct Shape {
     pub(super) runtime: Option<Runtime>,
     /// Taken and not put back.
     spent: BTreeSet<String>,
+    /// Those of them of which something is left.
+    parted: BTreeSet<String>,
     /// Numbers of the `put`s whose variables the cell itself moves away.
     gone: BTreeSet<usize>,
     /// Numbers of those `put`s that are gone because the variable has no value.
@@ -154,6 +156,11 @@ impl Shape {
     /// Whether the cell moves the variable away, or moved the one it declared in its place.
     pub fn is_moved(&self, name: &str) -> bool {
         self.spent.contains(name)
+    }
+
+    /// Whether the cell moves only a part of the variable away.
+    pub(super) fn is_parted(&self, name: &str) -> bool {
+        self.parted.contains(name)
     }
 
     /// Whether the cell declares the variable and gives it no value.
@@ -386,6 +393,9 @@ impl Shape {
                 // A tokio without the features that this takes.
                 self.runtime = before.runtime.and_then(Runtime::weaker);
             } else if let Some((name, put)) = diagnostic::slot_of(message, &[book]) {
+                if message.message.contains("partially moved") {
+                    self.parted.insert(name.clone());
+                }
                 match (code, put) {
                     // A macro's own variable, of a name that it was also given.
                     (Some("E0425"), Some(number)) => _ = self.gone.insert(number),

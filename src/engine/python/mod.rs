@@ -117,7 +117,7 @@ impl Engine {
     fn pull_step(&self, name: String) -> Result<Step, Fault> {
         let Some(variable) = self.namespace.variables.get(&name) else {
             let moved = self.namespace.moved.get(&name);
-            let why = moved.map_or_else(String::new, |cell| format!(": it was moved in {cell}"));
+            let why = moved.map_or_else(String::new, |by| format!(": it was moved in {}", by.cell));
             return Err(Fault::new("NameError", format!("name '{name}' is not defined{why}")));
         };
         let payload = helper::payload(&name, None).map_err(|why| {
