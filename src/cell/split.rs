@@ -264,9 +264,13 @@ fn flatten(tree: &UseTree, prefix: &str, imports: &mut Vec<Import>) {
         }
         UseTree::Name(name) => push(name.ident.to_string(), format!("{prefix}{}", name.ident)),
         UseTree::Rename(rename) => {
-            let path = format!("{prefix}{} as {}", rename.ident, rename.rename);
-            let key = rename.rename.to_string();
-            push(if key == "_" { format!("_ {path}") } else { key }, path);
+            let (of, to) = (&rename.ident, rename.rename.to_string());
+            let path = match of == "self" {
+                // Only the module, of all that goes by its name.
+                true => format!("{}::{{self as {to}}}", prefix.trim_end_matches("::")),
+                false => format!("{prefix}{of} as {to}"),
+            };
+            push(if to == "_" { format!("_ {path}") } else { to }, path);
         }
         UseTree::Glob(_) => push(format!("*{prefix}"), format!("{prefix}*")),
         UseTree::Group(group) => {
@@ -319,6 +323,26 @@ mod tests {
                 "use std::ops::Add as _;"
             ]
         );
+    }
+
+    #[test]
+    fn a_module_is_imported_as_itself_by_another_name_at_every_depth() {
+        let text = "pub use ::std::{self as s, io::{self as sio, prelude::{self as _, Read}}, \
+                    fmt::{{self as f}}};";
+        let split = Split::read(text);
+        let imports: Vec<_> =
+            split.imports[0].1.iter().map(|it| (it.key.as_str(), it.text.as_str())).collect();
+        assert_eq!(
+            imports,
+            [
+                ("s", "use ::std::{self as s};"),
+                ("sio", "use ::std::io::{self as sio};"),
+                ("_ ::std::io::prelude::{self as _}", "use ::std::io::prelude::{self as _};"),
+                ("Read", "use ::std::io::prelude::Read;"),
+                ("f", "use ::std::fmt::{self as f};"),
+            ]
+        );
+        assert!(split.imports[0].1.iter().all(|import| import.root == "std"));
     }
 
     #[test]
