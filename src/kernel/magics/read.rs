@@ -147,12 +147,13 @@ enum Wrap {
 }
 
 fn cell_magic(spec: &Spec, text: &str, body: &dyn Fn() -> String) -> Result<Wrap, String> {
-    let words = words::read(spec, text, false)?;
+    let code_below = matches!(spec.name, "px" | "time" | "timeit" | "bash");
+    let words = words::read(spec, text, code_below)?;
+    if code_below && !words.rest.is_empty() {
+        return Err(misplaced(spec, &words.rest));
+    }
     let magic = match spec.name {
-        "px" => {
-            no_arguments(spec, &words)?;
-            CellMagic::Px(px_options(&words)?)
-        }
+        "px" => CellMagic::Px(px_options(&words)?),
         "time" => CellMagic::Time,
         "timeit" => CellMagic::Timeit(timeit_options(&words)?),
         "opt" => match opt_level(&words)? {
@@ -171,6 +172,13 @@ fn cell_magic(spec: &Spec, text: &str, body: &dyn Fn() -> String) -> Result<Wrap
         other => return Err(format!("%%{other} is not known as a cell magic")),
     };
     Ok(Wrap::Cell(magic))
+}
+
+/// Code behind a `%%` magic would be neither the cell's nor the line's.
+fn misplaced(spec: &Spec, code: &str) -> String {
+    let name = spec.name;
+    let or = if spec.is_line() { format!(", or write %{name} {code}") } else { String::new() };
+    format!("%%{name} takes nothing behind it on its line; put {code} on the lines below{or}")
 }
 
 fn line_magic(text: &str, colon: bool) -> Result<Magic, String> {
