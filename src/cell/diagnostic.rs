@@ -201,9 +201,7 @@ fn ends_in_ours(message: &Message, books: &[Book<'_>]) -> bool {
 fn at_the_end(title: &str) -> String {
     let ours = [
         ("found `}`", "found the end of the cell"),
-        ("mismatched closing delimiter: `}`", "this bracket is not closed"),
         ("unexpected token: `}`", "unexpected end of the cell"),
-        ("this file contains an unclosed delimiter", "a bracket is not closed"),
     ];
     ours.iter().fold(title.to_owned(), |title, (from, to)| title.replace(from, to))
 }

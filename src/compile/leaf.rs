@@ -7,6 +7,7 @@ use super::cell::{Cell, Compiler, Failed};
 use super::rustc::{self, CrateType};
 use super::store;
 use super::verdict::unkept_warning;
+use crate::cell::brackets;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::jumps;
 use crate::cell::mir;
@@ -32,6 +33,7 @@ impl Compiler {
         cell: Cell<'_>,
         split: &Split,
     ) -> Result<Leaf, Failed> {
+        self.refuse_brackets(namespace, cell, split).await?;
         refuse_jumps(cell, split)?;
         let mut slots = LeafSlots::of(namespace, cell.text, split);
         // Another value may be given to its name.
@@ -91,6 +93,25 @@ impl Compiler {
             return Ok((call.output, needs, delta, warnings));
         }
         unreachable!("the last round returns")
+    }
+
+    /// rustc is to match the user's brackets with each other, not with ours.
+    async fn refuse_brackets(
+        &self,
+        namespace: &Namespace,
+        cell: Cell<'_>,
+        split: &Split,
+    ) -> Result<(), Failed> {
+        let alone = split.unparsed.then(|| brackets::alone(cell.text)).flatten();
+        let Some(source) = alone else { return Ok(()) };
+        let plan = CratePlan { source, ..CratePlan::default() };
+        let opt_level = self.leaf_opt_level(split);
+        let name = leaf_name(namespace, &plan, opt_level);
+        let kind = CrateType::Cdylib;
+        let call = self.call(&name, &name, kind, &plan, None, namespace, opt_level);
+        let (ended, _) = self.build(&name, &call, &plan).await?;
+        let Some(told) = brackets::told(rustc_json::read(&ended.stderr)) else { return Ok(()) };
+        self.verdict(namespace, cell, &call, &plan, &told, ended.success, true).map(|_| ())
     }
 }
 

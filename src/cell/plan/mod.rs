@@ -45,7 +45,7 @@ const QUIET_UNIT: &str =
     "#![allow(unused_variables, unused_mut, unused_assignments, unreachable_code)]\n";
 
 /// A crate to compile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CratePlan {
     pub source: Source,
     /// Units it names directly; their libraries are its `--extern`s.
