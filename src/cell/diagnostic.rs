@@ -90,6 +90,14 @@ pub fn question_on_none(message: &Message, book: Book<'_>) -> Option<usize> {
 /// rustc's word for a type of another cell.
 const FOREIGN: &str = "is defined in another crate";
 
+/// Helps that are none where they do not point into the user's text: the cell's top level, for one,
+/// can have no parameter.
+const OF_THE_USERS_OWN: [&str; 3] = [
+    "consider changing this to be mutable",
+    "you might be missing a const parameter",
+    "you might be missing a type parameter",
+];
+
 /// Carries one of rustc's messages over to the user's text.
 pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     let severity =
@@ -129,8 +137,9 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
     for child in &message.children {
         let text = everyday(&clean(&child.message));
         let ours = speaks_of_us(&text) || speaks_of_us(&child.message);
-        // The variable's declaration is in another cell, or the type's in another crate of ours.
-        let is_elsewhere = text == "consider changing this to be mutable"
+        // What is to be written otherwise is in another cell, or our function around this one; or
+        // the type's declaration in another crate of ours.
+        let is_elsewhere = OF_THE_USERS_OWN.contains(&text.as_str())
             && child.spans.iter().all(|span| place(span, books).is_none());
         let labels = child.spans.iter().filter_map(|span| span.label.as_deref());
         let is_foreign = labels.into_iter().any(|label| label.ends_with(FOREIGN));
@@ -375,6 +384,27 @@ mod tests {
         );
         assert!(diagnostic.plain.contains("In[3]:2:13"), "{}", diagnostic.plain);
         assert!(!diagnostic.plain.contains("prust"), "{}", diagnostic.plain);
+    }
+
+    #[test]
+    fn a_parameter_is_proposed_to_a_function_of_the_users_alone() {
+        let cell = "fn f() { N }";
+        let mut source = Source::default();
+        source.ours("fn generated() {\n").user(cell, 0..cell.len()).ours("\n}");
+        let name = source.text.find('N').expect("it is there");
+        for (function, told) in [("generated", false), ("f", true)] {
+            let at = source.text.find(&format!("{function}(")).expect("it is there");
+            let mut proposed = span(at + function.len(), at + function.len(), None);
+            proposed["suggested_replacement"] = "<const N: usize>".into();
+            let json = serde_json::json!({"message": "cannot find value `N`", "level": "error",
+                "code": {"code": "E0425"}, "spans": [span(name, name + 1, None)],
+                "children": [{"message": "you might be missing a const parameter", "code": null,
+                    "level": "help", "spans": [proposed]}]});
+            let book = Book { file: "leaf.rs", label: "In[3]", text: cell, map: &source.map };
+            let plain = translate(&message(json), &[book]).plain;
+            assert_eq!(plain.contains("missing a const parameter"), told, "{plain}");
+            assert_eq!(plain.contains("fn f<const N: usize>()"), told, "{plain}");
+        }
     }
 
     #[test]
