@@ -178,7 +178,7 @@ fn cell_magic(spec: &Spec, text: &str, body: &dyn Fn() -> String) -> Result<Wrap
 fn misplaced(spec: &Spec, code: &str) -> String {
     let name = spec.name;
     let or = if spec.is_line() { format!(", or write %{name} {code}") } else { String::new() };
-    format!("%%{name} takes nothing behind it on its line; put {code} on the lines below{or}")
+    format!("%%{name} takes no argument {code}; put code on the lines below{or}")
 }
 
 fn line_magic(text: &str, colon: bool) -> Result<Magic, String> {

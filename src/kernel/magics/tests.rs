@@ -156,9 +156,13 @@ fn line_magics_are_typed() {
 #[test]
 fn code_behind_a_cell_magic_is_not_dropped() {
     check_problem("%%time let q = 3;", 1, "or write %time let q = 3;");
-    check_problem("\n%%timeit -n 2 'a' - -b\n1", 2, "put 'a' - -b on the lines below");
+    check_problem(
+        "\n%%timeit -n 2 'a' - -b\n1",
+        2,
+        "no argument 'a' - -b; put code on the lines below",
+    );
     check_problem("%%time\n%%px -t 0 -b 1 + 1\n1", 2, "or write %px 1 + 1");
-    check_problem("%%bash ls -l\nls", 1, "put ls -l on the lines below");
+    check_problem("%%bash ls -l\nls", 1, "no argument ls -l; put code on the lines below");
     check_problem("%%opt 3 let zz = 1; zz", 1, "not 3 let zz = 1; zz");
 }
 
@@ -172,7 +176,7 @@ fn what_is_wrong_is_named_with_what_was_meant() {
     check_problem("%qqqqqq", 1, "%lsmagic");
     check_problem("%%px -t", 1, "needs a value");
     check_problem("%%px -a -b", 1, "contradict");
-    check_problem("%%px extra", 1, "nothing behind it");
+    check_problem("%%px extra", 1, "no argument extra");
     check_problem("%%px -o 1x", 1, "name of a variable");
     check_problem("%px", 1, "needs code");
     check_problem("1;\n%%px\n2", 2, "first line");
