@@ -1,5 +1,5 @@
-//! Borrows that would outlive their cell, in the user's terms: which variable keeps one, or which call
-//! asks for what lives for ever, and what to write instead.
+//! Borrows that would outlive their cell, in the user's terms: which variable keeps one, or which
+//! call asks for what lives for ever, and what to write instead.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Snippet};
 

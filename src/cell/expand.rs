@@ -330,7 +330,8 @@ mod tests {
 
     #[test]
     fn a_call_declares_what_it_is_given_a_name_for() {
-        let macros = "macro_rules! make { ($n:ident, $e:expr) => { let mut $n = $e; let own = 1; } }\n\
+        let macros = "macro_rules! make {\n\
+                      ($n:ident, $e:expr) => { let mut $n = $e; let own = 1; } }\n\
                       macro_rules! all { ($($n:ident = $e:expr),*) => { $(make!($n, $e);)* } }\n";
         for (call, declares) in [
             ("make!(a, 1);", vec!["a"]),

@@ -8,8 +8,8 @@
 //! a [`map::Map`] of where each byte came from; [`mir`] reads the variables' types from the
 //! compiler's MIR, [`keep`] boxes what has no writable type, [`facade`] writes types by their own
 //! crates; [`diagnostic`] carries rustc's errors
-//! back to the user's cell, line and column, with what [`borrowed`] says of borrows and [`brackets`]
-//! of brackets that do not match; [`namespace`] is what persists.
+//! back to the user's cell, line and column, with what [`borrowed`] says of borrows and
+//! [`brackets`] of brackets that do not match; [`namespace`] is what persists.
 
 mod advice;
 mod bare;

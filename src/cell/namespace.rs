@@ -179,10 +179,12 @@ impl Moved {
         let cell = &self.cell;
         match self {
             Self { part: true, .. } => format!(
-                "a part of `{name}` was moved away by {cell}, and what was left ended with that cell"
+                "a part of `{name}` was moved away by {cell}, and what was left ended with that \
+                 cell"
             ),
             Self { closure: true, .. } => format!(
-                "`{name}` was moved away by {cell}: a closure is kept in a box, and `&{name}` lends it"
+                "`{name}` was moved away by {cell}: a closure is kept in a box, and `&{name}` \
+                 lends it"
             ),
             _ => format!("`{name}` was moved away by {cell}"),
         }
