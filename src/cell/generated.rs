@@ -1,6 +1,8 @@
 //! Names of ours in rustc's words: those of generated crates, files and functions. Nobody who
 //! writes cells has to know them. Text in, text out.
 
+use super::map::PREFIX;
+
 /// Notes about generated names help nobody.
 pub(super) fn speaks_of_us(text: &str) -> bool {
     [
@@ -29,6 +31,74 @@ pub(super) fn clean(text: &str) -> String {
         }
         None => text,
     }
+}
+
+/// A function as debug information names it, without paths: what it is generic over may be a closure
+/// in code of ours, `leaf_0a1b::prust_cell::{closure#0}::{closure_env#0}`, which reads `{closure}`.
+pub fn function_name(name: &str) -> String {
+    let name = name.replace(", alloc::alloc::Global>", ">");
+    let mut read = String::new();
+    let mut rest = name.as_str();
+    while let Some(first) = rest.chars().next() {
+        let (path, after) = rest.split_at(path_end(rest));
+        if path.is_empty() {
+            read.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        rest = after;
+        let last = path.rsplit("::").next().unwrap_or_default();
+        match last.strip_prefix('{').and_then(|inside| inside.split_once('#')) {
+            Some((kind, _)) => {
+                let kind = kind.trim_end_matches("_env").replace('_', " ");
+                read.push_str(&format!("{{{kind}}}"));
+                rest = &rest[arguments_end(rest)..];
+            }
+            None => read.push_str(own_name(last)),
+        }
+    }
+    read
+}
+
+/// An old definition's member is called by a name of ours, `__prust_7_twice`, which reads `twice`.
+fn own_name(name: &str) -> &str {
+    let own = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_'));
+    own.map_or(name, |(_, own)| own)
+}
+
+/// How long the path is that a text begins with; `{closure#0}` may be a part of it.
+fn path_end(text: &str) -> usize {
+    let is_named = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let mut end = 0;
+    loop {
+        let rest = &text[end..];
+        let inside = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        let word = match inside.filter(|(inside, _)| inside.contains('#')) {
+            Some((inside, _)) => inside.len() + 2,
+            None => rest.find(|letter| !is_named(letter)).unwrap_or(rest.len()),
+        };
+        end += word;
+        if word == 0 || !text[end..].starts_with("::") {
+            return end;
+        }
+        end += "::".len();
+    }
+}
+
+/// Where the `<..>` ends that a text begins with.
+fn arguments_end(text: &str) -> usize {
+    if !text.starts_with('<') {
+        return 0;
+    }
+    let (mut depth, mut before) = (0, ' ');
+    let end = text.find(|letter| {
+        // `fn() -> u8` closes nothing.
+        let closes = letter == '>' && before != '-';
+        depth += i32::from(letter == '<') - i32::from(closes);
+        before = letter;
+        depth == 0
+    });
+    end.map_or(0, |at| at + 1)
 }
 
 /// A method that is written as a trait's reads as the type's own, and an argument without a name
@@ -123,6 +193,24 @@ mod tests {
         assert_eq!(clean("fn item {<A as __PrustExtension6>::to_b}"), "fn item {A::to_b}");
         assert_eq!(clean("A(1).map(1u8, /* __prust_2 */)"), "A(1).map(1u8, /* _ */)");
         assert_eq!(clean("the trait `__PrustExtension6` is"), "the trait `_` is");
+    }
+
+    #[test]
+    fn functions_are_named_without_paths_and_closures_without_places() {
+        let check = |name: &str, read: &str| assert_eq!(function_name(name), read);
+        check("main", "main");
+        check(
+            "apply_all<i32, leaf_ca9467033001fb6f13292a6d::prust_cell::{closure#0}::{closure_env#0}>",
+            "apply_all<i32, {closure}>",
+        );
+        check(
+            "f<unit_a83f156709402c2fe12efad9::{impl#0}::g::{closure_env#1}<i32, fn() -> A<u8>>, u8>",
+            "f<{closure}, u8>",
+        );
+        check("f<alloc::vec::Vec<(&str, u8), alloc::alloc::Global>>", "f<Vec<(&str, u8)>>");
+        check("f<fn(u8) -> u8, unit_0a::g::{async_block_env#0}>", "f<fn(u8) -> u8, {async block}>");
+        check("__prust_7_twice<[i32; 3], dyn core::any::Any>", "twice<[i32; 3], dyn Any>");
+        check("odd{::<{closure#", "odd{::<{closure#");
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod suggestion;
 mod wrapped;
 
 pub use diagnostic::Diagnostic;
+pub use generated::function_name;
 pub use items::{Items, Unit};
 pub use map::{Map, Origin, Source};
 pub use namespace::{CrateSet, Delta, Import, Namespace, Variable};

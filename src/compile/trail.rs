@@ -9,6 +9,7 @@ use prust_runtime::trail::CALLED_AT;
 
 use super::books::Place;
 use super::cell::Compiler;
+use crate::cell::function_name;
 
 /// A place that a function was called from, or that a panic came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,10 +133,10 @@ fn lines_at(library: &Path, offset: u64) -> Option<Vec<At>> {
 
 /// A function's name as the user knows it. The statements of a cell are a closure of ours.
 fn plain(name: &str) -> String {
-    if name.starts_with("{closure") || name == crate::cell::plan::leaf::ENTRY {
+    if name.starts_with('{') || name == crate::cell::plan::leaf::ENTRY {
         return String::new();
     }
-    name.to_owned()
+    function_name(name)
 }
 
 #[cfg(test)]

@@ -191,9 +191,15 @@ fn message(payload: &(dyn Any + Send)) -> String {
 /// The panic.
 pub fn catch<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
     begin();
-    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| framed(work)));
     end();
     outcome.map_err(failure)
+}
+
+/// A frame of its own: what is inlined into the compiler's `__rust_try` has no line.
+#[inline(never)]
+fn framed<R>(work: impl FnOnce() -> R) -> R {
+    work()
 }
 
 fn begin() {
