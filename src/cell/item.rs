@@ -16,6 +16,7 @@ use super::map::Edit;
 use super::mentions;
 use super::namespace::{Kind, Provided};
 use super::publish::{foreign, publish};
+use super::shared_macros;
 
 /// Enough of an item to recognise it.
 const HEADER_CHARACTERS: usize = 400;
@@ -62,6 +63,13 @@ pub enum Role {
 }
 
 impl ItemPiece {
+    /// Whether calling what it gives may say what its text says.
+    pub fn has_macros(&self) -> bool {
+        let is_module = !self.modules.is_empty();
+        let is_macro = |provided: &Provided| provided.kind == Kind::Macro;
+        self.provides.iter().any(is_macro) || (is_module && self.words.contains("macro_rules"))
+    }
+
     /// Whether its crate is part of what it is.
     pub fn has_identity(&self) -> bool {
         matches!(self.role, Role::Identity | Role::Static | Role::Trait { .. })
@@ -71,7 +79,7 @@ impl ItemPiece {
 /// Reads one item of a cell's text.
 pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
     let mut edits = Vec::new();
-    publish(item, &mut edits);
+    publish(item, text, &mut edits);
     edits.sort_by_key(|edit| edit.at);
     let provides = provided(item)
         .into_iter()
@@ -90,7 +98,7 @@ pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
         edits,
         provides,
         role: role(item),
-        words: mentions::mentions_but(tokens.clone(), &declares(item)),
+        words: words(item, tokens.clone()),
         shape: (!plain).then(|| bare(item).to_string()),
         modules: modules(item),
         inner_methods: if matches!(item, Item::Mod(_)) { methods(item) } else { BTreeSet::new() },
@@ -101,6 +109,12 @@ pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
             _ => None,
         },
     }
+}
+
+fn words(item: &Item, tokens: TokenStream) -> BTreeSet<String> {
+    let mut words = mentions::mentions_but(tokens, &declares(item));
+    shared_macros::own_names(item).iter().for_each(|name| _ = words.remove(name));
+    words
 }
 
 /// Where an inline module, and those in it, begin.

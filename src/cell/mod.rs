@@ -38,6 +38,7 @@ pub mod plan;
 pub mod publish;
 mod rules;
 pub mod rustc_json;
+mod shared_macros;
 pub mod split;
 mod suggestion;
 mod wrapped;

@@ -11,9 +11,10 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Field, Fields, ImplItem, Item, ItemForeignMod, Visibility};
 
 use super::map::Edit;
+use super::shared_macros;
 
 /// Adds the edits for one top-level item.
-pub(super) fn publish(item: &Item, edits: &mut Vec<Edit>) {
+pub(super) fn publish(item: &Item, text: &str, edits: &mut Vec<Edit>) {
     match item {
         Item::Const(item) => show(&item.vis, item.const_token.span.byte_range(), edits),
         Item::Enum(item) => show(&item.vis, item.enum_token.span.byte_range(), edits),
@@ -22,9 +23,9 @@ pub(super) fn publish(item: &Item, edits: &mut Vec<Edit>) {
             let first = item.unsafety.map_or(item.mod_token.span, |unsafety| unsafety.span);
             show(&item.vis, first.byte_range(), edits);
             if let Some((_, content)) = &item.content {
-                let macros: Vec<String> = content.iter().filter_map(macro_name).collect();
                 let inside = content.iter().map(ToTokens::to_token_stream);
-                inside.for_each(|tokens| within(tokens, 1, &macros, edits));
+                inside.for_each(|tokens| within(tokens, 1, edits));
+                shared_macros::show(item, text, edits);
             }
         }
         Item::Static(item) => show(&item.vis, item.static_token.span.byte_range(), edits),
@@ -59,16 +60,9 @@ pub(super) fn publish(item: &Item, edits: &mut Vec<Edit>) {
     }
 }
 
-fn macro_name(item: &Item) -> Option<String> {
-    match item {
-        Item::Macro(item) => item.ident.as_ref().map(ToString::to_string),
-        _ => None,
-    }
-}
-
 /// Makes public what a module shows its crate, or what is around it. `depth`: how many modules are
-/// around; a macro of the module cannot be shown to others.
-fn within(tokens: TokenStream, depth: usize, macros: &[String], edits: &mut Vec<Edit>) {
+/// around.
+fn within(tokens: TokenStream, depth: usize, edits: &mut Vec<Edit>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let is_word = |at: usize, words: &[&str]| match tokens.get(at) {
         Some(TokenTree::Ident(word)) => words.iter().any(|each| word == each),
@@ -78,16 +72,12 @@ fn within(tokens: TokenStream, depth: usize, macros: &[String], edits: &mut Vec<
         let TokenTree::Group(group) = token else { continue };
         let is_module = at >= 2 && is_word(at - 2, &["mod"]);
         if at == 0 || !is_word(at - 1, &["pub"]) {
-            within(group.stream(), depth + usize::from(is_module), macros, edits);
+            within(group.stream(), depth + usize::from(is_module), edits);
             continue;
         }
         let said = group.stream().to_string();
         let is_shown = ["crate", "in crate"].contains(&&*said) || (said == "super" && depth == 1);
-        let rest = tokens[at + 1..].iter();
-        let mut named = rest.take_while(|token| token.to_string() != ";");
-        let is_macro =
-            is_word(at + 1, &["use"]) && named.any(|token| macros.contains(&token.to_string()));
-        if is_shown && !is_macro {
+        if is_shown {
             let range = token.span().byte_range();
             edits.push(Edit { at: range.start, remove: range.len(), insert: String::new() });
         }
@@ -194,7 +184,9 @@ mod tests {
         );
         check(
             "mod m { macro_rules! own { () => {} } pub(crate) use own; pub(crate) use super::f; }",
-            "pub mod m { macro_rules! own { () => {} } pub(crate) use own; pub use super::f; }",
+            "pub mod m { macro_rules! own { () => {} }\n\
+             #[macro_export] macro_rules! __prust_m_own { () => {} }\n \
+             pub use __prust_m_own as own; pub use super::f; }",
         );
     }
 

@@ -15,6 +15,7 @@ use super::depth;
 use super::item::{self, ItemPiece};
 use super::map::Edit;
 use super::namespace::{Import, Kind, Variable};
+use super::shared_macros;
 use super::wrapped::Around;
 
 /// A cell, cut up.
@@ -88,7 +89,10 @@ impl Split {
                     let text = format!("use ::{root} as {key};");
                     split.imports.push((range, vec![Import { key, text, root, of }]));
                 }
-                Stmt::Item(item) => split.items.push(item::read(item, range, text)),
+                Stmt::Item(item) => {
+                    split.items.push(item::read(item, range, text));
+                    split.items.extend(shared_macros::at_root(item, text));
+                }
                 Stmt::Local(local) => {
                     declared(&local.pat, &mut split.declares);
                     split.statements.push(range);
@@ -114,6 +118,14 @@ impl Split {
                 }
             }
         }
+        // `pub(crate) use name;` of a macro: all cells have it anyway.
+        let items = &split.items;
+        let is_macro = |import: &Import| {
+            let mut given = items.iter().flat_map(|item| &item.provides);
+            import.text == format!("use {};", import.key)
+                && given.any(|it| it.kind == Kind::Macro && it.name == import.key)
+        };
+        split.imports.retain(|(_, imports)| !imports.iter().all(is_macro));
         let all = split.statements.iter().chain(&split.value);
         split.hot = all.clone().any(|range| is_hot(&text[range.clone()]));
         split.awaits = all.clone().any(|range| text[range.clone()].parse().is_ok_and(awaits));

@@ -207,11 +207,9 @@ pub(super) fn refs_by(
 /// named is not any more.
 fn follow_macros(items: &mut Items, old: &Items, new: &[ItemId]) {
     for id in new {
-        let is_macro = |provided: &&Provided| provided.kind == Kind::Macro;
         let piece = &items.all[id].piece;
-        let Some(made) = piece.provides.iter().find(is_macro).map(|it| it.name.clone()) else {
-            continue;
-        };
+        let given = piece.provides.first().filter(|_| piece.has_macros());
+        let Some(made) = given.map(|it| it.name.clone()) else { continue };
         let named = items.refs(&piece.words);
         let is_user = |(id, item): &(&ItemId, &Item)| {
             !new.contains(id) && !item.retired && item.refs.contains(&made)

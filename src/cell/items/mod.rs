@@ -18,7 +18,7 @@ use super::calls;
 use super::item::{ItemPiece, Role, spaced};
 use super::map::{Map, PREFIX};
 
-use super::namespace::{CrateSet, Import, Kind, Provided};
+use super::namespace::{CrateSet, Import, Provided};
 
 pub mod advance;
 mod bodies;
@@ -374,11 +374,7 @@ impl Items {
                 return refs;
             }
             for name in new {
-                let is_macro = |item: &&Item| {
-                    let mut provides = item.piece.provides.iter();
-                    provides.any(|provided| provided.kind == Kind::Macro)
-                };
-                for item in meant(&name).into_iter().filter(is_macro) {
+                for item in meant(&name).into_iter().filter(|item| item.piece.has_macros()) {
                     words.extend(item.piece.words.iter().cloned());
                 }
                 refs.insert(name);

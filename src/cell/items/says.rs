@@ -6,7 +6,6 @@ use super::{Item, ItemId, Items};
 use crate::cell::included::INCLUDING;
 use crate::cell::item::ItemPiece;
 use crate::cell::mentions::mentions_of_text;
-use crate::cell::namespace::Kind;
 use crate::cell::plan::PRELUDE;
 
 impl Items {
@@ -91,10 +90,7 @@ impl Items {
 
     pub(super) fn macros_of(&self, item: &Item) -> Vec<ItemId> {
         let named = item.refs.iter().flat_map(|name| self.resolve(item, name));
-        let is_macro = |id: &ItemId| {
-            let provides = self.all.get(id).map(|item| &item.piece.provides);
-            provides.into_iter().flatten().any(|it| it.kind == Kind::Macro)
-        };
+        let is_macro = |id: &ItemId| self.all.get(id).is_some_and(|item| item.piece.has_macros());
         named.filter(is_macro).collect()
     }
 
