@@ -9,9 +9,11 @@ use std::ops::Range;
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::Parser;
+use syn::spanned::Spanned;
 
 use super::item::{self, ItemPiece, Role};
 use super::items::Items;
+use super::made::Made;
 use super::map::Edit;
 use super::mentions::mentions;
 use super::namespace::{Kind, Provided};
@@ -44,6 +46,7 @@ pub fn expand(items: &Items, text: &str, split: &mut Split) -> Expanded {
     let mut padded = " ".repeat(full.len());
     let (mut made, mut wrapped, mut value) = (Vec::new(), Vec::new(), None);
     let mut declares: Vec<(String, bool)> = Vec::new();
+    let mut notes = Vec::new();
     for range in split.statements.iter().chain(&split.value) {
         let said = text.get(range.clone()).unwrap_or_default().trim_end().trim_end_matches(';');
         if said.len() > CALL_BYTES_MAX {
@@ -53,7 +56,11 @@ pub fn expand(items: &Items, text: &str, split: &mut Split) -> Expanded {
         declares.extend(macros.declared(&call, 0));
         match macros.items_of(&call, 0) {
             Some(texts) if !texts.is_empty() => {
-                for line in texts {
+                let of_call = call.path.span();
+                for tokens in texts {
+                    let line = tokens.to_string();
+                    let call = range.start..range.start + said.len();
+                    notes.push(Made::new(&tokens, &line, full.len(), of_call, call));
                     full.extend([line.as_str(), "\n"]);
                     padded.extend([line.as_str(), "\n"]);
                 }
@@ -91,6 +98,7 @@ pub fn expand(items: &Items, text: &str, split: &mut Split) -> Expanded {
     split.statements.retain(|range| !made.contains(range));
     split.value = split.value.take().filter(|range| !made.contains(range));
     split.items.extend(wrapped);
+    split.made = notes;
     split.items.extend(Split::read(&padded).items);
     Expanded { text: full, mixed }
 }
@@ -207,14 +215,15 @@ impl Macros<'_> {
         call.path.get_ident().is_some_and(|name| self.text_of(&name.to_string()).is_some())
     }
 
-    /// What a call makes, when that is items only, one text for each.
-    fn items_of(&self, call: &syn::Macro, depth: usize) -> Option<Vec<String>> {
+    /// What a call makes, when that is items only, the tokens of each.
+    fn items_of(&self, call: &syn::Macro, depth: usize) -> Option<Vec<TokenStream>> {
         if depth > DEPTH_MAX {
             return None;
         }
         let file: syn::File = syn::parse2(self.expanded(call)?).ok()?;
-        let mut made = Vec::new();
+        let (mut made, mut n_bytes) = (Vec::new(), 0);
         for item in file.items {
+            let n_before = made.len();
             match &item {
                 syn::Item::Use(_) | syn::Item::Verbatim(_) => return None,
                 syn::Item::Macro(inner) if inner.ident.is_none() => {
@@ -224,13 +233,14 @@ impl Macros<'_> {
                         semi_token: inner.semi_token,
                     };
                     match item::made_by_macro(&statement, 0..0) {
-                        Some(_) => made.push(item.to_token_stream().to_string()),
+                        Some(_) => made.push(item.to_token_stream()),
                         None => made.extend(self.items_of(&inner.mac, depth + 1)?),
                     }
                 }
-                item => made.push(item.to_token_stream().to_string()),
+                item => made.push(item.to_token_stream()),
             }
-            if made.iter().map(String::len).sum::<usize>() > BYTES_MAX {
+            n_bytes += made[n_before..].iter().map(|it| it.to_string().len()).sum::<usize>();
+            if n_bytes > BYTES_MAX {
                 return None;
             }
         }

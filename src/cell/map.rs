@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::made::Made;
+
 /// Who wrote a stretch of generated source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
@@ -22,6 +24,10 @@ pub enum Origin {
     /// The beginning of a name, ours, whose rest is the user's.
     Prefix {
         length: usize,
+    },
+    /// A macro that the user calls there.
+    Made {
+        call: Range<usize>,
     },
     Ours,
 }
@@ -59,6 +65,26 @@ impl Map {
         Self { pieces: pieces.collect() }
     }
 
+    /// The map where what calls made is no text of the user's: it comes from these calls.
+    pub fn of_calls(&self, made: &[Made]) -> Self {
+        let mut pieces = Vec::new();
+        for piece in &self.pieces {
+            let of_call = |at: usize| made.iter().find(|made| made.range.contains(&at));
+            match piece.origin {
+                Origin::User { at } if let Some(made) = of_call(at) => {
+                    pieces.extend(pieces_of(piece, at, made));
+                }
+                _ => pieces.push(piece.clone()),
+            }
+        }
+        Self { pieces }
+    }
+
+    /// Whether a macro has made the byte at `at`.
+    pub fn is_made(&self, at: usize) -> bool {
+        matches!(self.origin(at), Origin::Made { .. })
+    }
+
     /// Who wrote the byte at `at`.
     pub fn origin(&self, at: usize) -> &Origin {
         self.piece(at).map_or(&Origin::Ours, |piece| &piece.origin)
@@ -77,7 +103,7 @@ impl Map {
         self.pieces.iter().filter(|piece| piece.start <= at).rev().find_map(|piece| {
             match piece.origin {
                 Origin::User { at } => Some(at + piece.length),
-                Origin::Slot { .. } | Origin::Prefix { .. } | Origin::Ours => None,
+                _ => None,
             }
         })
     }
@@ -88,7 +114,8 @@ impl Map {
         self.pieces.iter().filter(|piece| piece.start >= at && piece.start <= at + within).find_map(
             |piece| match piece.origin {
                 Origin::User { at } => Some(at),
-                Origin::Slot { .. } | Origin::Prefix { .. } | Origin::Ours => None,
+                Origin::Made { ref call } => Some(call.start),
+                _ => None,
             },
         )
     }
@@ -97,23 +124,29 @@ impl Map {
     /// the few bytes that we put before a value or an item.
     pub fn to_user(&self, range: Range<usize>) -> Option<Range<usize>> {
         let lead = match self.origin(range.start) {
-            Origin::User { .. } => 0,
+            Origin::User { .. } | Origin::Made { .. } => 0,
             Origin::Prefix { length } => *length,
             _ => self.lead(&range)?,
         };
-        if range.is_empty() && !matches!(self.origin(range.start), Origin::User { .. }) {
+        let is_written = |at| matches!(self.origin(at), Origin::User { .. } | Origin::Made { .. });
+        if range.is_empty() && !is_written(range.start) {
             // Right behind the user's words.
             let at = self.user_end_before(range.start)?;
             return Some(at..at);
         }
         let range = range.start + lead..range.end;
         let piece = self.piece(range.start)?;
-        let Origin::User { at } = piece.origin else { return None };
+        let at = match &piece.origin {
+            Origin::User { at } => *at,
+            Origin::Made { call } => return Some(call.clone()),
+            _ => return None,
+        };
         let start = at + (range.start - piece.start);
         let end = match self.piece(range.end.max(1) - usize::from(range.end > range.start)) {
             Some(Piece { start: from, origin: Origin::User { at }, .. }) => {
                 at + range.end.saturating_sub(*from)
             }
+            Some(Piece { origin: Origin::Made { call }, .. }) => call.end,
             _ => at + piece.length,
         };
         Some(start..end.max(start))
@@ -123,7 +156,8 @@ impl Map {
     /// `pub ` of an item, the bracket around a value. For an empty range: 0 right behind the user's
     /// text.
     fn lead(&self, range: &Range<usize>) -> Option<usize> {
-        let is_user = |piece: &&Piece| matches!(piece.origin, Origin::User { .. });
+        let is_user =
+            |piece: &&Piece| matches!(piece.origin, Origin::User { .. } | Origin::Made { .. });
         if range.is_empty() {
             let mut pieces = self.pieces.iter().filter(is_user);
             return pieces.any(|piece| piece.start + piece.length == range.start).then_some(0);
@@ -134,6 +168,26 @@ impl Map {
         (ends(range.end - 1) || ends(range.end.saturating_sub(CLOSE.len() + 1)))
             .then(|| first.start - range.start)
     }
+}
+
+/// A piece that was copied from `at` on of what a call made.
+fn pieces_of(piece: &Piece, at: usize, made: &Made) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut push = |range: Range<usize>, origin: Origin| {
+        let start = piece.start + (range.start - at);
+        pieces.extend((!range.is_empty()).then(|| Piece { start, length: range.len(), origin }));
+    };
+    let of_macro = || Origin::Made { call: made.call.clone() };
+    let mut done = at;
+    let first = made.words.partition_point(|(word, _)| word.start < at);
+    let words = made.words[first..].iter().take_while(|(word, _)| word.end <= at + piece.length);
+    for (word, origin) in words {
+        push(done..word.start, of_macro());
+        push(word.clone(), Origin::User { at: *origin });
+        done = word.end;
+    }
+    push(done..at + piece.length, of_macro());
+    pieces
 }
 
 /// What the name of an old member begins with where it goes by one of its own.
@@ -261,6 +315,34 @@ mod tests {
         let mut source = Source::default();
         source.user(cell, 0..1).ours("--").user(cell, 1..2);
         assert_eq!(source.map.to_user(0..4), Some(0..2));
+    }
+
+    #[test]
+    fn what_a_call_made_is_where_its_words_are_or_the_call() {
+        let cell = "let a = 1;\nf!(bad, \"x\");";
+        let full = format!("{cell}\nfn bad () -> i32 {{ \"x\" }}");
+        let at = |text: &str, word: &str| text.rfind(word).expect("it is there");
+        let words = ["bad", "\"x\""].map(|word| {
+            let start = at(&full, word);
+            (start..start + word.len(), at(cell, word))
+        });
+        let (call, range) = (11..cell.len(), cell.len() + 1..full.len());
+        let made = Made { range: range.clone(), call: call.clone(), words: words.to_vec() };
+        let mut source = Source::default();
+        let edit = Edit { at: range.start, remove: 0, insert: "pub ".into() };
+        source.user_edited(&full, range, &[edit]);
+        let map = source.map.of_calls(&[made]);
+        let place = |text: &str| {
+            let start = at(&source.text, text);
+            map.to_user(start..start + text.len())
+        };
+        assert_eq!(place("\"x\""), Some(19..22));
+        assert_eq!(place("bad"), Some(14..17));
+        for of_macro in ["i32", "{", "pub fn", "{ \"x\""] {
+            assert_eq!(place(of_macro), Some(call.clone()), "{of_macro}");
+        }
+        assert_eq!(place("bad () -> i32"), Some(14..call.end));
+        assert!(map.is_made(at(&source.text, "i32")) && !map.is_made(at(&source.text, "bad")));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod item;
 pub mod items;
 pub mod jumps;
 pub mod keep;
+pub mod made;
 pub mod map;
 pub mod mentions;
 pub mod mir;

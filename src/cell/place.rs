@@ -97,7 +97,7 @@ pub(super) fn slot_at(span: &Span, books: &[Book<'_>]) -> Option<(String, Option
     let book = books.iter().find(|book| book.file == span.file_name)?;
     match book.map.origin(span.byte_start) {
         Origin::Slot { name, put } => Some((name.clone(), *put)),
-        Origin::User { .. } | Origin::Prefix { .. } | Origin::Ours => None,
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
+use syn::spanned::Spanned;
 
 /// `(matcher) => { body }`
 pub(super) struct Rule {
@@ -193,8 +194,12 @@ fn fragment(kind: &str, mut input: Vec<TokenTree>) -> Option<(TokenStream, Vec<T
         "expr" => {
             let (tokens, rest) = parsed(input, syn::Expr::parse)?;
             let n_tokens = tokens.clone().into_iter().count();
-            // What was one expression stays one.
-            let group = || TokenTree::Group(Group::new(Delimiter::Parenthesis, tokens.clone()));
+            // What was one expression stays one, at its place.
+            let group = || {
+                let mut group = Group::new(Delimiter::Parenthesis, tokens.clone());
+                group.set_span(tokens.span());
+                TokenTree::Group(group)
+            };
             Some((if n_tokens == 1 { tokens } else { group().into() }, rest))
         }
         "tt" => {

@@ -13,6 +13,7 @@ use syn::{Attribute, Block, Expr, Item, Pat, Stmt, UseTree};
 use super::configured::is_left_out;
 use super::depth;
 use super::item::{self, ItemPiece};
+use super::made::Made;
 use super::map::Edit;
 use super::namespace::{Import, Kind, Variable};
 use super::shared_macros;
@@ -25,6 +26,8 @@ pub struct Split {
     pub imports: Vec<(Range<usize>, Vec<Import>)>,
     pub items: Vec<ItemPiece>,
     pub statements: Vec<Range<usize>>,
+    /// What calls of macros made, of the text that items are read from.
+    pub made: Vec<Made>,
     /// Makes the generated source differ from an equal one: files it includes may have changed.
     pub salt: String,
     /// Edits in statements and value, sorted.

@@ -60,9 +60,10 @@ fn ways<'a>(child: &'a Message, books: &[Book<'a>]) -> Vec<Vec<Part<'a>>> {
     let mut ways: Vec<(usize, Vec<Option<Part<'a>>>)> = Vec::new();
     for span in &child.spans {
         let Some(new) = span.suggested_replacement.as_deref() else { continue };
-        // To say a trait of ours is no way.
-        let is_ours = new.contains("__Prust");
-        let part = in_book(span, books).filter(|_| !is_ours).map(|at| (at, new));
+        // To say a trait of ours is no way, nor is it to write into what a macro makes.
+        let is_ours =
+            |at: &Placed<'_>| new.contains("__Prust") || at.book.map.is_made(span.byte_start);
+        let part = in_book(span, books).filter(|at| !is_ours(at)).map(|at| (at, new));
         match ways.last_mut().filter(|(end, _)| *end <= span.byte_start) {
             Some((end, parts)) => {
                 *end = span.byte_end.max(span.byte_start + 1);

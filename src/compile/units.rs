@@ -309,14 +309,11 @@ fn own_errors(
     which: fn(&Span) -> bool,
 ) -> Vec<Diagnostic> {
     let books = unit_books(&next.items, files);
-    let Some(Sheet { label, text, .. }) = next.items.sheets.get(&next.sheet).map(|sheet| &**sheet)
-    else {
-        return Vec::new();
-    };
+    let Some(sheet) = next.items.sheets.get(&next.sheet) else { return Vec::new() };
     let is_own = |message: &&Message| {
         let spans = message.spans.iter().filter(|span| which(span));
         let mut places = spans.filter_map(|span| diagnostic::span_place(span, &books));
-        places.any(|(book, _)| book.label == label && book.text == text)
+        places.any(|(book, _)| book.label == sheet.label && book.text == sheet.own_text())
     };
     let failed = verdicts.iter().filter(|verdict| !verdict.success);
     let messages: Vec<&Message> = failed

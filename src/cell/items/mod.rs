@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calls;
 use super::item::{ItemPiece, Role, spaced};
+use super::made::Made;
 use super::map::{Map, PREFIX};
 
 use super::namespace::{CrateSet, Import, Provided};
@@ -55,6 +56,8 @@ pub struct Sheet {
     pub key: String,
     pub label: String,
     pub text: String,
+    /// What of it macros made: the user's own text ends before that.
+    pub made: Vec<Made>,
     /// Imports of earlier cells that its items may use.
     pub imports: Vec<Import>,
     /// Its own `use` declarations.
@@ -138,6 +141,15 @@ pub struct Part {
     pub label: String,
     pub text: String,
     pub map: Map,
+}
+
+impl Sheet {
+    /// What the user wrote.
+    pub fn own_text(&self) -> &str {
+        let end = self.made.first().map_or(self.text.len(), |made| made.range.start);
+        let own = &self.text[..end];
+        if self.made.is_empty() { own } else { own.strip_suffix('\n').unwrap_or(own) }
+    }
 }
 
 /// The trait that an inherent impl is written as.

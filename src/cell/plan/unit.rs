@@ -47,6 +47,7 @@ pub fn new_cell(
         key: key.to_owned(),
         label: label.to_owned(),
         text: text.to_owned(),
+        made: split.made.clone(),
         imports,
         uses: split.imports.clone(),
         attributes: namespace.attributes.iter().cloned().chain(own).collect(),
@@ -108,8 +109,8 @@ pub fn unit(items: &Items, unit: &Unit, set: Option<&CrateSet>) -> UnitPlan {
     }
     let parts = texts.iter().map(|(id, range)| {
         let sheet = &items.sheets[id];
-        let (label, text) = (sheet.label.clone(), sheet.text.clone());
-        Part { sheet: *id, label, text, map: source.map.of_part(range) }
+        let (label, text) = (sheet.label.clone(), sheet.own_text().to_owned());
+        Part { sheet: *id, label, text, map: source.map.of_part(range).of_calls(&sheet.made) }
     });
     let parts = parts.collect();
     let (units, set) = (units.into_iter().collect(), crates.is_some());
