@@ -147,6 +147,7 @@ fn wrapping(call: &syn::Macro, range: Range<usize>) -> Option<ItemPiece> {
         shape,
         modules: Vec::new(),
         inner_methods: std::collections::BTreeSet::new(),
+        inner_names: std::collections::BTreeSet::new(),
         has_statics: false,
         bodies: std::collections::BTreeSet::new(),
         type_words: None,

@@ -38,6 +38,8 @@ pub struct ItemPiece {
     pub modules: Vec<usize>,
     /// The methods of the traits in a module.
     pub inner_methods: BTreeSet<String>,
+    /// The types and traits of a module, and what it shows of others.
+    pub inner_names: BTreeSet<String>,
     /// Whether functions or modules in it have statics.
     pub has_statics: bool,
     /// The functions in it, itself or members, that make closures or async blocks.
@@ -102,6 +104,7 @@ pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
         shape: (!plain).then(|| bare(item).to_string()),
         modules: modules(item),
         inner_methods: if matches!(item, Item::Mod(_)) { methods(item) } else { BTreeSet::new() },
+        inner_names: inner_names(item),
         has_statics: !matches!(item, Item::Static(_)) && has_statics(tokens),
         bodies: bodies(item),
         type_words: match item {
@@ -168,6 +171,24 @@ fn methods(item: &Item) -> BTreeSet<String> {
     }
 }
 
+fn inner_names(item: &Item) -> BTreeSet<String> {
+    let Item::Mod(module) = item else { return BTreeSet::new() };
+    let mut names = BTreeSet::new();
+    for item in module.content.iter().flat_map(|(_, items)| items) {
+        let types = provided(item).into_iter();
+        names.extend(
+            types
+                .filter(|(_, kind)| matches!(kind, Kind::Type | Kind::Trait))
+                .map(|(name, _)| name),
+        );
+        names.extend(inner_names(item));
+        if let Item::Use(shown) = item {
+            names.extend(mentions::mentions(shown.tree.to_token_stream()));
+        }
+    }
+    names
+}
+
 fn trait_member(member: &syn::TraitItem) -> Option<String> {
     Some(match member {
         syn::TraitItem::Fn(method) => method.sig.ident.to_string(),
@@ -224,6 +245,7 @@ pub fn made_by_macro(mac: &StmtMacro, range: Range<usize>) -> Option<ItemPiece> 
         shape: Some(text.to_string()),
         modules: Vec::new(),
         inner_methods: BTreeSet::new(),
+        inner_names: BTreeSet::new(),
         has_statics: false,
         bodies: BTreeSet::new(),
         type_words: None,

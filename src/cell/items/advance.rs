@@ -367,6 +367,9 @@ pub(super) fn subjects(items: &Items, item: &Item) -> Vec<ItemId> {
 /// What a path that begins with `name` leads to: through an import, and through aliases.
 pub(super) fn named(items: &Items, item: &Item, name: &str) -> Vec<ItemId> {
     let mut found = items.resolve(item, &items.root(item, name));
+    if found.is_empty() {
+        found = items.in_globs(item, name);
+    }
     // Aliases of one cell may name each other in a circle, for rustc to refuse.
     let mut seen: BTreeSet<ItemId> = BTreeSet::new();
     while let Some(at) = found.iter().position(|id| is_alias(&items.all[id])) {

@@ -111,7 +111,13 @@ fn members_anew(items: &Items, new_item: &Item, old_item: &Item) -> Vec<String> 
         return shared;
     }
     let (of_new, of_old) = (subjects(items, new_item), subjects(items, old_item));
-    let is_same = !of_new.is_empty() && of_new == of_old;
+    // A module has many types.
+    let name_of_new = items.type_name(new_item, &new.of_type);
+    let name_of_old = items.type_name(old_item, &old.of_type);
+    let is_known =
+        |name: &String| of_new.iter().any(|id| items.all[id].piece.inner_names.contains(name));
+    let are_two = name_of_new != name_of_old && is_known(&name_of_new) && is_known(&name_of_old);
+    let is_same = !of_new.is_empty() && of_new == of_old && !are_two;
     if new.may_overlap(old, is_same) { shared } else { Vec::new() }
 }
 

@@ -102,6 +102,39 @@ impl Items {
         given.next().map_or(name, |import| &import.root).to_owned()
     }
 
+    /// The modules that may give a name by `use module::*`.
+    pub(super) fn in_globs(&self, item: &Item, name: &str) -> Vec<ItemId> {
+        let sheet = &self.sheets[&item.sheet];
+        let imports = || sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
+        if imports().any(|import| import.key == name) {
+            return Vec::new();
+        }
+        let globs = imports().filter(|import| import.key.starts_with('*'));
+        let roots: BTreeSet<String> = globs.map(|glob| self.root(item, &glob.root)).collect();
+        let mut found: Vec<ItemId> =
+            roots.iter().flat_map(|root| self.resolve(item, root)).collect();
+        found.retain(|id| self.all[id].piece.inner_names.contains(name));
+        found
+    }
+
+    /// What the type of an impl is called where it is defined.
+    pub(super) fn type_name(&self, item: &Item, of_type: &str) -> String {
+        let is_named = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let path = of_type.split('<').next().unwrap_or_default().trim();
+        let last = |path: &str| {
+            path.rsplit(|letter| !is_named(letter)).next().unwrap_or_default().to_owned()
+        };
+        let sheet = &self.sheets[&item.sheet];
+        let mut imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
+        match imports.find(|import| import.key == path) {
+            Some(import) => {
+                let text = import.text.trim_end_matches(';');
+                last(text.split_once(" as ").map_or(text, |(path, _)| path))
+            }
+            None => last(path),
+        }
+    }
+
     /// Items in force that name one of these crates, by themselves or by an import.
     pub fn naming(&self, crates: &BTreeSet<String>) -> BTreeSet<ItemId> {
         let mut crates = crates.clone();
