@@ -55,6 +55,7 @@ pub(super) fn place(items: &mut Items, placing: &Placing<'_>) -> Result<(), BTre
         .copied()
         .chain(unplaced(items, placing.again))
         .filter(|id| is_impl(items, id))
+        .chain(beside_new(items, &new))
         .collect();
     place_new(items, &new);
     for id in unplaced(items, placing.again) {
@@ -171,6 +172,9 @@ pub(super) fn host(items: &Items, id: ItemId) -> String {
     };
     candidates.retain(|unit| !unit.is_empty());
     candidates.dedup();
+    if let Some(unit) = beside_blanket(items, item) {
+        return unit;
+    }
     if candidates.len() > 1 {
         let order = in_order(items);
         let position =
@@ -178,6 +182,45 @@ pub(super) fn host(items: &Items, id: ItemId) -> String {
         candidates.sort_by_key(position);
     }
     candidates.pop().unwrap_or_else(|| MAIN.to_owned())
+}
+
+/// Where a trait is implemented for all types with some other trait, only a type's own crate may
+/// say that the type has not that one: an impl beside it stands there, and if need be the trait
+/// comes, too.
+fn beside_blanket(items: &Items, item: &Item) -> Option<String> {
+    let Role::Impl(role) = &item.piece.role else { return None };
+    let of_trait = implemented(items, item);
+    let is_blanket = |other: &Item| is_blanket(other) && !other.withheld && !other.retired;
+    let mut blankets = items.all.values().filter(|other| is_blanket(other));
+    let of_type = named(items, item, role.subjects.first()?);
+    let home = &items.all[of_type.first()?].unit;
+    let has_blanket =
+        blankets.any(|other| implemented(items, other).iter().any(|id| of_trait.contains(id)));
+    (has_blanket && !home.is_empty()).then(|| home.clone())
+}
+
+fn is_blanket(item: &Item) -> bool {
+    matches!(&item.piece.role, Role::Impl(role) if role.of_type == "_")
+}
+
+/// The trait of an impl, where that is the session's.
+fn implemented(items: &Items, item: &Item) -> Vec<ItemId> {
+    let Role::Impl(role) = &item.piece.role else { return Vec::new() };
+    role.of_trait.iter().flat_map(|name| named(items, item, name)).collect()
+}
+
+/// Earlier impls that new ones for all types come beside, where they do not stand with their types.
+fn beside_new(items: &Items, new: &[ItemId]) -> Vec<ItemId> {
+    let blankets = new.iter().map(|id| &items.all[id]).filter(|item| is_blanket(item));
+    let traits: Vec<ItemId> = blankets.flat_map(|item| implemented(items, item)).collect();
+    let is_beside = |item: &Item| {
+        item.is_current()
+            && !item.unit.is_empty()
+            && implemented(items, item).iter().any(|id| traits.contains(id))
+            && beside_blanket(items, item).is_some_and(|home| home != item.unit)
+    };
+    let found = items.all.iter().filter(|(id, item)| !new.contains(id) && is_beside(item));
+    found.map(|(id, _)| *id).collect()
 }
 
 /// Which crates each needs directly.
