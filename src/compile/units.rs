@@ -14,8 +14,9 @@ use super::verdict::{distinct, unit_books};
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::expand::Expanded;
 use crate::cell::items::{Advance, ItemId, Items, NewCell, Sheet, Storage, Unit, advance};
+use crate::cell::map::byte_at;
 use crate::cell::mentions::mentions_of_text;
-use crate::cell::namespace::digest;
+use crate::cell::namespace::{Kind, digest};
 use crate::cell::plan::unit::{self as plan, UnitPlan};
 use crate::cell::rustc_json::{self, Message, Span};
 use crate::cell::{CrateSet, Map, Namespace, Split};
@@ -49,7 +50,10 @@ impl Compiler {
         let new = plan::new_cell(namespace, cell.key, cell.label, cell.text, split);
         let mut result = self.advanced(namespace, &new, &BTreeSet::new()).await;
         if let Err(Failed::Errors(errors)) = &mut result {
-            errors.iter_mut().for_each(|error| of_variable(error, split));
+            for error in errors {
+                of_variable(error, split);
+                of_module(error, cell, split, &namespace.items);
+            }
         }
         if let Ok(units) = &mut result {
             // What the cell makes anew is of the new type.
@@ -243,6 +247,29 @@ impl Compiler {
         let all = messages.map(|message| diagnostic::translate(message, &books));
         all.filter(|warning| warning.place.as_ref().is_some_and(|(cell, ..)| cell == label))
             .collect()
+    }
+}
+
+/// Says so where an impl in a module is for a type of an earlier cell: only one beside the modules
+/// goes where its type is.
+fn of_module(error: &mut Diagnostic, cell: Cell<'_>, split: &Split, items: &Items) {
+    let is_orphan = matches!(error.code.as_deref(), Some("E0116" | "E0117"));
+    let Some((label, line, column)) = error.place.as_ref().filter(|_| is_orphan) else { return };
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let at = byte_at(cell.text, number(*line), number(*column));
+    let mut modules = split.items.iter().filter(|piece| !piece.modules.is_empty());
+    if label != cell.label || !modules.any(|piece| piece.range.contains(&at)) {
+        return;
+    }
+    let header = cell.text.get(at..).and_then(|text| text.split('{').next()).unwrap_or_default();
+    let is_type = |name: &String| {
+        items.texts(name).any(|(piece, _)| piece.provides.iter().any(|it| it.kind == Kind::Type))
+    };
+    if let Some(name) = mentions_of_text(header).into_iter().find(is_type) {
+        error.note(&format!(
+            "`{name}` is of an earlier cell: write this `impl` outside of the module, or define \
+             `{name}` in the module"
+        ));
     }
 }
 
