@@ -33,8 +33,9 @@ pub(super) fn clean(text: &str) -> String {
     }
 }
 
-/// A function as debug information names it, without paths: what it is generic over may be a closure
-/// in code of ours, `leaf_0a1b::prust_cell::{closure#0}::{closure_env#0}`, which reads `{closure}`.
+/// A function as debug information names it, without paths: what it is generic over may be a
+/// closure in code of ours, `leaf_0a1b::prust_cell::{closure#0}::{closure_env#0}`, which reads
+/// `{closure}`.
 pub fn function_name(name: &str) -> String {
     let name = name.replace(", alloc::alloc::Global>", ">");
     let mut read = String::new();
@@ -200,11 +201,11 @@ mod tests {
         let check = |name: &str, read: &str| assert_eq!(function_name(name), read);
         check("main", "main");
         check(
-            "apply_all<i32, leaf_ca9467033001fb6f13292a6d::prust_cell::{closure#0}::{closure_env#0}>",
+            "apply_all<i32, leaf_ca9467033001fb6f1329::prust_cell::{closure#0}::{closure_env#0}>",
             "apply_all<i32, {closure}>",
         );
         check(
-            "f<unit_a83f156709402c2fe12efad9::{impl#0}::g::{closure_env#1}<i32, fn() -> A<u8>>, u8>",
+            "f<unit_a83f156709402c2f::{impl#0}::g::{closure_env#1}<i32, fn() -> A<u8>>, u8>",
             "f<{closure}, u8>",
         );
         check("f<alloc::vec::Vec<(&str, u8), alloc::alloc::Global>>", "f<Vec<(&str, u8)>>");

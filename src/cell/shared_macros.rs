@@ -1,6 +1,6 @@
 //! The macros of modules, for other cells. Within a crate a module's macro is known by where its
-//! text stands, or by a `use`; other cells are other crates, and what these may call is exported and
-//! stands at the root of its crate. So what a module shows by `pub(crate) use` is a copy of its
+//! text stands, or by a `use`; other cells are other crates, and what these may call is exported
+//! and stands at the root of its crate. So what a module shows by `pub(crate) use` is a copy of its
 //! macro under a name of ours, and what is for all that follows the module is an item beside it.
 
 use std::ops::Range;
