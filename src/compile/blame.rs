@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::units::Verdict;
-use super::verdict::unit_books;
+use super::verdict::whole_books;
 use crate::cell::Items;
 use crate::cell::diagnostic;
 use crate::cell::items::{Advance, Broken, Item, ItemId};
@@ -96,7 +96,7 @@ fn guilty(
     files: &[String],
     has_copies: bool,
 ) -> BTreeMap<ItemId, Guilt> {
-    let books = unit_books(&next.items, files);
+    let books = whole_books(&next.items, files);
     let unit = next.items.unit(&verdict.unit).expect("a verdict is of a unit");
     let errors = verdict.messages.iter().filter(|message| message.level == "error");
     let mut guilty: BTreeMap<ItemId, Guilt> = BTreeMap::new();

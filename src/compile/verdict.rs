@@ -163,6 +163,22 @@ pub(super) fn unit_books<'a>(items: &'a Items, files: &'a [String]) -> Vec<Book<
     books.collect()
 }
 
+/// The same, for places in all that items are read from: what macros made has some of its own.
+pub(super) fn whole_books<'a>(items: &'a Items, files: &'a [String]) -> Vec<Book<'a>> {
+    let units = items.units.iter().zip(files);
+    let books = units.flat_map(|(unit, file)| {
+        unit.parts.iter().filter_map(|part| {
+            Some(Book {
+                file: file.as_str(),
+                label: part.label.as_str(),
+                text: items.sheets.get(&part.sheet)?.text.as_str(),
+                map: part.whole.as_ref().unwrap_or(&part.map),
+            })
+        })
+    });
+    books.collect()
+}
+
 /// One error per place and message, with a word about variables that an earlier cell moved away.
 pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Diagnostic> {
     let mut kept: Vec<Diagnostic> = Vec::new();

@@ -141,6 +141,8 @@ pub struct Part {
     pub label: String,
     pub text: String,
     pub map: Map,
+    /// Where its bytes come from in the sheet's whole text, where macros made some of that.
+    pub whole: Option<Map>,
 }
 
 impl Sheet {

@@ -110,7 +110,12 @@ pub fn unit(items: &Items, unit: &Unit, set: Option<&CrateSet>) -> UnitPlan {
     let parts = texts.iter().map(|(id, range)| {
         let sheet = &items.sheets[id];
         let (label, text) = (sheet.label.clone(), sheet.own_text().to_owned());
-        Part { sheet: *id, label, text, map: source.map.of_part(range).of_calls(&sheet.made) }
+        let map = source.map.of_part(range);
+        let (map, whole) = match sheet.made.is_empty() {
+            true => (map, None),
+            false => (map.of_calls(&sheet.made), Some(map)),
+        };
+        Part { sheet: *id, label, text, map, whole }
     });
     let parts = parts.collect();
     let (units, set) = (units.into_iter().collect(), crates.is_some());
