@@ -148,6 +148,7 @@ fn wrapping(call: &syn::Macro, range: Range<usize>) -> Option<ItemPiece> {
         modules: Vec::new(),
         inner_methods: std::collections::BTreeSet::new(),
         inner_names: std::collections::BTreeSet::new(),
+        globbed: None,
         has_statics: false,
         bodies: std::collections::BTreeSet::new(),
         type_words: None,

@@ -40,6 +40,8 @@ pub struct ItemPiece {
     pub inner_methods: BTreeSet<String>,
     /// The types and traits of a module, and what it shows of others.
     pub inner_names: BTreeSet<String>,
+    /// What a glob import of it gives, traits' methods included; `None` where that is not known.
+    pub globbed: Option<BTreeSet<String>>,
     /// Whether functions or modules in it have statics.
     pub has_statics: bool,
     /// The functions in it, itself or members, that make closures or async blocks.
@@ -105,6 +107,7 @@ pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
         modules: modules(item),
         inner_methods: if matches!(item, Item::Mod(_)) { methods(item) } else { BTreeSet::new() },
         inner_names: inner_names(item),
+        globbed: globbed(item),
         has_statics: !matches!(item, Item::Static(_)) && has_statics(tokens),
         bodies: bodies(item),
         type_words: match item {
@@ -189,6 +192,31 @@ fn inner_names(item: &Item) -> BTreeSet<String> {
     names
 }
 
+fn globbed(item: &Item) -> Option<BTreeSet<String>> {
+    match item {
+        Item::Enum(item) => {
+            Some(item.variants.iter().map(|variant| variant.ident.to_string()).collect())
+        }
+        Item::Mod(module) => {
+            let (_, content) = module.content.as_ref()?;
+            let mut names = methods(item);
+            for item in content {
+                let may_give_more = match item {
+                    Item::Use(_) | Item::ExternCrate(_) | Item::Verbatim(_) => true,
+                    Item::Macro(item) => item.ident.is_none(),
+                    _ => false,
+                };
+                if may_give_more {
+                    return None;
+                }
+                names.extend(provided(item).into_iter().map(|(name, _)| name));
+            }
+            Some(names)
+        }
+        _ => None,
+    }
+}
+
 fn trait_member(member: &syn::TraitItem) -> Option<String> {
     Some(match member {
         syn::TraitItem::Fn(method) => method.sig.ident.to_string(),
@@ -246,6 +274,7 @@ pub fn made_by_macro(mac: &StmtMacro, range: Range<usize>) -> Option<ItemPiece> 
         modules: Vec::new(),
         inner_methods: BTreeSet::new(),
         inner_names: BTreeSet::new(),
+        globbed: None,
         has_statics: false,
         bodies: BTreeSet::new(),
         type_words: None,

@@ -177,6 +177,7 @@ pub(super) fn refs_by(
     words: &BTreeSet<String>,
 ) -> BTreeSet<String> {
     let sheet = &items.sheets[&item.sheet];
+    let (_, said) = items.heard(words, before);
     let mut words = words.clone();
     let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
     // An import's path may begin at the name of another import.
@@ -186,7 +187,7 @@ pub(super) fn refs_by(
             .iter()
             .chain(own.clone())
             .filter(|import| {
-                import.is_implicit()
+                (import.is_implicit() && items.may_give(before, import, &said))
                     || words.contains(&import.key)
                     || items.gives_methods(import, &words)
             })

@@ -371,6 +371,15 @@ impl Items {
 
     /// The same, where a name that nothing has now is still what it was in `before`.
     fn refs_or(&self, words: &BTreeSet<String>, before: &Self) -> BTreeSet<String> {
+        self.heard(words, before).0
+    }
+
+    /// The same, and the words that count: these, and those of macros among them.
+    fn heard(
+        &self,
+        words: &BTreeSet<String>,
+        before: &Self,
+    ) -> (BTreeSet<String>, BTreeSet<String>) {
         let known: BTreeSet<&str> = self.names().union(&before.names()).copied().collect();
         let meant = |name: &str| -> Vec<&Item> {
             let now: Vec<&Item> = self.current(name).iter().map(|id| &self.all[id]).collect();
@@ -385,7 +394,7 @@ impl Items {
             let found: BTreeSet<String> = named.chain(traits).collect();
             let new: Vec<String> = found.difference(&refs).cloned().collect();
             if new.is_empty() {
-                return refs;
+                return (refs, words);
             }
             for name in new {
                 for item in meant(&name).into_iter().filter(|item| item.piece.has_macros()) {

@@ -6,6 +6,7 @@ use super::{Item, ItemId, Items};
 use crate::cell::included::INCLUDING;
 use crate::cell::item::ItemPiece;
 use crate::cell::mentions::mentions_of_text;
+use crate::cell::namespace::Import;
 use crate::cell::plan::PRELUDE;
 
 impl Items {
@@ -100,6 +101,24 @@ impl Items {
         let imports = sheet.uses.iter().flat_map(|(_, imports)| imports).chain(&sheet.imports);
         let mut given = imports.filter(|import| import.key == name);
         given.next().map_or(name, |import| &import.root).to_owned()
+    }
+
+    /// Whether an import that goes without its name may give one of these words. What the variants
+    /// of an enum or the items of a module are called is known; of others, any may be meant.
+    pub(super) fn may_give(&self, before: &Self, import: &Import, said: &BTreeSet<String>) -> bool {
+        let Some(path) = import.key.strip_prefix('*') else { return true };
+        let mut steps = path.split("::").filter(|step| !["", "crate", "self"].contains(step));
+        let is_whole = steps.next() == Some(&import.root) && steps.next().is_none();
+        let of = |items: &Self| -> Vec<Option<BTreeSet<String>>> {
+            let meant = items.current(&import.root).into_iter();
+            meant.map(|id| items.all[&id].piece.globbed.clone()).collect()
+        };
+        let mut given = of(self);
+        given.extend(of(before));
+        let may = |names: &Option<BTreeSet<String>>| {
+            names.as_ref().is_none_or(|names| !names.is_disjoint(said))
+        };
+        !is_whole || given.is_empty() || given.iter().any(may)
     }
 
     /// The modules that may give a name by `use module::*`.

@@ -99,8 +99,12 @@ fn all_imports(items: &Items, sheet: SheetId) -> impl Iterator<Item = &Import> {
 }
 
 /// Whether an item may mean something by an import.
-fn may_use(item: &Item, import: &Import) -> bool {
+fn may_use(items: &Items, item: &Item, import: &Import) -> bool {
     let key = import.key.as_str();
+    // What is of the session, and none of the names that the item knows, gives it nothing.
+    if import.is_implicit() && !item.refs.contains(&import.root) {
+        return items.current(&import.root).is_empty();
+    }
     let is_named = item.piece.words.contains(key) && !item.refs.contains(key);
     (is_named || import.is_implicit() || import.may_be_trait()) && !item.provides(key)
 }
@@ -113,7 +117,7 @@ fn stands_apart(items: &Items, unit: &Unit, sheet: SheetId, import: &Import) -> 
     let is_defined = here.clone().any(|item| item.provides(&import.key));
     let is_fixed = |item: &Item| item.piece.has_identity();
     // A type cannot stand in another module.
-    let needs = |item: &Item| is_fixed(item) && item.sheet == sheet && may_use(item, import);
+    let needs = |item: &Item| is_fixed(item) && item.sheet == sheet && may_use(items, item, import);
     if is_defined || here.clone().any(needs) {
         return is_defined;
     }
@@ -126,7 +130,7 @@ fn stands_apart(items: &Items, unit: &Unit, sheet: SheetId, import: &Import) -> 
 /// The imports that stand in the item's own module.
 pub(super) fn imports_apart(items: &Items, unit: &Unit, item: &Item) -> String {
     let imports = all_imports(items, item.sheet);
-    let own = imports.filter(|import| may_use(item, import));
+    let own = imports.filter(|import| may_use(items, item, import));
     let own = own.filter(|import| stands_apart(items, unit, item.sheet, import));
     let by_key: BTreeMap<&str, &str> =
         own.map(|import| (import.key.as_str(), import.text.as_str())).collect();
