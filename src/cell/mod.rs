@@ -40,6 +40,7 @@ pub mod publish;
 mod rules;
 pub mod rustc_json;
 mod shared_macros;
+pub mod similar;
 pub mod split;
 mod suggestion;
 mod wrapped;

@@ -54,11 +54,19 @@ fn of_lines(text: &str, n_lines: usize) -> String {
     }
 }
 
+/// What there is one way to do, of which rustc gives the parts in another order than that of the
+/// text.
+const IN_PARTS: &str = "a named lifetime parameter";
+
 /// rustc gives the parts of all ways one after the other: where one does not lie behind the one
 /// before it, another way begins. A way is left out of which a part is not in the user's text.
 fn ways<'a>(child: &'a Message, books: &[Book<'a>]) -> Vec<Vec<Part<'a>>> {
     let mut ways: Vec<(usize, Vec<Option<Part<'a>>>)> = Vec::new();
-    for span in &child.spans {
+    let mut spans: Vec<&Span> = child.spans.iter().collect();
+    if child.message.contains(IN_PARTS) {
+        spans.sort_by_key(|span| span.byte_start);
+    }
+    for span in spans {
         let Some(new) = span.suggested_replacement.as_deref() else { continue };
         // To say a trait of ours is no way, nor is it to write into what a macro makes.
         let is_ours =

@@ -3,11 +3,13 @@
 use super::cell::{Cell, Compiler, Failed};
 use super::rustc::Call;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::items::Item;
 use crate::cell::mentions::mentions_of_text;
-use crate::cell::namespace::unit_paths;
+use crate::cell::namespace::{Kind, unit_paths};
 use crate::cell::plan::CratePlan;
 use crate::cell::plan::leaf::{NO_VALUE, Unkept};
 use crate::cell::rustc_json::Message;
+use crate::cell::similar::similar;
 use crate::cell::{Items, Namespace};
 
 /// Of a cell that is no sequence of statements: rustc may mend it and go on, but the cell's
@@ -234,6 +236,8 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
         let note = note.or_else(|| lost_import(&error, namespace));
         let note = note.or_else(|| immutable(&error, namespace));
         let note = note.or_else(|| derivable(&error, namespace));
+        let note = note.or_else(|| similar_name(&error, namespace));
+        let note = note.or_else(|| used_after(&error, namespace));
         if let Some(note) = note {
             error.note(&note);
         }
@@ -253,6 +257,34 @@ fn lost_import(error: &Diagnostic, namespace: &Namespace) -> Option<String> {
     let given = |text: &str| text.contains(path);
     let import = namespace.imports.iter().find(|import| given(&import.text))?;
     Some(format!("`{}` of an earlier cell leads nowhere now: import it anew", import.text))
+}
+
+/// A name of an earlier cell that may be meant: to rustc, these are not in scope unless they are
+/// said.
+fn similar_name(error: &Diagnostic, namespace: &Namespace) -> Option<String> {
+    let rest = error.message.strip_prefix("cannot find ")?;
+    let (kind, rest) = rest.split_once(" `")?;
+    let word = rest.split_once("` in this scope").map(|(word, _)| word)?;
+    if error.plain.contains("similar name") {
+        return None;
+    }
+    let items = namespace.items.all.values().filter(|item| item.is_current());
+    let cell = |item: &Item| namespace.items.sheets[&item.sheet].label.clone();
+    let items = items.flat_map(|item| item.piece.provides.iter().map(move |it| (it, item)));
+    let of_kind = items.filter(|(it, _)| (it.kind == Kind::Macro) == (kind == "macro"));
+    let named = of_kind.map(|(it, item)| (it.name.clone(), cell(item)));
+    let variables = namespace.variables.iter().filter(|_| kind != "macro");
+    let variables = variables.map(|(name, variable)| (name.clone(), variable.cell.clone()));
+    let (name, cell) = similar(word, named.chain(variables))?;
+    Some(format!("`{name}` ({cell}) has a similar name"))
+}
+
+/// How a variable of an earlier cell is used after it was moved.
+fn used_after(error: &Diagnostic, namespace: &Namespace) -> Option<String> {
+    error.code.as_deref().filter(|code| *code == "E0382")?;
+    let name = error.message.split('`').nth(1)?;
+    let is_earlier = namespace.variables.contains_key(name) && !error.plain.contains(".clone()");
+    is_earlier.then(|| format!("`{name}.clone()` in its place keeps it, where its type has that"))
 }
 
 /// How a variable of an earlier cell is made one that can be changed.

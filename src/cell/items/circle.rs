@@ -41,6 +41,8 @@ pub(super) fn open(items: &mut Items, new: &[ItemId]) -> Result<(), BTreeSet<Ite
     }
     while let Some(circle) = circles(items).first() {
         merge_by_force(items, circle)?;
+        // What may stand anywhere may be left in a circle with those that share a crate now.
+        merge_movable(items);
     }
     for id in extended {
         bring_back(items, id);

@@ -1,5 +1,6 @@
 //! The words of a magic's line: options by the table, then arguments. Never knows what they mean.
 use super::table::{Choice, Spec};
+use crate::cell::similar::distance;
 
 /// A line's words, with their options recognised.
 #[derive(Debug, Default)]
@@ -146,27 +147,4 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
     let length = word.trim_start_matches('-').chars().count();
     let near = distance <= 1 + length / 3;
     (near || (length >= 2 && candidate.starts_with(word))).then_some(candidate)
-}
-
-/// How many letters have to be changed, added, removed or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(40).collect(), b.chars().collect());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    for (j, cell) in rows[0].iter_mut().enumerate() {
-        *cell = j;
-    }
-    for i in 1..=a.len() {
-        for j in 1..=b.len() {
-            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = least;
-        }
-    }
-    rows[a.len()][b.len()]
 }
