@@ -168,6 +168,17 @@ struct Declared<'a> {
     value: &'a str,
 }
 
+/// Whether a proposal of rustc's would make a variable keep a reference.
+pub(super) fn is_to_borrow(child: &Message, books: &[Book<'_>]) -> bool {
+    let mut spans = child.spans.iter().filter(|span| span.suggested_replacement.is_some());
+    child.message.starts_with("consider borrowing")
+        && spans.any(|span| {
+            place(span, books).is_some_and(|at| {
+                declared(&at.book, at.range.start).is_some_and(|declared| declared.value.is_empty())
+            })
+        })
+}
+
 /// The `let` that a place is in.
 fn declared<'a>(book: &Book<'a>, at: usize) -> Option<Declared<'a>> {
     let before = &book.text[..at];

@@ -143,7 +143,8 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
             && child.spans.iter().all(|span| place(span, books).is_none());
         let labels = child.spans.iter().filter_map(|span| span.label.as_deref());
         let is_foreign = labels.into_iter().any(|label| label.ends_with(FOREIGN));
-        if ours || is_elsewhere || is_foreign || advice::misleads(message, &child.message) {
+        let is_astray = is_elsewhere || is_foreign || borrowed::is_to_borrow(child, books);
+        if ours || is_astray || advice::misleads(message, &child.message) {
             continue;
         }
         notes.extend(suggestion::group(child, text, books));

@@ -238,6 +238,7 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
         let note = note.or_else(|| derivable(&error, namespace));
         let note = note.or_else(|| similar_name(&error, namespace));
         let note = note.or_else(|| used_after(&error, namespace));
+        let note = note.or_else(|| unawaited(&error));
         if let Some(note) = note {
             error.note(&note);
         }
@@ -270,6 +271,17 @@ fn similar_name(error: &Diagnostic, namespace: &Namespace) -> Option<String> {
     }
     let items = namespace.items.all.values().filter(|item| item.is_current());
     let cell = |item: &Item| namespace.items.sheets[&item.sheet].label.clone();
+    let variant = |item: &&Item| {
+        item.piece.modules.is_empty()
+            && item.piece.globbed.as_ref().is_some_and(|names| names.contains(word))
+    };
+    if let Some((of, item)) =
+        items.clone().find(variant).and_then(|it| Some((it.names().next()?, it)))
+        && kind != "macro"
+    {
+        let cell = cell(item);
+        return Some(format!("`{of}` ({cell}) has a variant of this name: write `{of}::{word}`"));
+    }
     let items = items.flat_map(|item| item.piece.provides.iter().map(move |it| (it, item)));
     let of_kind = items.filter(|(it, _)| (it.kind == Kind::Macro) == (kind == "macro"));
     let named = of_kind.map(|(it, item)| (it.name.clone(), cell(item)));
@@ -277,6 +289,13 @@ fn similar_name(error: &Diagnostic, namespace: &Namespace) -> Option<String> {
     let variables = variables.map(|(name, variable)| (name.clone(), variable.cell.clone()));
     let (name, cell) = similar(word, named.chain(variables))?;
     Some(format!("`{name}` ({cell}) has a similar name"))
+}
+
+/// A cell awaits at its top level, where rustc sees a function that does not.
+fn unawaited(error: &Diagnostic) -> Option<String> {
+    let is_one = error.plain.contains("found future") && !error.plain.contains("await");
+    (error.code.as_deref() == Some("E0308") && is_one)
+        .then(|| "a future is no value yet: `.await` behind it gives that".to_owned())
 }
 
 /// How a variable of an earlier cell is used after it was moved.
