@@ -59,8 +59,7 @@ class Profile:
         file = self.path / "security" / "ipcontroller-client.json"
         eventually(file.exists, WAIT, "the client's connection file")
         client = ipyparallel.Client(str(file), timeout=20)
-        client.wait_for_engines(N, timeout=WAIT, interactive=False)
-        return client
+        return joined(client)
 
     def stop(self):
         """`ipcluster stop`: everything ends, and both connection files go."""
@@ -68,6 +67,21 @@ class Profile:
         assert done.returncode == 0, done.stdout + done.stderr
         files = list((self.path / "security").glob("ipcontroller*.json"))
         assert not files, files
+
+
+def joined(client):
+    """The client, once it is there for all: engines are, and what they publish reaches it. A subscription
+    travels beside the first calls, and what is published before it has arrived is heard by nobody (ZeroMQ's
+    slow joiner); a cell that was compiled before is faster than that on a busy machine."""
+    client.wait_for_engines(N, timeout=WAIT, interactive=False)
+
+    def hears():
+        result = client[:].execute("0", silent=False)
+        result.wait(WAIT)
+        return result.wait_for_output(1)
+
+    eventually(hears, WAIT, "the client's subscription")
+    return client
 
 
 def shown(client, code="(prust::engine_id(), 6 * 7)"):
@@ -108,8 +122,7 @@ def test_the_cluster_class_starts_restarts_and_stops_our_engines(profile, monkey
         config.ControllerLauncher.controller_cmd = CONTROLLER
     cluster = ipyparallel.Cluster(n=N, engines="local", profile_dir=str(profile.path), config=config, load_profile=False)
     with cluster as client:
-        client.wait_for_engines(N, timeout=WAIT, interactive=False)
-        assert shown(client) == ["(0, 42)", "(1, 42)"]
+        assert shown(joined(client)) == ["(0, 42)", "(1, 42)"]
         assert running(profile, ENGINE) == N
         assert running(profile, CONTROLLER) == (1 if controller == "ours" else 0)
         cluster.restart_engines_sync()
