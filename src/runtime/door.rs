@@ -63,11 +63,27 @@ pub(crate) fn open(stream: UnixStream) -> io::Result<Arc<Inbox>> {
     last_words::open()?;
     let inbox = Arc::<Inbox>::default();
     let commands = Arc::clone(&inbox);
-    std::thread::Builder::new()
-        .stack_size(crate::snapshot::stack_bytes())
-        .name(THREAD_NAME.into())
-        .spawn(move || read_until_the_host_is_gone(&door, &commands))?;
+    start(THREAD_NAME, move || read_until_the_host_is_gone(&door, &commands))?;
     Ok(inbox)
+}
+
+/// Starts a thread of ours, and waits until it has its name: by that, a snapshot tells ours from
+/// the user's.
+pub(crate) fn start(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<std::thread::JoinHandle<()>> {
+    let (begins, begun) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new()
+        .stack_size(crate::snapshot::stack_bytes())
+        .name(name.into())
+        .spawn(move || {
+            // Who waits goes on when this ends, too.
+            let _ = begins.send(());
+            work();
+        })?;
+    let _ = begun.recv();
+    Ok(thread)
 }
 
 fn read_until_the_host_is_gone(door: &Door, commands: &Inbox) -> ! {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
-use crate::os;
+use crate::{door, os};
 
 /// The name of the flushing thread, so that it is not counted among the user's.
 pub const THREAD_NAME: &str = "prust-flush";
@@ -34,10 +34,7 @@ static FLUSHED: AtomicU32 = AtomicU32::new(0);
 pub(crate) fn open() -> io::Result<()> {
     SLEEPS.store(false, Ordering::Relaxed);
     DYING.store(false, Ordering::Relaxed);
-    let flusher = std::thread::Builder::new()
-        .name(THREAD_NAME.into())
-        .stack_size(crate::snapshot::stack_bytes())
-        .spawn(flush_as_it_comes)?;
+    let flusher = door::start(THREAD_NAME, flush_as_it_comes)?;
     let thread = Box::leak(Box::new(flusher.thread().clone()));
     FLUSHER.store(thread, Ordering::Release);
     Ok(())
