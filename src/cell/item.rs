@@ -11,6 +11,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Expr, Item, ItemFn, ReturnType, StmtMacro};
 
 use super::bare::bare;
+use super::generic;
 use super::impls::{ImplRole, impl_member, impl_role, is_plain_member};
 use super::map::Edit;
 use super::mentions;
@@ -120,6 +121,7 @@ pub fn read(item: &Item, range: Range<usize>, text: &str) -> ItemPiece {
 fn words(item: &Item, tokens: TokenStream) -> BTreeSet<String> {
     let mut words = mentions::mentions_but(tokens, &declares(item));
     shared_macros::own_names(item).iter().for_each(|name| _ = words.remove(name));
+    generic::own_names(item).iter().for_each(|name| _ = words.remove(name));
     words
 }
 
@@ -180,9 +182,7 @@ fn inner_names(item: &Item) -> BTreeSet<String> {
     for item in module.content.iter().flat_map(|(_, items)| items) {
         let types = provided(item).into_iter();
         names.extend(
-            types
-                .filter(|(_, kind)| matches!(kind, Kind::Type | Kind::Trait))
-                .map(|(name, _)| name),
+            types.filter(|(_, kind)| kind.is_type() || *kind == Kind::Trait).map(|(name, _)| name),
         );
         names.extend(inner_names(item));
         if let Item::Use(shown) = item {
@@ -377,7 +377,10 @@ fn provided(item: &Item) -> Vec<(String, Kind)> {
         },
         Item::Mod(item) => (&item.ident, Kind::Module),
         Item::Static(item) => (&item.ident, Kind::Static),
-        Item::Struct(item) => (&item.ident, Kind::Type),
+        Item::Struct(item) => {
+            let is_named = matches!(item.fields, syn::Fields::Named(_));
+            (&item.ident, if is_named { Kind::Type } else { Kind::Constructor })
+        }
         Item::Trait(item) => (&item.ident, Kind::Trait),
         Item::TraitAlias(item) => (&item.ident, Kind::Trait),
         Item::Type(item) => (&item.ident, Kind::Type),

@@ -12,6 +12,7 @@
 //! [`brackets`] of brackets that do not match; [`namespace`] is what persists.
 
 mod advice;
+mod assigned;
 mod bare;
 mod borrowed;
 pub mod brackets;
@@ -23,6 +24,7 @@ mod everyday;
 pub mod expand;
 pub mod facade;
 mod generated;
+mod generic;
 pub mod impls;
 pub mod included;
 pub mod item;

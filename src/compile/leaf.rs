@@ -81,7 +81,7 @@ impl Compiler {
                 ended.success,
                 split.unparsed,
             )?;
-            warnings.retain(|each| !leaf::is_premature(each, cell.text, split, &slots));
+            warnings.retain(|each| !leaf::is_premature(each, cell.text, split, &slots, &shape));
             let (delta, unkept) =
                 leaf::delta(cell.label, split, &slots, &shape, &types.puts, cell.text);
             warnings.extend(unkept.into_iter().map(|unkept| {

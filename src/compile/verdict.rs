@@ -7,7 +7,7 @@ use crate::cell::items::Item;
 use crate::cell::mentions::mentions_of_text;
 use crate::cell::namespace::{Kind, unit_paths};
 use crate::cell::plan::CratePlan;
-use crate::cell::plan::leaf::{NO_VALUE, Unkept};
+use crate::cell::plan::leaf::{HALF, NO_VALUE, Unkept};
 use crate::cell::rustc_json::Message;
 use crate::cell::similar::similar;
 use crate::cell::{Items, Namespace};
@@ -373,13 +373,16 @@ pub(super) fn unkept_warning(
     let Unkept { name, mutable, why, by_hand } = unkept;
     let pattern = if *mutable { format!("mut {name}") } else { name.clone() };
     let message = match *why {
-        why if why.contains("private") || why == NO_VALUE => {
+        why if why.contains("private") || [NO_VALUE, HALF].contains(&why) => {
             format!("`{name}` is not kept: it is {why}")
         }
         why => format!("`{name}` is not kept: it is {why}, whose type no later cell can write"),
     };
     let help = match by_hand {
         None if *why == NO_VALUE => format!("give it one: `let {pattern} = ..;`"),
+        None if *why == HALF => {
+            format!("give it one on every way, or move `{name}.clone()` away, where it has that")
+        }
         Some(type_text) if type_text.contains("dyn ") => {
             format!("write `let {pattern}: {type_text} = ..;`, with the closure in `Box::new(..)`")
         }

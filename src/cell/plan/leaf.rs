@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use proc_macro2::{TokenStream, TokenTree};
 
-use super::shape::{Guess, RUNTIME, Shape, VALUE};
+use super::runtime::RUNTIME;
+use super::shape::{Guess, Shape, VALUE};
 use super::{CratePlan, QUIET, head, libraries, new_imports, scope};
 use crate::cell::Diagnostic;
 use crate::cell::facade;
@@ -203,9 +204,16 @@ fn body(
             source.put(name, number, &line);
         }
     }
+    let put_back = |name: &str| format!("::prust_runtime::slots::put_back({name:?}, {name});\n");
+    let back = slots.takes.iter().filter(|name| !shape.is_moved(name));
+    let (refilled, whole): (Vec<&String>, Vec<&String>) =
+        back.partition(|name| shape.is_refilled(name));
+    for name in refilled {
+        source.slot(name, &put_back(name));
+    }
     source.ours(if shape.asynchronous { END_ASYNC } else { END });
-    for name in slots.takes.iter().filter(|name| !shape.is_moved(name)) {
-        source.slot(name, &format!("::prust_runtime::slots::put_back({name:?}, {name});\n"));
+    for name in whole {
+        source.slot(name, &put_back(name));
     }
     source.ours("__prust_end\n}\n");
 }
@@ -268,7 +276,12 @@ pub fn delta(
         moved: moved.into_iter().cloned().collect(),
         ..Delta::default()
     };
-    let mut unkept = Vec::new();
+    let mut unkept: Vec<Unkept> = slots
+        .takes
+        .iter()
+        .filter(|name| shape.is_half(name) && slots.puts.iter().all(|(put, _)| put != *name))
+        .map(|name| Unkept { name: name.clone(), mutable: true, why: HALF, by_hand: None })
+        .collect();
     for (number, (name, mutable)) in slots.puts.iter().enumerate() {
         if shape.is_unset(number) {
             delta.moved.retain(|moved| moved != name);
@@ -300,6 +313,9 @@ pub fn delta(
 /// Why a variable is not kept that was declared and not given a value on every way to the end.
 pub const NO_VALUE: &str = "without a value at the cell's end";
 
+/// Why one is not kept that was moved away and given another value on some ways only.
+pub const HALF: &str = "moved away, and without another value on some way to the cell's end";
+
 /// A variable that ends with its cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unkept {
@@ -325,8 +341,21 @@ pub fn declared_at(cell: &str, split: &Split, name: &str) -> Option<Range<usize>
 
 /// Whether a warning is about nothing but a variable of the cell's top level, which a later cell
 /// may use or change, or about text of ours.
-pub fn is_premature(warning: &Diagnostic, cell: &str, split: &Split, slots: &LeafSlots) -> bool {
+pub fn is_premature(
+    warning: &Diagnostic,
+    cell: &str,
+    split: &Split,
+    slots: &LeafSlots,
+    shape: &Shape,
+) -> bool {
     let Some((_, line, column)) = warning.place else { return true };
+    // What the variable had before: the closure that captures it is ours.
+    let of = |words: &str| warning.message.strip_prefix(words)?.split('`').next();
+    let is_taken = |name: &str| slots.takes.iter().any(|taken| taken == name);
+    let is_told = of("value assigned to `").is_some_and(|name| shape.is_half(name));
+    if is_told || of("value captured by `").is_some_and(is_taken) {
+        return true;
+    }
     match warning.code.as_deref() {
         Some("unused_variables" | "unused_mut" | "unused_assignments") => {
             slots.puts.iter().any(|(name, _)| {

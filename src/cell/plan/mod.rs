@@ -10,6 +10,7 @@ use super::split::Split;
 
 pub mod leaf;
 mod names;
+mod runtime;
 pub mod shape;
 pub mod trampoline;
 pub mod unit;

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::leaf;
+use super::runtime::{RUNTIME, Runtime};
+use crate::cell::assigned;
 use crate::cell::diagnostic::{self, Book};
 use crate::cell::facade;
 use crate::cell::keep::{self, Form};
@@ -26,6 +28,10 @@ pub struct Shape {
     pub(super) value: Guess,
     /// The runtime that the main thread is to be in.
     pub(super) runtime: Option<Runtime>,
+    /// Taken, moved away and given another value: the cell's own code puts it back.
+    refilled: BTreeSet<String>,
+    /// Those that have none on some way to the end.
+    half: BTreeSet<String>,
     /// Taken and not put back.
     spent: BTreeSet<String>,
     /// Those of them of which something is left.
@@ -84,51 +90,6 @@ pub(super) enum Guess {
 /// The number of the `put` by which the final expression's type is asked for.
 pub(super) const VALUE: usize = 1_000_000;
 
-/// Stands for a variable at the line that enters a runtime; no variable can be called so.
-pub(super) const RUNTIME: &str = "(runtime)";
-
-/// A runtime of tokio's, as its features allow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Runtime {
-    ManyThreads,
-    OneThread,
-}
-
-impl Runtime {
-    /// The line that makes it, once, and enters it for good: tasks go on between cells.
-    pub(super) fn line(self) -> String {
-        let (builder, stacks, keep) = match self {
-            Self::ManyThreads => (
-                "new_multi_thread",
-                ".thread_stack_size(::prust_runtime::snapshot::stack_bytes())",
-                "::std::boxed::Box::new(runtime)",
-            ),
-            // Nobody else would run its tasks between cells.
-            Self::OneThread => (
-                "new_current_thread",
-                "",
-                "::std::boxed::Box::new(::std::thread::Builder::new()\
-                 .name(\"tokio\".into())\
-                 .spawn(move || runtime.block_on(::core::future::pending::<()>()))?)",
-            ),
-        };
-        format!(
-            "::prust_runtime::future::enter::<::tokio::runtime::Runtime>(|| {{\n\
-             let runtime = ::tokio::runtime::Builder::{builder}().enable_all()\
-             {stacks}.build()?;\n\
-             ::core::mem::forget(runtime.enter());\n\
-             ::core::result::Result::Ok({keep})\n}})?;\n"
-        )
-    }
-
-    fn weaker(self) -> Option<Self> {
-        match self {
-            Self::ManyThreads => Some(Self::OneThread),
-            Self::OneThread => None,
-        }
-    }
-}
-
 /// Types that work with a function in place of a closure: the user's own, and these. Others are
 /// boxed by what they do.
 const TAKE_FUNCTIONS: [&str; 3] = ["unit_", "std::sync::LazyLock<", "std::cell::LazyCell<"];
@@ -156,6 +117,16 @@ impl Shape {
     /// Whether the cell moves the variable away, or moved the one it declared in its place.
     pub fn is_moved(&self, name: &str) -> bool {
         self.spent.contains(name)
+    }
+
+    /// Whether the variable is to be put back at the end of the cell's own code.
+    pub(super) fn is_refilled(&self, name: &str) -> bool {
+        self.refilled.contains(name)
+    }
+
+    /// Whether the variable is moved away and given another value only now and then.
+    pub(super) fn is_half(&self, name: &str) -> bool {
+        self.half.contains(name)
     }
 
     /// Whether the cell moves only a part of the variable away.
@@ -393,6 +364,16 @@ impl Shape {
                 // A tokio without the features that this takes.
                 self.runtime = before.runtime.and_then(Runtime::weaker);
             } else if let Some((name, put)) = diagnostic::slot_of(message, &[book]) {
+                let is_gone = matches!(code, Some("E0382" | "E0381"));
+                if put.is_none() && self.refilled.remove(&name) {
+                    self.half.insert(name.clone());
+                    self.spent.insert(name);
+                    continue;
+                }
+                if put.is_none() && is_gone && assigned::may_be(book.text, &name) {
+                    self.refilled.insert(name);
+                    continue;
+                }
                 if message.message.contains("partially moved") {
                     self.parted.insert(name.clone());
                 }
