@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::imports;
 use super::units::Verdict;
 use super::verdict::whole_books;
 use crate::cell::Items;
@@ -44,6 +45,40 @@ pub(super) fn blame(
         }
     }
     changed
+}
+
+/// The same of earlier items that use an import which leads nowhere any more.
+pub(super) fn blame_imports(
+    old: &Items,
+    next: &Advance,
+    verdicts: &[Verdict],
+    breaks: &mut Breaks,
+) -> bool {
+    let mut changed = false;
+    for verdict in verdicts.iter().filter(|verdict| !verdict.success) {
+        let unit = next.items.unit(&verdict.unit).expect("a verdict is of a unit");
+        for (path, why) in imports::unresolved(&verdict.messages) {
+            let users = unit.items.iter().map(|id| (id, &next.items.all[id]));
+            let users = users.filter(|(_, item)| next.items.imports_by(item, &path));
+            for id in users.filter_map(|(id, item)| earlier(old, *id, item)) {
+                let before = breaks.get(&id).map(|(broken, _)| broken.clone());
+                let guilt = Guilt { why: why.clone(), of_others: BTreeSet::new(), only: false };
+                if let Some(following) = following(old, next, id, before, &guilt) {
+                    changed = true;
+                    breaks.entry(id).or_insert_with(|| (Broken::Pinned, why.clone())).0 = following;
+                }
+            }
+        }
+    }
+    changed
+}
+
+/// What an item was before the cell.
+fn earlier(old: &Items, id: ItemId, item: &Item) -> Option<ItemId> {
+    let same =
+        |old: &Item| old.sheet == item.sheet && old.piece.range == item.piece.range && !old.retired;
+    let known = old.all.get_key_value(&id).filter(|(_, old)| old.retired);
+    known.or_else(|| old.all.iter().find(|(_, old)| same(old))).map(|(id, _)| *id)
 }
 
 /// What an item is tried with when `before` did not help.
@@ -109,13 +144,8 @@ fn guilty(
             item.piece.range.contains(&at) && book.text == text && !is_copy
         });
         for (id, item) in found {
-            let same = |old: &Item| {
-                old.sheet == item.sheet && old.piece.range == item.piece.range && !old.retired
-            };
-            let known = old.all.get_key_value(id).filter(|(_, old)| old.retired);
-            let known = known.or_else(|| old.all.iter().find(|(_, old)| same(old)));
-            let Some((id, _)) = known else { continue };
-            let guilt = guilty.entry(*id).or_insert_with(|| Guilt {
+            let Some(id) = earlier(old, *id, item) else { continue };
+            let guilt = guilty.entry(id).or_insert_with(|| Guilt {
                 why: diagnostic::title(message),
                 of_others: BTreeSet::new(),
                 only: true,
@@ -130,8 +160,13 @@ fn guilty(
     guilty
 }
 
-/// Whether rustc misses an old member's own name in a type that never had it.
+/// Whether rustc misses an old member's own name in a type that never had it, where the item's own
+/// text says it: what a macro says is not another at each of its calls.
 fn is_of_others(message: &Message) -> bool {
+    let mut primary = message.spans.iter().filter(|span| span.is_primary);
+    if primary.any(|span| span.expansion.is_some()) {
+        return false;
+    }
     let number = message.code.as_ref().map(|code| code.code.as_str());
     matches!(number, Some("E0599" | "E0689")) && Item::speaks_of_own_name(&message.message)
 }

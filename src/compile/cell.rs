@@ -284,7 +284,7 @@ impl Compiler {
         refused::features(cell, &split, self.version())?;
         refused::file_modules(cell, &split)?;
         let defined = split.items.iter().flat_map(|item| &item.provides);
-        let imports_gone = namespace.imports_gone(cell.key, defined);
+        let mut imports_gone = namespace.imports_gone(cell.key, defined);
         let mut scope = namespace.clone();
         scope.imports.retain(|import| !imports_gone.contains(&import.key));
         let namespace = &scope.clone();
@@ -295,6 +295,8 @@ impl Compiler {
             let with_made = Cell { text: &made.text, ..cell };
             let built = self.units(namespace, with_made, &split).await?;
             warnings.extend(built.warnings);
+            scope.imports.retain(|import| !built.imports_gone.contains(&import.key));
+            imports_gone.extend(built.imports_gone);
             scope.items = built.items.clone();
             hidden = split.hidden_by_items(&namespace.variables);
             scope.variables.retain(|name, _| !hidden.contains(name));

@@ -14,6 +14,7 @@ mod cargo;
 mod cell;
 mod dependencies;
 mod graph;
+mod imports;
 mod layers;
 mod leaf;
 mod local;

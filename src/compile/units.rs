@@ -6,8 +6,9 @@ use std::ops::Range;
 
 use tokio::task::JoinSet;
 
-use super::blame::{Breaks, blame, give_copies_up, give_members_up};
+use super::blame::{Breaks, blame, blame_imports, give_copies_up, give_members_up};
 use super::cell::{Cell, Compiler, Failed, OPT_LEVEL_UNIT};
+use super::imports;
 use super::rustc::{self, CrateType};
 use super::told::told;
 use super::verdict::{distinct, unit_books};
@@ -16,7 +17,7 @@ use crate::cell::expand::Expanded;
 use crate::cell::items::{Advance, ItemId, Items, NewCell, Sheet, Storage, Unit, advance};
 use crate::cell::map::byte_at;
 use crate::cell::mentions::mentions_of_text;
-use crate::cell::namespace::{Kind, digest};
+use crate::cell::namespace::digest;
 use crate::cell::plan::unit::{self as plan, UnitPlan};
 use crate::cell::rustc_json::{self, Message, Span};
 use crate::cell::{CrateSet, Map, Namespace, Split};
@@ -30,6 +31,8 @@ const TRIES_MAX: usize = 16;
 pub(super) struct Units {
     pub(super) items: Items,
     pub(super) warnings: Vec<Diagnostic>,
+    /// Keys of imports that are in force no more.
+    pub(super) imports_gone: BTreeSet<String>,
 }
 
 /// What rustc said of one unit.
@@ -88,12 +91,14 @@ impl Compiler {
     ) -> Result<Units, Failed> {
         let held = namespace.held();
         let old = &namespace.items;
+        let mut new = new.clone();
+        let mut imports_gone: BTreeSet<String> = BTreeSet::new();
         let mut breaks = Breaks::new();
         let mut first: Vec<Diagnostic> = Vec::new();
         // Each round finds an earlier item that is to be tried with the next way, or is the last.
         for _ in 0..=TRIES_MAX * old.all.len() {
             let known = breaks.iter().map(|(id, (broken, _))| (*id, broken.clone())).collect();
-            let next = advance(old, new, &held, &known, forced);
+            let next = advance(old, &new, &held, &known, forced);
             let Some(mut next) = next else {
                 if give_copies_up(&mut breaks) {
                     continue;
@@ -105,7 +110,15 @@ impl Compiler {
             if verdicts.iter().all(|verdict| verdict.success) {
                 let mut warnings = self.warnings(&next, &verdicts, &files);
                 warnings.extend(told(old, &next, &breaks, namespace));
-                return Ok(Units { items: next.items, warnings });
+                warnings.extend(imports::told(namespace, &imports_gone));
+                return Ok(Units { items: next.items, warnings, imports_gone });
+            }
+            let lost = lost_imports(namespace, &new, &verdicts);
+            new.sheet.imports.retain(|import| !lost.contains(&import.key));
+            let n_before = imports_gone.len();
+            imports_gone.extend(lost);
+            if blame_imports(old, &next, &verdicts, &mut breaks) || imports_gone.len() > n_before {
+                continue;
             }
             let errors = own_errors(namespace, &next, &verdicts, &files, is_primary);
             if breaks.is_empty() && errors.is_empty() {
@@ -250,6 +263,16 @@ impl Compiler {
     }
 }
 
+/// The session's imports that a cell's items leave without what they name.
+fn lost_imports(namespace: &Namespace, new: &NewCell, verdicts: &[Verdict]) -> BTreeSet<String> {
+    let failed = verdicts.iter().filter(|verdict| !verdict.success);
+    let messages: Vec<Message> = failed.flat_map(|verdict| &verdict.messages).cloned().collect();
+    imports::lost(namespace, &messages, |import| {
+        let mut provided = new.items.iter().flat_map(|piece| &piece.provides);
+        import.is_implicit() || provided.any(|it| it.name == import.root)
+    })
+}
+
 /// Says so where an impl in a module is for a type of an earlier cell: only one beside the modules
 /// goes where its type is.
 fn of_module(error: &mut Diagnostic, cell: Cell<'_>, split: &Split, items: &Items) {
@@ -263,7 +286,7 @@ fn of_module(error: &mut Diagnostic, cell: Cell<'_>, split: &Split, items: &Item
     }
     let header = cell.text.get(at..).and_then(|text| text.split('{').next()).unwrap_or_default();
     let is_type = |name: &String| {
-        items.texts(name).any(|(piece, _)| piece.provides.iter().any(|it| it.kind == Kind::Type))
+        items.texts(name).any(|(piece, _)| piece.provides.iter().any(|it| it.kind.is_type()))
     };
     if let Some(name) = mentions_of_text(header).into_iter().find(is_type) {
         error.note(&format!(

@@ -1,0 +1,47 @@
+//! Imports of earlier cells that lead nowhere any more: what they named was defined anew without
+//! it. They are in force no more; who was written with them goes on with what they gave.
+
+use std::collections::BTreeSet;
+
+use crate::cell::Namespace;
+use crate::cell::diagnostic::{self, Diagnostic, Severity};
+use crate::cell::namespace::Import;
+use crate::cell::rustc_json::Message;
+
+/// The paths that rustc cannot follow, and how it says so.
+pub(super) fn unresolved(messages: &[Message]) -> Vec<(String, String)> {
+    let is_one = |message: &&Message| {
+        let code = message.code.as_ref().map(|code| code.code.as_str());
+        message.level == "error" && code == Some("E0432")
+    };
+    let mut paths = Vec::new();
+    for message in messages.iter().filter(is_one) {
+        let named = message.message.split('`').skip(1).step_by(2);
+        paths.extend(named.map(|path| (path.to_owned(), diagnostic::title(message))));
+    }
+    paths
+}
+
+/// The keys of the session's imports of which rustc cannot follow the path, as far as `may` says
+/// that they may be gone.
+pub(super) fn lost(
+    namespace: &Namespace,
+    messages: &[Message],
+    may: impl Fn(&Import) -> bool,
+) -> BTreeSet<String> {
+    let paths = unresolved(messages);
+    let is_lost =
+        |import: &&Import| may(import) && paths.iter().any(|(path, _)| import.leads_by(path));
+    namespace.imports.iter().filter(is_lost).map(|import| import.key.clone()).collect()
+}
+
+/// Says that imports are in force no more.
+pub(super) fn told(namespace: &Namespace, lost: &BTreeSet<String>) -> Vec<Diagnostic> {
+    let gone = namespace.imports.iter().filter(|import| lost.contains(&import.key));
+    let told = gone.map(|import| {
+        let message = format!("`{}` leads nowhere now, and is in force no more", import.text);
+        let help = "what was written with it goes on with what it gave";
+        diagnostic::own(Severity::Warning, "lost_import", message, help, None)
+    });
+    told.collect()
+}
