@@ -222,7 +222,11 @@ impl Macros<'_> {
         if depth > DEPTH_MAX {
             return None;
         }
-        let file: syn::File = syn::parse2(self.expanded(call)?).ok()?;
+        let expanded = self.expanded(call)?;
+        // As a statement, what a macro makes may end in another's call without a semicolon.
+        let ended = || expanded.clone().into_iter().chain(quote::quote!(;)).collect();
+        let file: syn::File =
+            syn::parse2(expanded.clone()).or_else(|_| syn::parse2(ended())).ok()?;
         let (mut made, mut n_bytes) = (Vec::new(), 0);
         for item in file.items {
             let n_before = made.len();

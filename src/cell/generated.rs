@@ -149,6 +149,12 @@ fn without_closure_places(text: &str) -> String {
 /// What is defined in crate `unit_0a1b` is defined here: a cell is shown with it.
 fn without_crates(text: &str) -> String {
     const IN_CRATE: &str = "is defined in crate `unit_";
+    const OTHER: &str = "conflicting implementation in crate `unit_";
+    if let Some((before, rest)) = text.split_once(OTHER)
+        && let Some((_, rest)) = rest.split_once('`')
+    {
+        return format!("{before}conflicting implementation of an earlier cell{rest}");
+    }
     match text.split_once(IN_CRATE).and_then(|(before, rest)| Some((before, rest.split_once('`')?)))
     {
         Some((before, (name, rest))) if name.chars().all(|letter| letter.is_ascii_hexdigit()) => {

@@ -42,6 +42,8 @@ impl Variable {
 pub enum Kind {
     Function,
     Type,
+    /// A type whose name is its constructor, too: `struct Unit;`, `struct Pair(u8, u8);`.
+    Constructor,
     Trait,
     Constant,
     Static,
@@ -54,7 +56,7 @@ impl Kind {
     pub fn word(self) -> &'static str {
         match self {
             Self::Function => "fn",
-            Self::Type => "type",
+            Self::Type | Self::Constructor => "type",
             Self::Trait => "trait",
             Self::Constant => "const",
             Self::Static => "static",
@@ -63,14 +65,20 @@ impl Kind {
         }
     }
 
-    /// Which of Rust's three name spaces the kind shadows in.
+    /// Whether both are in one of Rust's three name spaces.
     pub fn shadows(self, other: Self) -> bool {
-        let space = |kind| match kind {
-            Self::Function | Self::Constant | Self::Static => 0,
-            Self::Type | Self::Trait | Self::Module => 1,
-            Self::Macro => 2,
+        let (values, types, macros) = (1, 2, 4);
+        let spaces = |kind| match kind {
+            Self::Function | Self::Constant | Self::Static => values,
+            Self::Type | Self::Trait | Self::Module => types,
+            Self::Constructor => values | types,
+            Self::Macro => macros,
         };
-        space(self) == space(other)
+        spaces(self) & spaces(other) != 0
+    }
+
+    pub fn is_type(self) -> bool {
+        matches!(self, Self::Type | Self::Constructor)
     }
 }
 
@@ -98,6 +106,15 @@ pub struct Import {
 }
 
 impl Import {
+    /// Whether its path begins so: `a::b` begins `use a::b::c;` and `use a::b as c;`.
+    pub fn leads_by(&self, path: &str) -> bool {
+        let text = self.text.split_once("use ").map_or("", |(_, rest)| rest.trim_start());
+        let text = text.strip_prefix("crate::").unwrap_or(text);
+        let path = path.strip_prefix("crate::").unwrap_or(path);
+        let rest = text.strip_prefix(path);
+        rest.is_some_and(|rest| !rest.starts_with(|it: char| it.is_alphanumeric() || it == '_'))
+    }
+
     /// Whether it is in force without its name being mentioned.
     pub fn is_implicit(&self) -> bool {
         self.key.starts_with('*') || self.key.starts_with('_')

@@ -93,6 +93,7 @@ pub(super) fn told(
     told.extend(statics(old, next));
     told.extend(modules(old, next));
     told.extend(kept_by_statics(old, next));
+    told.extend(made_before(old, next));
     told
 }
 
@@ -152,6 +153,39 @@ fn modules<'a>(old: &'a Items, next: &'a Advance) -> impl Iterator<Item = Diagno
             format!("the statics in `{name}` ({cell}) start again: the module is defined anew");
         Some(warn("static_reset", message, "at the top of a cell, a static keeps its value"))
     })
+}
+
+/// Items that a call of a macro made before the cell defines that anew: they are what they were.
+fn made_before(old: &Items, next: &Advance) -> Vec<Diagnostic> {
+    let new = next.items.all.values().filter(|item| item.sheet == next.sheet);
+    let new = new.flat_map(|item| &item.piece.provides).filter(|it| it.kind == Kind::Macro);
+    let mut told = Vec::new();
+    for name in new.map(|provided| provided.name.as_str()) {
+        if old.current(name).is_empty() {
+            continue;
+        }
+        let made = next.items.all.values().filter(|item| {
+            let sheet = &next.items.sheets[&item.sheet];
+            let at = item.piece.range.start;
+            let call = sheet.made.iter().find(|made| made.range.contains(&at));
+            let call = call.and_then(|made| sheet.text.get(made.call.clone()));
+            item.is_current()
+                && item.sheet != next.sheet
+                && call
+                    .and_then(|call| call.split_once('!'))
+                    .is_some_and(|(of, _)| of.trim() == name)
+        });
+        let mut made: Vec<String> = made
+            .filter(|item| !item.piece.provides.is_empty())
+            .map(|item| format!("`{}` ({})", item.title(), next.items.sheets[&item.sheet].label))
+            .collect();
+        made.dedup();
+        if !made.is_empty() {
+            let message = format!("{} stays as the old `{name}!` made it", made.join(", "));
+            told.push(warn("made_before", message, "run its cell again, and the new one makes it"));
+        }
+    }
+    told
 }
 
 /// Statics that lead to what the cell defines anew, and were made with the old one.

@@ -153,7 +153,15 @@ fn uses(
         {
             continue;
         }
-        text.push_str(&format!("use {}{name};\n", home(unit, *id, target, units)));
+        // By `$crate`, a macro names what its crate shows.
+        let shows = unit.items.iter().any(|id| {
+            let item = &items.all[id];
+            item.piece.has_macros()
+                && item.piece.words.contains("crate")
+                && item.refs.contains(name)
+        });
+        let shown = if shows { "pub " } else { "" };
+        text.push_str(&format!("{shown}use {}{name};\n", home(unit, *id, target, units)));
     }
     text
 }
