@@ -22,8 +22,12 @@ pub struct ImplRole {
     pub of_type: String,
     /// The first segment of the trait's path.
     pub of_trait: Option<String>,
-    /// The types that may make it local, the type itself first: their paths' first segments.
+    /// The types that may make it local, the type itself first: their paths' first segments. What
+    /// the impl is generic over is `_`.
     pub subjects: Vec<String>,
+    /// The wrapper that the orphan rule looks through, if the type is in one: `Box`, `Pin`. The
+    /// user may have a type of that name.
+    pub wrapper: Option<String>,
     /// Its members, by name.
     pub members: Vec<(String, Range<usize>)>,
     /// Those that may be part of what other types are: constants, and functions that a constant may
@@ -114,12 +118,18 @@ pub(super) fn impl_role(item: &ItemImpl) -> ImplRole {
     });
     let said = item.items.iter().filter(|member| has_constant(member));
     let said = said.flat_map(|member| mentions::mentions(member.to_token_stream()));
+    let is_generic = |name: &String| generic.contains(name);
+    subjects.iter_mut().filter(|name| is_generic(name)).for_each(|name| *name = "_".to_owned());
+    let own = |words: BTreeSet<String>| -> BTreeSet<String> {
+        words.into_iter().filter(|word| !is_generic(word)).collect()
+    };
     ImplRole {
+        wrapper: wrapper(&item.self_ty),
         homes: homes.filter_map(impl_member).collect(),
-        deciding_words: said.collect(),
+        deciding_words: own(said.collect()),
         of_type: open(item.self_ty.to_token_stream(), &generic).to_string(),
         deciding: deciding.map(|member| impl_member(member).unwrap_or_default()).collect(),
-        header_words: mentions::mentions(bare.to_token_stream()).into_iter().collect(),
+        header_words: own(mentions::mentions(bare.to_token_stream())),
         header: bare.to_token_stream().to_string(),
         of_trait,
         subjects,
@@ -246,7 +256,7 @@ fn moved_attributes(attributes: &[syn::Attribute], edits: &mut Vec<Edit>) -> Str
 }
 
 /// A signature as a trait may declare it: names instead of patterns.
-fn declared(signature: &syn::Signature) -> syn::Signature {
+pub(super) fn declared(signature: &syn::Signature) -> syn::Signature {
     let mut declared = syn::Signature { constness: None, ..signature.clone() };
     for (number, input) in declared.inputs.iter_mut().enumerate() {
         match input {
@@ -280,7 +290,7 @@ fn head(of: &Type) -> Option<String> {
         Type::Path(path) => {
             let last = path.path.segments.last()?;
             if let syn::PathArguments::AngleBracketed(arguments) = &last.arguments
-                && ["Box", "Pin"].iter().any(|wrapper| last.ident == wrapper)
+                && WRAPPERS.iter().any(|wrapper| last.ident == wrapper)
                 && let Some(syn::GenericArgument::Type(inner)) = arguments.args.first()
             {
                 return head(inner);
@@ -290,6 +300,17 @@ fn head(of: &Type) -> Option<String> {
         _ => None,
     }
 }
+
+/// The wrapper around what [`head`] gives.
+fn wrapper(of: &Type) -> Option<String> {
+    let Type::Path(path) = of else { return None };
+    let last = path.path.segments.last()?.ident.to_string();
+    let is_one = path.path.segments.len() == 1 && WRAPPERS.contains(&last.as_str());
+    is_one.then_some(last)
+}
+
+/// What the orphan rule looks through.
+const WRAPPERS: [&str; 2] = ["Box", "Pin"];
 
 fn first_segment(path: &syn::Path) -> Option<String> {
     let roots = ["crate", "self"];

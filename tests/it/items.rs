@@ -424,8 +424,11 @@ async fn what_a_macro_makes_at_the_top_of_a_cell_is_there_for_later_cells() {
         // An impl for a type of an earlier cell goes to its crate.
         Runs("named!(P, 1 + 2);"),
         Shows("p.name()", "6"),
-        // Defining the macro anew changes nothing of what it has made.
-        Runs("macro_rules! point { ($name:ident) => { #[derive(Debug)] struct $name(u8); } }"),
+        // Defining the macro anew changes nothing of what it has made, and says so.
+        Warns(
+            "macro_rules! point { ($name:ident) => { #[derive(Debug)] struct $name(u8); } }",
+            &["`P` (In[2]) stays as the old `point!` made it"],
+        ),
         Shows("(p.sum(), p.name())", "(3, 6)"),
         Warns("point!(P);", &["`p` (In[2]) is of the old `P`"]),
         Shows("(P(1), p.x)", "(P(1), 1)"),

@@ -10,7 +10,7 @@ use super::{
     name, reach, release, statics,
 };
 use crate::cell::item::{ItemPiece, Role};
-use crate::cell::namespace::{Kind, Provided};
+use crate::cell::namespace::Provided;
 
 /// A cell that defines items, or whose earlier run did.
 #[derive(Clone, Debug, Default)]
@@ -135,23 +135,19 @@ fn join(items: &mut Items, cell: &NewCell) -> (u64, Vec<ItemId>) {
     items.sheets.insert(sheet, Arc::new(cell.sheet.clone()));
     let mut new = Vec::new();
     for piece in &cell.items {
-        let item = Item {
-            sheet,
-            piece: Arc::new(piece.clone()),
-            dropped: BTreeSet::new(),
-            refs: BTreeSet::new(),
-            pins: BTreeMap::new(),
-            retired: false,
-            withheld: false,
-            extension: None,
-            inherent: BTreeSet::new(),
-            renamed: false,
-            of_others: BTreeMap::new(),
-            unit: String::new(),
-            body: String::new(),
-            apart: false,
+        let mut piece = piece.clone();
+        // A type of the user's by a wrapper's name.
+        let is_type = |name: &str| {
+            let mut pieces = cell.items.iter().flat_map(|piece| &piece.provides);
+            pieces.any(|it| it.name == name && it.kind.is_type()) || !items.current(name).is_empty()
         };
-        new.push(items.insert(item));
+        if let Role::Impl(role) = &mut piece.role
+            && let Some(wrapper) = role.wrapper.clone().filter(|name| is_type(name))
+            && let Some(first) = role.subjects.first_mut()
+        {
+            *first = wrapper;
+        }
+        new.push(items.insert(Item::of(sheet, piece)));
     }
     (sheet, new)
 }
@@ -386,7 +382,7 @@ pub(super) fn named(items: &Items, item: &Item, name: &str) -> Vec<ItemId> {
 }
 
 pub(super) fn is_alias(item: &Item) -> bool {
-    let is_type = |provided: &Provided| provided.kind == Kind::Type;
+    let is_type = |provided: &Provided| provided.kind.is_type();
     item.piece.role == Role::Movable && item.piece.provides.iter().any(is_type)
 }
 

@@ -112,7 +112,7 @@ pub(super) fn reach(
 fn may_be_copied(items: &Items, id: ItemId) -> bool {
     items.all.get(&id).is_some_and(|item| {
         let mut provides = item.piece.provides.iter();
-        let is_type = provides.any(|it| matches!(it.kind, Kind::Type | Kind::Trait));
+        let is_type = provides.any(|it| it.kind.is_type() || it.kind == Kind::Trait);
         item.is_current() && item.has_identity() && is_type && !item.piece.has_statics
     })
 }

@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use super::advance::{NewCell, named, pins, subjects};
 use super::replace::Replaced;
-use super::{Broken, EXTENSION, Item, ItemId, Items, SheetId};
+use super::shadowed::{self, Shadowed};
+use super::{Broken, EXTENSION, Item, ItemId, Items, SheetId, by_macro};
 use crate::cell::calls;
 use crate::cell::impls::ImplRole;
 use crate::cell::item::{ItemPiece, Role};
@@ -21,6 +22,8 @@ pub(super) struct Lost {
     members: BTreeMap<ItemId, BTreeSet<String>>,
     /// The new impls that have members of these names for the same type.
     rivals: BTreeMap<ItemId, Vec<ItemId>>,
+    /// What types had by traits, and have of their own now.
+    shadowed: Vec<Shadowed>,
 }
 
 impl Lost {
@@ -32,7 +35,7 @@ impl Lost {
         replaced: &Replaced,
         verbatim: &BTreeMap<ItemId, ItemId>,
     ) -> Self {
-        let mut found = Self::default();
+        let mut found = Self { shadowed: shadowed::find(items, old, new), ..Self::default() };
         for (id, before) in old.all.iter().filter(|(id, _)| !verbatim.contains_key(id)) {
             if inherent(&before.piece.role).is_none() {
                 continue;
@@ -63,7 +66,9 @@ impl Lost {
     /// Earlier items that may go on with old members: what says one of the names, and what goes on
     /// with some already.
     pub(super) fn said_by(&self, old: &Items) -> BTreeSet<ItemId> {
-        let names: BTreeSet<String> = self.members.values().flatten().cloned().collect();
+        let by_trait = self.shadowed.iter().flat_map(|shadowed| &shadowed.names);
+        let names: BTreeSet<String> =
+            self.members.values().flatten().chain(by_trait).cloned().collect();
         let may = |item: &Item| {
             !old.said(item).is_disjoint(&names) || past_traits(old, item).next().is_some()
         };
@@ -114,20 +119,7 @@ pub(super) fn keep(
         .filter(|(_, what)| matches!(what, Broken::Members | Broken::ByName(_)))
         .map(|(id, what)| (*id, what.clone()))
         .collect();
-    for (keeper, how) in &keepers {
-        let before = old.all[keeper].pins.iter();
-        let is_past = |id: &ItemId| old.all.get(id).is_some_and(Item::is_past_trait);
-        let past = before.filter(|(_, ids)| ids.iter().any(is_past));
-        let keeper = items.all.get_mut(keeper).expect("it is an earlier item");
-        keeper.of_others = match how {
-            Broken::ByName(places) => places.clone(),
-            _ => BTreeMap::new(),
-        };
-        for (name, ids) in past {
-            keeper.refs.insert(name.clone());
-            keeper.pins.insert(name.clone(), ids.clone());
-        }
-    }
+    go_on_as_before(items, old, &keepers);
     for (id, lost_names) in &lost.members {
         let mut by_trait = Wanted::default();
         let mut by_name = Wanted::default();
@@ -170,9 +162,32 @@ pub(super) fn keep(
             with_what_they_call(old, *id, lost_names, &mut by_name.names);
             let past = past_by_name(items, old, *id, &by_name.names, passed);
             go_on_with(items, &by_name.keepers, past);
+            for keeper in by_name.keepers {
+                by_macro::copy_macros(items, keeper, past);
+            }
         }
     }
+    let named: BTreeSet<ItemId> = keepers.keys().copied().collect();
+    shadowed::keep(items, &lost.shadowed, &named);
     part_rivals(items);
+}
+
+/// Who went on with old members does so.
+fn go_on_as_before(items: &mut Items, old: &Items, keepers: &BTreeMap<ItemId, Broken>) {
+    for (keeper, how) in keepers {
+        let before = old.all[keeper].pins.iter();
+        let is_past = |id: &ItemId| old.all.get(id).is_some_and(Item::is_past_trait);
+        let past = before.filter(|(_, ids)| ids.iter().any(is_past));
+        let keeper = items.all.get_mut(keeper).expect("it is an earlier item");
+        keeper.of_others = match how {
+            Broken::ByName(places) => places.clone(),
+            _ => BTreeMap::new(),
+        };
+        for (name, ids) in past {
+            keeper.refs.insert(name.clone());
+            keeper.pins.insert(name.clone(), ids.clone());
+        }
+    }
 }
 
 /// Old members that are to be kept, and who goes on with them.
@@ -200,10 +215,15 @@ fn rename_known(items: &mut Items, old: &Items, of: ItemId, wanted: &Wanted) {
     let found: Vec<ItemId> = pinned.filter(is_one).collect();
     for id in found {
         items.all.get_mut(&id).expect("it was found there").renamed = true;
+        for keeper in &wanted.knowing {
+            if items.edges(&items.all[keeper]).contains(&id) {
+                by_macro::copy_macros(items, *keeper, id);
+            }
+        }
     }
 }
 
-fn go_on_with(items: &mut Items, keepers: &[ItemId], past: ItemId) {
+pub(super) fn go_on_with(items: &mut Items, keepers: &[ItemId], past: ItemId) {
     let name = items.write_as_trait(past);
     for keeper in keepers {
         let keeper = items.all.get_mut(keeper).expect("it is an earlier item");
@@ -298,7 +318,7 @@ fn others(item: &Item, names: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// The old definitions, written as traits, that an item goes on with.
-fn past_traits<'a>(items: &'a Items, item: &'a Item) -> impl Iterator<Item = &'a Item> {
+pub(super) fn past_traits<'a>(items: &'a Items, item: &'a Item) -> impl Iterator<Item = &'a Item> {
     let pinned = item.pins.values().flatten().filter_map(|id| items.all.get(id));
     pinned.filter(|past| past.is_past_trait())
 }
@@ -348,6 +368,12 @@ impl Items {
         for (name, ids) in &item.pins {
             let mut past = ids.iter().filter_map(|id| self.all.get(id));
             let past = past.find(|past| past.is_past_trait());
+            let own = ids.iter().filter_map(|id| self.all.get(id));
+            if own.clone().next().is_some()
+                && own.clone().all(|item| by_macro::says_past_members(self, item))
+            {
+                continue;
+            }
             let Some((past, role)) =
                 past.and_then(|past| Some((past, inherent(&past.piece.role)?)))
             else {
@@ -408,7 +434,17 @@ pub(super) fn release(items: &mut Items, cell: &NewCell) {
     };
     let new = cell.items.iter().filter(|piece| !is_known(piece));
     let new: Vec<&ImplRole> = new.filter_map(|piece| inherent(&piece.role)).collect();
+    let provided: BTreeSet<&str> = cell
+        .items
+        .iter()
+        .flat_map(|piece| &piece.provides)
+        .map(|provided| provided.name.as_str())
+        .collect();
     let is_touched = |past: &Item| {
+        let mut named = past.refs.iter().map(String::as_str);
+        if shadowed::stands_for_a_trait(past) && named.any(|name| provided.contains(name)) {
+            return true;
+        }
         let Some(role) = inherent(&past.piece.role).filter(|_| past.is_past_trait()) else {
             return false;
         };
@@ -421,7 +457,11 @@ pub(super) fn release(items: &mut Items, cell: &NewCell) {
     };
     let kept = |item: &Item| -> Vec<String> {
         let is_kept = |(_, ids): &(&String, &Vec<ItemId>)| {
-            ids.iter().filter_map(|id| items.all.get(id)).any(is_touched)
+            ids.iter().filter_map(|id| items.all.get(id)).any(|kept| {
+                let said = kept.pins.values().flatten().filter_map(|id| items.all.get(id));
+                let mut said = said.filter(|_| by_macro::says_past_members(items, kept));
+                is_touched(kept) || said.any(is_touched)
+            })
         };
         item.pins.iter().filter(is_kept).map(|(name, _)| name.clone()).collect()
     };
@@ -433,7 +473,10 @@ pub(super) fn release(items: &mut Items, cell: &NewCell) {
         let item = items.all.get_mut(&id).expect("it was found there");
         for name in kept {
             item.pins.remove(&name);
-            item.refs.remove(&name);
+            // The name of a macro is said as before.
+            if name.starts_with(EXTENSION) {
+                item.refs.remove(&name);
+            }
         }
         item.refs.extend(traits.into_iter().filter(|name| name.starts_with(EXTENSION)));
     }

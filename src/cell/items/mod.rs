@@ -24,6 +24,7 @@ use super::namespace::{CrateSet, Import, Provided};
 pub mod advance;
 mod bodies;
 mod broken;
+mod by_macro;
 mod called;
 mod circle;
 mod group;
@@ -34,6 +35,7 @@ mod reach;
 mod release;
 mod replace;
 mod says;
+mod shadowed;
 mod statics;
 
 #[cfg(test)]
@@ -177,6 +179,26 @@ pub struct Items {
 }
 
 impl Item {
+    /// What a cell wrote, before anything is known of the others.
+    fn of(sheet: SheetId, piece: ItemPiece) -> Self {
+        Self {
+            sheet,
+            piece: Arc::new(piece),
+            dropped: BTreeSet::new(),
+            refs: BTreeSet::new(),
+            pins: BTreeMap::new(),
+            retired: false,
+            withheld: false,
+            extension: None,
+            inherent: BTreeSet::new(),
+            renamed: false,
+            of_others: BTreeMap::new(),
+            unit: String::new(),
+            body: String::new(),
+            apart: false,
+        }
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let own = self.piece.provides.iter().map(|provided| provided.name.as_str());
         own.chain(self.extension.as_deref())

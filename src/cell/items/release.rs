@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::advance::NewCell;
-use super::{EXTENSION, Item, ItemId, Items, members};
+use super::{EXTENSION, Item, ItemId, Items, by_macro, members};
 use crate::cell::item::Role;
 
 /// A name that is defined anew is tried again by those who kept an older definition, or were left
@@ -48,13 +48,22 @@ pub(super) fn release(items: &mut Items, cell: &NewCell) {
                     || old.iter().any(is_of_touched)
                     || old.iter().any(leads_there)
             };
-            new.contains(name) || kept.is_some_and(has_more)
+            // What its type lacked, say.
+            let is_waited_for = touched.contains(name) && !item.pins.is_empty();
+            new.contains(name) || is_waited_for || kept.is_some_and(has_more)
         };
         // What it names fits together now, or some of it still does not.
         if item.refs.iter().any(may_fit) {
             let is_there = |name: &str| new.contains(name) || !items.current(name).is_empty();
-            let names =
-                item.pins.keys().filter(|name| !name.starts_with(EXTENSION) && is_there(name));
+            // A macro's copy goes with the old members that it says.
+            let stays = |name: &str| {
+                let mut kept = item.pins[name].iter().filter_map(|id| items.all.get(id));
+                !new.contains(name) && kept.any(|it| by_macro::says_past_members(items, it))
+            };
+            let names = item
+                .pins
+                .keys()
+                .filter(|name| !name.starts_with(EXTENSION) && is_there(name) && !stays(name));
             released.extend(names.map(|name| (*id, name.clone())));
         }
     }

@@ -67,6 +67,16 @@ impl Items {
         all.filter(|import| words.contains(&import.key)).map(|import| import.text.as_str())
     }
 
+    /// Whether it means something by an import whose path begins so.
+    pub fn imports_by(&self, item: &Item, path: &str) -> bool {
+        let sheet = &self.sheets[&item.sheet];
+        let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
+        own.chain(&sheet.imports).any(|import| {
+            let implicit = import.is_implicit() && item.refs.contains(&import.root);
+            (implicit || item.piece.words.contains(&import.key)) && import.leads_by(path)
+        })
+    }
+
     /// What is in force by a name, and how the user wrote it.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = (&ItemPiece, &str)> {
         let current = self.current(name).into_iter().map(|id| &self.all[&id]);
@@ -78,10 +88,12 @@ impl Items {
         let mut said = item.piece.words.clone();
         let mut open: Vec<ItemId> = self.macros_of(item);
         let mut seen: BTreeSet<ItemId> = BTreeSet::new();
-        while let Some(id) = open.pop().filter(|id| seen.insert(*id)) {
-            let named = &self.all[&id];
-            said.extend(named.piece.words.iter().cloned());
-            open.extend(self.macros_of(named));
+        while let Some(id) = open.pop() {
+            if seen.insert(id) {
+                let named = &self.all[&id];
+                said.extend(named.piece.words.iter().cloned());
+                open.extend(self.macros_of(named));
+            }
         }
         // By an import, something is said under another name.
         let imports = self.imports_of(item, &said).map(mentions_of_text).collect::<Vec<_>>();

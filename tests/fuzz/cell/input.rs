@@ -65,7 +65,8 @@ fn run_cell(namespace: &mut Namespace, text: &str) {
     let _ = namespace.hash();
 }
 
-/// The items after this cell; first as if nothing broke, then as if every earlier one did.
+/// The items after this cell; first as if nothing broke, then as if every earlier one
+/// did, and what is tried with these.
 fn with_items(namespace: &Namespace, text: &str, split: &Split) -> Option<Items> {
     let old = &namespace.items;
     let new = unit::new_cell(namespace, "key", "In[1]", text, split);
@@ -73,9 +74,11 @@ fn with_items(namespace: &Namespace, text: &str, split: &Split) -> Option<Items>
     let nothing = BTreeMap::new();
     let next = advance(old, &new, &held, &nothing, &BTreeSet::new())?;
     write_units(&next.items);
-    let broken = old.all.keys().map(|id| (*id, Broken::Pinned)).collect();
-    if let Some(pinned) = advance(old, &new, &held, &broken, &BTreeSet::new()) {
-        write_units(&pinned.items);
+    for how in [Broken::Pinned, Broken::ByName(BTreeMap::new()), Broken::Members] {
+        let broken = old.all.keys().map(|id| (*id, how.clone())).collect();
+        if let Some(kept) = advance(old, &new, &held, &broken, &BTreeSet::new()) {
+            write_units(&kept.items);
+        }
     }
     Some(next.items)
 }
@@ -106,7 +109,7 @@ fn read_rustc(namespace: &Namespace, text: &str) {
         let _ = diagnostic::user_place(message, &[book]);
         let _ = diagnostic::question_on_none(message, book);
         let told = diagnostic::translate(message, &[book]);
-        let _ = leaf::is_premature(&told, text, &split, &slots);
+        let _ = leaf::is_premature(&told, text, &split, &slots, &shape);
     }
     shape.learn(&messages, book);
     let _ = leaf::leaf(namespace, text, &split, &slots, &shape);
