@@ -23,6 +23,7 @@ mod measured;
 mod nameable;
 mod refusal;
 mod refused;
+mod remedies;
 mod rustc;
 mod store;
 mod sweep;
