@@ -4,9 +4,10 @@
 use annotate_snippets::{AnnotationKind, Group, Level, Snippet};
 
 use super::diagnostic::{Diagnostic, Severity, draw};
+use super::keeper::{Kept, kept};
 use super::map::line_column;
 use super::place::{Book, Placed, place, slot_at};
-use super::rustc_json::Message;
+use super::rustc_json::{Message, Span};
 
 /// Codes by which rustc says that a borrow does not live as long as a slot.
 const CODES: [&str; 8] = ["E0597", "E0716", "E0521", "E0505", "E0515", "E0373", "E0503", "E0506"];
@@ -18,6 +19,8 @@ enum Borrower {
     /// A closure that changes what it borrows, or may: it was declared as `mut`.
     Changing,
     Future,
+    /// A variable of an earlier cell that is given a reference.
+    Holder,
     Other,
 }
 
@@ -33,18 +36,24 @@ impl Borrower {
     }
 
     /// How to keep something else than a reference that ends with its cell.
-    fn remedies(self) -> [&'static str; 3] {
+    fn remedies(self) -> Vec<&'static str> {
         let inside = "or use the reference only inside this cell: put the lines in `{ .. }`";
         match self {
-            Self::Changing => [
+            Self::Changing => vec![
                 "use the closure only inside this cell: put the lines in `{ .. }`",
                 "or share what it changes: an `Rc<Cell<_>>` or `Rc<RefCell<_>>`, of which a `move` \
                  closure owns a `.clone()`",
                 "or write a function that is given it: `fn change(it: &mut ..) { .. }`",
             ],
-            Self::Closure => [MOVE, inside, FOREVER],
-            Self::Future => [ASYNC_MOVE, inside, FOREVER],
-            Self::Other => [
+            Self::Closure => vec![MOVE, inside, FOREVER],
+            Self::Future => vec![ASYNC_MOVE, inside, FOREVER],
+            Self::Holder => vec![
+                "let it own what it is given, as a `Vec<String>` does and a `Vec<&str>` does not: \
+                 `.clone()`, `.to_owned()`, `.to_string()`",
+                "or declare and use it in one cell only: put the lines, with its `let`, in `{ .. }`",
+                FOREVER,
+            ],
+            Self::Other => vec![
                 "keep an owned value instead: `.clone()`, `.to_owned()`, `.to_vec()`, an index, or \
                  an `Rc`",
                 inside,
@@ -93,12 +102,53 @@ pub(super) fn outlived(
     let is_other = |name: &&String| Some(name.as_str()) != owner;
     let name = keeper.or_else(|| stored.clone().next());
     let name = name.or_else(|| names.iter().find(is_other)).or(names.first())?;
+    if let Some((name, kept)) = captured(message, owner, &book, books) {
+        let borrower = match kept.is_declared {
+            true => Borrower::of(&text[kept.value], kept.is_mutable),
+            false => Borrower::Holder,
+        };
+        let code = if code == "E0373" && borrower == Borrower::Holder { "E0597" } else { code };
+        return Some(keeps(code, &name, &Placed { book, range: kept.at }, borrower));
+    }
     let from = if value.is_empty() { &text[begins..] } else { value };
     let is_mutable = declared.as_ref().is_some_and(|declared| declared.is_mutable);
     let borrower = match Borrower::of(from, is_mutable) {
         Borrower::Other if code == "E0373" => Borrower::Closure,
         borrower => borrower,
     };
+    Some(keeps(code, name, &borrowed, borrower))
+}
+
+/// Where rustc tells of what our closure around the cell captures: which variable keeps it, and
+/// since where. The first use, that it tells of, need not be the one that lasts.
+fn captured(
+    message: &Message,
+    owner: Option<&str>,
+    book: &Book<'_>,
+    books: &[Book<'_>],
+) -> Option<(String, Kept)> {
+    let is_ours = |span: &&Span| span.file_name == book.file && place(span, books).is_none();
+    let told = |span: &Span| {
+        let label = span.label.as_deref().unwrap_or_default();
+        label.starts_with("value captured here") || label.starts_with("may outlive borrowed value")
+    };
+    message.spans.iter().filter(is_ours).find(|span| told(span))?;
+    // `*a` and `a.name` are of `a`.
+    let owner = owner?.trim_start_matches('*').split(['.', '[']).next()?;
+    let asks = |span: &&Span| {
+        span.label.as_deref().is_some_and(|label| label.starts_with("argument requires"))
+    };
+    let notes = message.children.iter().flat_map(|child| &child.spans);
+    let asking = message.spans.iter().filter(asks).chain(notes);
+    let mut keepers = asking.filter_map(|span| slot_at(span, books)).map(|(name, _)| name);
+    let keeper = keepers.find(|name| name != owner)?;
+    let kept = kept(book.text, &keeper, owner)?;
+    Some((keeper, kept))
+}
+
+/// Says that a variable keeps a reference from here on.
+fn keeps(code: &str, name: &str, borrowed: &Placed<'_>, borrower: Borrower) -> Diagnostic {
+    let (book, text) = (borrowed.book, borrowed.book.text);
     let (line, column) = line_column(text, borrowed.range.start);
     let title = format!("`{name}` keeps a reference, and no reference outlives its cell");
     let label = format!("`{name}` would go on borrowing from here");
@@ -109,7 +159,7 @@ pub(super) fn outlived(
     );
     let place = Some((book.label.to_owned(), line, column));
     let groups = with_helps(main, borrower.remedies());
-    Some(draw(Severity::Error, Some(code.to_owned()), title, place, &groups))
+    draw(Severity::Error, Some(code.to_owned()), title, place, &groups)
 }
 
 /// Where a call of the user's asks for what lives for ever.

@@ -31,6 +31,7 @@ pub mod item;
 pub mod items;
 pub mod jumps;
 pub mod keep;
+mod keeper;
 pub mod made;
 pub mod map;
 pub mod mentions;

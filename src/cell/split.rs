@@ -150,7 +150,7 @@ impl Split {
     }
 }
 
-fn parse(text: &str) -> syn::Result<(Vec<Attribute>, Vec<Stmt>)> {
+pub(super) fn parse(text: &str) -> syn::Result<(Vec<Attribute>, Vec<Stmt>)> {
     let tokens: TokenStream = text.parse()?;
     if let Some(at) = depth::too_deep(text) {
         let message = format!("nested too deep at byte {}", at.start);
