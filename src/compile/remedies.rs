@@ -120,7 +120,9 @@ pub(super) fn used_after(error: &Diagnostic, namespace: &Namespace) -> Option<St
 /// How a variable of an earlier cell is made one that can be changed.
 pub(super) fn immutable(error: &Diagnostic, namespace: &Namespace) -> Option<String> {
     error.code.as_deref().filter(|code| ["E0594", "E0596"].contains(code))?;
-    if !error.message.ends_with("not declared as mutable") {
+    // Where rustc's proposal has a place in the cell, it is the cell's own.
+    let is_own = error.plain.contains("consider changing this to be mutable");
+    if is_own || !error.message.ends_with("not declared as mutable") {
         return None;
     }
     let name = error.message.split('`').nth(1)?;
