@@ -6,6 +6,7 @@ use annotate_snippets::{Group, Level, Patch, Snippet};
 
 use super::advice;
 use super::diagnostic::{level, snippets};
+use super::everyday::everyday;
 use super::generated::clean;
 use super::place::{Book, Placed, in_book, same};
 use super::rustc_json::{Message, Span};
@@ -32,12 +33,28 @@ pub(super) fn group<'a>(child: &'a Message, text: String, books: &[Book<'a>]) ->
     // What cannot be drawn whole is said in words.
     let shown: Vec<&Span> =
         child.spans.iter().filter(|span| span.suggested_replacement.is_none()).collect();
-    let mut snippets = snippets(shown.into_iter(), books).into_iter().peekable();
+    let mut snippets = snippets(shown.iter().copied(), books).into_iter().peekable();
     if snippets.peek().is_none() {
+        let text = of_elsewhere(text, &shown)?;
         let level = level(&child.level);
         return Some(Group::with_level(level.clone()).element(level.message(text)));
     }
     Some(Group::with_title(title).elements(snippets))
+}
+
+/// What is said of places in libraries, whose text is not shown: in words, where it has any.
+fn of_elsewhere(text: String, shown: &[&Span]) -> Option<String> {
+    if !shown.is_empty() && text.ends_with(" defined here") {
+        return None;
+    }
+    if !text.starts_with("the following other types implement") {
+        return Some(text);
+    }
+    let labels = shown.iter().filter_map(|span| span.label.as_deref());
+    let labels = labels.map(|label| everyday(&clean(label)));
+    let mut types: Vec<String> = labels.filter(|label| label.contains(" implements ")).collect();
+    types.dedup();
+    (!types.is_empty()).then(|| format!("{text}:\n  {}", types.join("\n  ")))
 }
 
 /// `consider importing one of these structs` says too much of a single line.
@@ -99,8 +116,15 @@ fn drawn<'a>(parts: Vec<Part<'a>>) -> Snippet<'a, Patch<'a>> {
     let patches = parts.into_iter().map(|(at, new)| {
         let mut new = clean(new);
         // Our bracket around the cell's last value.
-        if let Some(own) = new.strip_suffix("\n)").filter(|_| at.range.end == book.text.len()) {
+        let removed = book.text.get(at.range.clone()).unwrap_or_default();
+        let is_last = book.text[at.range.end..].trim().is_empty() && !removed.ends_with("\n)");
+        if let Some(own) = new.strip_suffix("\n)").filter(|_| is_last) {
             new = own.to_owned();
+        }
+        // `for (mut y) y in` is what rustc would write.
+        let name = new.strip_prefix("(mut ").and_then(|rest| rest.strip_suffix(") "));
+        if name.is_some_and(|name| book.text[at.range.start..].starts_with(name)) {
+            new = "mut ".to_owned();
         }
         // What follows stays on its line, where it can be seen.
         let follows = book.text[at.range.end..].lines().next().unwrap_or_default();
