@@ -106,25 +106,62 @@ pub trait ShowNothing {
 
 impl<T: ?Sized> ShowNothing for Shown<'_, T> {
     fn prust_show(&self, to: To<'_>) {
-        show_nothing(type_name::<T>(), to);
+        show_nothing(type_name::<T>(), size_of_val(self.0), to);
     }
 }
 
-fn show_nothing(type_name: &str, to: To<'_>) {
-    let name = crate::cell::short_type_name(type_name);
-    // Two lines: frontends break longer ones anywhere.
-    let mut text = match type_name.ends_with("{{closure}}") {
-        // The compiler calls what `async` makes a closure, too.
-        true => "a closure or a future has no way to be shown:\ncall it or `.await` it".to_owned(),
-        false => format!(
-            "<{name}> has no way to be shown:\n\
-             add #[derive(Debug)] to it, or implement prust::Display"
-        ),
-    };
+fn show_nothing(type_name: &str, size: usize, to: To<'_>) {
+    let mut text = nothing(type_name, size);
     if to.kind == DisplayKind::Result {
         text.push_str(", or end the line with a semicolon");
     }
     plain(&text, to);
+}
+
+/// Two lines: frontends break longer ones anywhere.
+fn nothing(type_name: &str, size: usize) -> String {
+    let name = crate::cell::short_type_name(type_name);
+    // The compiler calls what `async` makes a closure, too.
+    if type_name.ends_with("{{closure}}") {
+        return "a closure or a future has no way to be shown:\ncall it or `.await` it".to_owned();
+    }
+    if size == 0 && is_function(type_name) {
+        return format!("the function {name} has no way to be shown:\ncall it");
+    }
+    let own = own_types(type_name);
+    let remedy = match own.as_slice() {
+        [] => "show a part of it, or what it gives".to_owned(),
+        [it] if *it == name => "add #[derive(Debug)] to it, or implement prust::Display".to_owned(),
+        [it] => format!("add #[derive(Debug)] to {it}"),
+        [first @ .., last] => {
+            format!("add #[derive(Debug)] to {} and {last}, where they lack it", first.join(", "))
+        }
+    };
+    format!("<{name}> has no way to be shown:\n{remedy}")
+}
+
+/// Whether a type that has no size is that of a function: its path ends in a small letter.
+fn is_function(type_name: &str) -> bool {
+    let path = match type_name.split_once('<') {
+        Some((path, _)) if !path.is_empty() => path.trim_end_matches("::"),
+        _ => type_name,
+    };
+    let last = path.rsplit_once("::").map(|(_, last)| last);
+    last.is_some_and(|last| last.starts_with(|letter: char| letter.is_lowercase() || letter == '_'))
+}
+
+/// The types that cells have declared, of those that a type is made of.
+fn own_types(type_name: &str) -> Vec<&str> {
+    let mut own = Vec::new();
+    let is_path = |letter: char| letter.is_alphanumeric() || "_:".contains(letter);
+    for path in type_name.split(|letter: char| !is_path(letter)) {
+        let is_own = ["unit_", "leaf_"].iter().any(|root| path.starts_with(root));
+        let Some((_, name)) = path.rsplit_once("::").filter(|_| is_own) else { continue };
+        if !own.contains(&name) {
+            own.push(name);
+        }
+    }
+    own
 }
 
 /// Second choice: `Debug`.
@@ -267,6 +304,22 @@ mod tests {
         for other in ["", "{}", "{:5?}", "{:.?}", "{:??}", "{:.9999999999?}", "{:xX?}", "é"] {
             assert_eq!(read_format(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_shown_says_what_lacks_it() {
+        let check = |type_name: &str, size: usize, remedy: &str| {
+            let text = nothing(type_name, size);
+            assert_eq!(text.lines().nth(1), Some(remedy), "{text}");
+        };
+        check("unit_0a::S", 0, "add #[derive(Debug)] to it, or implement prust::Display");
+        check("alloc::vec::Vec<unit_0a::S>", 24, "add #[derive(Debug)] to S");
+        let both = "add #[derive(Debug)] to W and S, where they lack it";
+        check("unit_0a::W<unit_0b::m::S>", 8, both);
+        check("alloc::boxed::Box<dyn core::ops::Fn()>", 16, "show a part of it, or what it gives");
+        check("unit_0a::hello", 0, "call it");
+        check("unit_0a::of<unit_0b::S>", 0, "call it");
+        check("<unit_0a::S as unit_0a::T>::of", 0, "call it");
     }
 
     struct Endless;
