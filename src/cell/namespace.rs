@@ -188,6 +188,9 @@ pub struct Moved {
     pub part: bool,
     /// It was a closure in a box.
     pub closure: bool,
+    /// It was hidden by one of that cell that was not kept: the label of its own cell.
+    #[serde(default)]
+    pub hidden: Option<String>,
 }
 
 impl Moved {
@@ -195,6 +198,9 @@ impl Moved {
     pub fn told(&self, name: &str) -> String {
         let cell = &self.cell;
         match self {
+            Self { hidden: Some(of), .. } => {
+                format!("`{name}` ({of}) was hidden by that of {cell}, which ended with its cell")
+            }
             Self { part: true, .. } => format!(
                 "a part of `{name}` was moved away by {cell}, and what was left ended with that \
                  cell"
@@ -252,10 +258,14 @@ impl Namespace {
             let cell = delta.cell.clone();
             let closure = before.is_some_and(|variable| variable.is_boxed_closure());
             let part = delta.parted.contains(name);
-            self.moved.insert(name.clone(), Moved { cell, part, closure });
+            let moved = Moved { cell, part, closure, hidden: None };
+            self.moved.insert(name.clone(), moved);
         }
         for name in &delta.unkept {
-            self.variables.remove(name);
+            if let Some(before) = self.variables.remove(name) {
+                let (cell, hidden) = (delta.cell.clone(), Some(before.cell));
+                self.moved.insert(name.clone(), Moved { cell, hidden, ..Moved::default() });
+            }
         }
         for (name, variable) in &delta.put {
             self.variables.insert(name.clone(), variable.clone());
