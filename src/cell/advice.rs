@@ -26,17 +26,33 @@ pub(super) fn helps(message: &Message) -> Vec<String> {
              `use helpers::name;`"
                 .into(),
         ],
-        _ if message.children.iter().any(|child| child.message.contains(TWO_OF_A_NAME)) => vec![
-            "one of the two was defined anew since: run the cell again that made the value, or \
-             that of the function which did not follow"
-                .into(),
-        ],
-        _ => Vec::new(),
+        _ => message
+            .children
+            .iter()
+            .find_map(|child| two_of_a_name(&child.message))
+            .into_iter()
+            .collect(),
     }
 }
 
 /// What rustc says of a type and an older definition of it.
 const TWO_OF_A_NAME: &str = "have similar names, but are actually distinct types";
+
+/// Which two types have one name: a cell's and an older definition of it, or one of a library.
+fn two_of_a_name(told: &str) -> Option<String> {
+    let mut parts = told.strip_suffix(TWO_OF_A_NAME)?.split('`');
+    let (first, second) = (parts.nth(1)?, parts.nth(1)?);
+    let of_cell = |path: &str| ["unit_", "leaf_"].iter().any(|root| path.starts_with(root));
+    if let Some(other) = [first, second].into_iter().find(|path| !of_cell(path)) {
+        return Some(format!("one of the two is `{other}`, which has the same last name"));
+    }
+    let within = |path: &str| path.split_once("::").map(|(_, rest)| rest.to_owned());
+    (within(first) == within(second)).then(|| {
+        "one of the two was defined anew since: run the cell again that made the value, or that \
+         of the function which did not follow"
+            .to_owned()
+    })
+}
 
 /// The `use` lines that rustc proposes, which it would write above ours; the standard library's by
 /// their usual names. `None` where it proposes none.
