@@ -13,7 +13,7 @@ use super::everyday::everyday;
 use super::generated::{clean, speaks_of_us};
 use super::map::{Origin, line_column};
 pub use super::place::{Book, slot_of, span_place, user_place};
-use super::place::{Placed, included_place, place, same};
+use super::place::{Placed, called, in_macro, included_place, place, same};
 use super::rustc_json::{Message, Span};
 use super::suggestion;
 
@@ -149,6 +149,7 @@ pub fn translate(message: &Message, books: &[Book<'_>]) -> Diagnostic {
         }
         notes.extend(suggestion::group(child, text, books));
     }
+    groups.extend(in_macro_body(message, books));
     groups.extend(notes);
     let included = included_place(message);
     groups
@@ -243,6 +244,18 @@ fn main_group<'a>(
     Group::with_title(title).elements(snippets(message.spans.iter(), books))
 }
 
+/// What an error in the body of a macro of the user's is about: rustc's own place is the call.
+fn in_macro_body<'a>(message: &Message, books: &[Book<'a>]) -> Option<Group<'a>> {
+    let primary = message.spans.iter().find(|span| span.is_primary && message.level == "error")?;
+    let (name, at) = in_macro(primary, books)?;
+    let title = Level::NOTE.secondary_title(format!("this is what the macro `{name}` writes"));
+    let snippet = Snippet::source(at.book.text).path(at.book.label);
+    Some(
+        Group::with_title(title)
+            .element(snippet.annotation(AnnotationKind::Primary.span(at.range))),
+    )
+}
+
 /// One snippet per cell that the spans lie in.
 pub(super) fn snippets<'a>(
     spans: impl Iterator<Item = &'a Span>,
@@ -263,6 +276,11 @@ pub(super) fn snippets<'a>(
                     if span.is_primary { AnnotationKind::Primary } else { AnnotationKind::Context };
                 let label = span.label.as_deref().map(|label| everyday(&clean(label)));
                 let label = label.filter(|label| !speaks_of_us(label));
+                let of_macro = || {
+                    in_macro(span, books)?;
+                    called(span, books).map(|name| format!("in this call of `{name}`"))
+                };
+                let label = label.or_else(of_macro);
                 kind.span(at.range.clone()).label(label)
             });
         Snippet::source(book.text).path(book.label).annotations(annotations)

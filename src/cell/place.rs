@@ -60,6 +60,30 @@ pub(super) fn place<'a>(span: &Span, books: &[Book<'a>]) -> Option<Placed<'a>> {
     placed
 }
 
+/// The macro of the user's that wrote what a span is about, and where in its body that stands; the
+/// innermost one, where one calls another.
+pub(super) fn in_macro<'a, 's>(
+    span: &'s Span,
+    books: &[Book<'a>],
+) -> Option<(&'s str, Placed<'a>)> {
+    let expansion = span.expansion.as_deref()?;
+    in_book(expansion.def_site_span.as_ref()?, books)?;
+    Some((&expansion.macro_decl_name, in_book(span, books)?))
+}
+
+/// The macro of the user's whose call stands where a span is placed.
+pub(super) fn called<'s>(mut span: &'s Span, books: &[Book<'_>]) -> Option<&'s str> {
+    let mut name = None;
+    while let Some(expansion) = span.expansion.as_deref() {
+        let defined = expansion.def_site_span.as_ref();
+        if defined.is_some_and(|defined| in_book(defined, books).is_some()) {
+            name = Some(expansion.macro_decl_name.as_str());
+        }
+        span = &expansion.span;
+    }
+    name
+}
+
 /// Where a span itself lies.
 pub(super) fn in_book<'a>(at: &Span, books: &[Book<'a>]) -> Option<Placed<'a>> {
     // A source made from several cells has a book for each.

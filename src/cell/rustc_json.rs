@@ -47,6 +47,9 @@ pub struct Line {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Expansion {
     pub span: Span,
+    /// `name!`, or `#[derive(Name)]`.
+    #[serde(default)]
+    pub macro_decl_name: String,
     /// Where the macro is defined.
     #[serde(default)]
     pub def_site_span: Option<Span>,
