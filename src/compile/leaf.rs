@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::cell::{Cell, Compiler, Failed};
 use super::rustc::{self, CrateType};
 use super::store;
-use super::verdict::unkept_warning;
+use super::verdict::{inside_function, unkept_warning};
 use crate::cell::brackets;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
 use crate::cell::jumps;
@@ -86,7 +86,10 @@ impl Compiler {
                 leaf::delta(cell.label, split, &slots, &shape, &types.puts, cell.text);
             warnings.extend(unkept.into_iter().map(|unkept| {
                 let at = leaf::declared_at(cell.text, split, &unkept.name);
-                unkept_warning(&unkept, at.map(|range| (book, range)))
+                let number = slots.puts.iter().rposition(|(name, _)| *name == unkept.name);
+                let type_text = number.and_then(|number| types.puts.get(&number));
+                let inside = type_text.and_then(|text| inside_function(text, &namespace.items));
+                unkept_warning(&unkept, inside, at.map(|range| (book, range)))
             }));
             let needs = namespace.items.libraries(&plan.units);
             let needs = needs.into_iter().map(|file| self.library_file(file)).collect();

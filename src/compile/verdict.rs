@@ -7,6 +7,7 @@ use super::remedies::{
 };
 use super::rustc::Call;
 use crate::cell::diagnostic::{self, Book, Diagnostic, Severity};
+use crate::cell::namespace::Kind;
 use crate::cell::plan::CratePlan;
 use crate::cell::plan::leaf::{HALF, NO_VALUE, Unkept};
 use crate::cell::rustc_json::Message;
@@ -49,6 +50,11 @@ impl Compiler {
         let files = self.unit_files(&namespace.items);
         let mut books = vec![own];
         books.extend(unit_books(&namespace.items, &files));
+        let messages: Vec<Message> = messages
+            .iter()
+            .filter(|message| !repeats(message, messages, own))
+            .map(|message| of_left_out(message, namespace))
+            .collect();
         let diagnostics = messages.iter().map(|message| diagnostic::translate(message, &books));
         let (errors, warnings): (Vec<_>, Vec<_>) =
             diagnostics.partition(|diagnostic| diagnostic.severity == Severity::Error);
@@ -79,6 +85,29 @@ impl Compiler {
         }
         Err(Failed::Errors(errors))
     }
+}
+
+/// A name that is none (`gen`) is told where the user wrote it, not again where ours stores it.
+fn repeats(message: &Message, messages: &[Message], own: Book<'_>) -> bool {
+    let is_error = |message: &&Message| message.level == "error" && message.code.is_none();
+    let in_cell = |message: &Message| diagnostic::user_place(message, &[own]).is_some();
+    is_error(&message)
+        && diagnostic::slot_of(message, &[own]).is_some()
+        && messages.iter().filter(is_error).any(in_cell)
+}
+
+/// Of a name that is left out, nothing similar is meant, and no crate.
+fn of_left_out(message: &Message, namespace: &Namespace) -> Message {
+    let mut message = message.clone();
+    let name = message.message.split('`').nth(1).unwrap_or_default();
+    if namespace.items.withheld(name).is_some() {
+        let is_other = |text: &str| text.contains("similar name") || text.contains("a crate named");
+        message.children.retain(|child| !is_other(&child.message));
+        for span in &mut message.spans {
+            span.label.take_if(|label| label.contains("unlinked crate"));
+        }
+    }
+    message
 }
 
 /// Whether a type that was defined anew may be behind it; where rustc says so itself, no more is to
@@ -161,7 +190,8 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
             continue;
         }
         let name = error.message.split('`').nth(1).unwrap_or_default().to_owned();
-        if let Some(cell) = namespace.items.withheld(&name) {
+        let withheld = namespace.items.withheld(&name);
+        if let Some(cell) = withheld {
             error.note(&format!(
                 "`{name}` ({cell}) is left out since something it uses was changed: change it and \
                  run that cell again"
@@ -182,7 +212,8 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
         let note = note.or_else(|| lost_import(&error, namespace));
         let note = note.or_else(|| immutable(&error, namespace));
         let note = note.or_else(|| derivable(&error, namespace));
-        let note = note.or_else(|| similar_name(&error, namespace));
+        let similar = || similar_name(&error, namespace).filter(|_| withheld.is_none());
+        let note = note.or_else(similar);
         let note = note.or_else(|| used_after(&error, namespace));
         let note = note.or_else(|| unawaited(&error));
         if let Some(note) = note {
@@ -197,20 +228,54 @@ pub(super) fn distinct(errors: Vec<Diagnostic>, namespace: &Namespace) -> Vec<Di
     kept
 }
 
+/// A function of the session that a type is declared in, and the type's name.
+pub(super) fn inside_function(type_text: &str, items: &Items) -> Option<(String, String)> {
+    let is_function = |name: &str| {
+        let provides =
+            items.current(name).into_iter().flat_map(|id| &items.all[&id].piece.provides);
+        provides.into_iter().any(|it| it.name == name && it.kind == Kind::Function)
+    };
+    let is_path = |letter: char| letter.is_alphanumeric() || "_:#".contains(letter);
+    type_text.split(|letter: char| !is_path(letter)).find_map(|path| {
+        let mut parts = path.split("::");
+        let function = parts.nth(1).filter(|_| path.starts_with("unit_"))?;
+        let name = parts.last()?;
+        is_function(function).then(|| (function.to_owned(), name.to_owned()))
+    })
+}
+
 /// Says at the place of the `let` that its variable ends with the cell, and what to write instead.
 pub(super) fn unkept_warning(
     unkept: &Unkept,
+    inside: Option<(String, String)>,
     at: Option<(Book<'_>, std::ops::Range<usize>)>,
 ) -> Diagnostic {
+    let Unkept { name, why, .. } = unkept;
+    let is_private = why.contains("private");
+    let (message, help) = match inside.filter(|_| is_private) {
+        Some((function, of)) => (
+            format!("`{name}` is not kept: it is of `{of}`, which is declared inside `{function}`"),
+            format!(
+                "declare `{of}` at the top level of a cell, outside of `{function}`; or keep what \
+                 it gives: its text, its items, a `Box<dyn ..>`"
+            ),
+        ),
+        None if is_private || [NO_VALUE, HALF].contains(why) => {
+            (format!("`{name}` is not kept: it is {why}"), by_hand(unkept))
+        }
+        None => (
+            format!("`{name}` is not kept: it is {why}, whose type no later cell can write"),
+            by_hand(unkept),
+        ),
+    };
+    diagnostic::own(Severity::Warning, "not_kept", message, &help, at)
+}
+
+/// What to write so that a variable is kept.
+fn by_hand(unkept: &Unkept) -> String {
     let Unkept { name, mutable, why, by_hand } = unkept;
     let pattern = if *mutable { format!("mut {name}") } else { name.clone() };
-    let message = match *why {
-        why if why.contains("private") || [NO_VALUE, HALF].contains(&why) => {
-            format!("`{name}` is not kept: it is {why}")
-        }
-        why => format!("`{name}` is not kept: it is {why}, whose type no later cell can write"),
-    };
-    let help = match by_hand {
+    match by_hand {
         None if *why == NO_VALUE => format!("give it one: `let {pattern} = ..;`"),
         None if *why == HALF => {
             format!("give it one on every way, or move `{name}.clone()` away, where it has that")
@@ -236,10 +301,13 @@ pub(super) fn unkept_warning(
         None if *why == "a future" => {
             format!("`.await` it in this cell, or keep its result: `let {pattern} = ..await;`")
         }
-        None => format!(
-            "keep what it gives, or box it by a trait: `let {pattern}: Box<dyn Fn(i32) -> i32> = \
-             Box::new(..);` with its own types"
+        None if why.contains("closure") || why.contains("function") => format!(
+            "keep what it gives, or box it: `let {pattern}: Box<dyn Fn(A) -> B> = Box::new(..);`, \
+             with the types that it takes and gives for `A` and `B`"
         ),
-    };
-    diagnostic::own(Severity::Warning, "not_kept", message, &help, at)
+        None => format!(
+            "keep what it gives, or box it by a trait that it has: `let {pattern}: \
+             Box<dyn std::fmt::Debug> = Box::new(..);`, say"
+        ),
+    }
 }
