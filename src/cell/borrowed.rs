@@ -4,9 +4,9 @@
 use annotate_snippets::{AnnotationKind, Group, Level, Snippet};
 
 use super::diagnostic::{Diagnostic, Severity, draw};
-use super::keeper::{Kept, kept};
+use super::keeper::{Kept, kept, mentioned};
 use super::map::line_column;
-use super::place::{Book, Placed, place, slot_at};
+use super::place::{Book, Placed, place, same, slot_at};
 use super::rustc_json::{Message, Span};
 
 /// Codes by which rustc says that a borrow does not live as long as a slot.
@@ -28,7 +28,12 @@ impl Borrower {
     /// Of an expression, by how it begins.
     fn of(value: &str, is_mutable: bool) -> Self {
         match value {
-            _ if value.starts_with("async") => Self::Future,
+            _ if value
+                .strip_prefix("async")
+                .is_some_and(|rest| rest.starts_with([' ', '\n', '{'])) =>
+            {
+                Self::Future
+            }
             _ if value.starts_with('|') && is_mutable => Self::Changing,
             _ if value.starts_with('|') => Self::Closure,
             _ => Self::Other,
@@ -180,16 +185,23 @@ fn asked(
 ) -> Option<Diagnostic> {
     let name = message.message.split('`').nth(1)?;
     let (book, text) = (borrowed.book, borrowed.book.text);
+    // The first use, that rustc tells of, need not be the one in the call.
+    let is_within = asking.range.start <= borrowed.range.start
+        && borrowed.range.start < asking.range.end
+        && same(&asking.book, &book);
+    let within = Some(&asking.range).filter(|_| same(&asking.book, &book) && !is_within);
+    let at = within.and_then(|range| mentioned(text, range, name));
+    let at = at.unwrap_or_else(|| borrowed.range.clone());
     let title = format!("`{name}` is only borrowed here, and this call asks for `'static`");
-    let (line, column) = line_column(text, borrowed.range.start);
+    let (line, column) = line_column(text, at.start);
     let borrowing = format!("`{name}` is borrowed here");
     let main = Level::ERROR.primary_title(title.clone()).id(code.to_owned()).element(
         Snippet::source(text).path(book.label).annotations([
-            AnnotationKind::Primary.span(borrowed.range.clone()).label(borrowing),
+            AnnotationKind::Primary.span(at.clone()).label(borrowing),
             AnnotationKind::Context.span(asking.range.clone()).label("what it is given may stay"),
         ]),
     );
-    let call = text.get(asking.range.start..borrowed.range.start).unwrap_or_default();
+    let call = text.get(asking.range.start..at.start).unwrap_or_default();
     let first = match call {
         _ if call.contains("async") => ASYNC_MOVE,
         _ if call.contains('|') => MOVE,

@@ -41,7 +41,7 @@ impl Cell<'_> {
         let range = value.span().byte_range();
         let is_mutable = matches!(bare(pattern), Pat::Ident(ident) if ident.mutability.is_some());
         if let Some(at) = mention(self.tokens(&range)?, owner, range.start) {
-            let value = stored(value, &at).span().byte_range();
+            let value = stored(self.text, value, &at).span().byte_range();
             return Some(Kept { at, value, is_mutable, is_declared: true });
         }
         let given = self.through(self.tokens(&range)?, owner, index)?;
@@ -111,8 +111,18 @@ fn part<'a>(pattern: &'a Pat, value: &'a Expr, name: &str) -> (&'a Pat, &'a Expr
     }
 }
 
-/// What is stored of an expression: what a box, an `Option` or a collection is made of.
-fn stored<'a>(value: &'a Expr, at: &Range<usize>) -> &'a Expr {
+/// Where a stretch of a cell mentions a variable.
+pub(super) fn mentioned(text: &str, within: &Range<usize>, name: &str) -> Option<Range<usize>> {
+    mention(text.get(within.clone())?.parse().ok()?, name, within.start)
+}
+
+/// Methods of iterators that keep the closure which they are given.
+const LAZY: [&str; 8] =
+    ["map", "filter", "filter_map", "inspect", "map_while", "scan", "skip_while", "take_while"];
+
+/// What is stored of an expression: what a box, an `Option` or a collection is made of, or the
+/// closure of an iterator that uses a value and gives no reference to it.
+fn stored<'a>(text: &str, value: &'a Expr, at: &Range<usize>) -> &'a Expr {
     let holds = |part: &&Expr| {
         let range = part.span().byte_range();
         range.start <= at.start && at.end <= range.end
@@ -129,9 +139,20 @@ fn stored<'a>(value: &'a Expr, at: &Range<usize>) -> &'a Expr {
         Expr::Struct(made) => made.fields.iter().map(|field| &field.expr).find(holds),
         Expr::Paren(paren) => Some(&*paren.expr),
         Expr::Cast(cast) => Some(&*cast.expr),
+        Expr::MethodCall(call) if holds(&&*call.receiver) => Some(&*call.receiver),
+        Expr::MethodCall(call) if LAZY.iter().any(|name| call.method == name) => {
+            let closures = call.args.iter().filter(|part| matches!(part, Expr::Closure(_)));
+            closures.into_iter().find(holds).filter(|_| is_value(text, at))
+        }
         _ => None,
     };
-    inner.map_or(value, |inner| stored(inner, at))
+    inner.map_or(value, |inner| stored(text, inner, at))
+}
+
+/// Whether a mention is neither borrowed nor a part or a method of it taken.
+fn is_value(text: &str, at: &Range<usize>) -> bool {
+    let follows = text[at.end..].trim_start();
+    !text[..at.start].trim_end().ends_with('&') && !follows.starts_with(['.', '[', '?'])
 }
 
 fn says(tokens: &TokenStream, name: &str) -> bool {
@@ -229,6 +250,14 @@ mod tests {
             "f(&v); let a = [v.iter(); let b = a.map(f);",
             "a.map(f)",
         );
+        check(
+            "let m = i.map(|x| x * v).skip(1);",
+            "m",
+            "let m = i.map(|x| x * [v).skip(1);",
+            "|x| x * v",
+        );
+        let (text, at) = ("let m = i.map(|x| v.get(x));", "let m = i.map(|x| [v.get(x));");
+        check(text, "m", at, "i.map(|x| v.get(x))");
         check("let f = Box::new(|x| v(x));", "f", "let f = Box::new(|x| [v(x));", "|x| v(x)");
     }
 
