@@ -131,7 +131,8 @@ fn made_up(text: &str, length: usize) -> Message {
         suggested_replacement: Some(text.chars().rev().take(20).collect()),
         expansion: None,
     };
-    let inner = Box::new(Expansion { span: span(seed / 11), def_site_span: None });
+    let macro_decl_name = "name!".to_owned();
+    let inner = Box::new(Expansion { span: span(seed / 11), macro_decl_name, def_site_span: None });
     let spans = vec![span(seed), Span { expansion: Some(inner), ..span(seed / 3) }];
     let child = Message {
         message: text.chars().take(200).collect(),
