@@ -139,7 +139,10 @@ fn stored<'a>(text: &str, value: &'a Expr, at: &Range<usize>) -> &'a Expr {
         Expr::Struct(made) => made.fields.iter().map(|field| &field.expr).find(holds),
         Expr::Paren(paren) => Some(&*paren.expr),
         Expr::Cast(cast) => Some(&*cast.expr),
-        Expr::MethodCall(call) if holds(&&*call.receiver) => Some(&*call.receiver),
+        Expr::MethodCall(call) if holds(&&*call.receiver) => {
+            let inner = Some(stored(text, &call.receiver, at));
+            inner.filter(|inner| matches!(inner, Expr::Closure(_) | Expr::Async(_)))
+        }
         Expr::MethodCall(call) if LAZY.iter().any(|name| call.method == name) => {
             let closures = call.args.iter().filter(|part| matches!(part, Expr::Closure(_)));
             closures.into_iter().find(holds).filter(|_| is_value(text, at))
