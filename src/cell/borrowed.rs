@@ -55,7 +55,7 @@ impl Borrower {
             Self::Holder => vec![
                 "let it own what it is given, as a `Vec<String>` does and a `Vec<&str>` does not: \
                  `.clone()`, `.to_owned()`, `.to_string()`",
-                "or declare and use it in one cell only: put the lines, with its `let`, in `{ .. }`",
+                "or use it in one cell only: put the lines, with its `let`, in `{ .. }`",
                 FOREVER,
             ],
             Self::Other => vec![
