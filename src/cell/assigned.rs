@@ -44,6 +44,62 @@ fn is_within(tokens: TokenStream, name: &str) -> bool {
     false
 }
 
+/// Whether a macro that is none of Rust's own is given `name`: it may assign to it.
+pub fn may_be_by_macro(text: &str, name: &str) -> bool {
+    let name = name.strip_prefix("r#").unwrap_or(name);
+    depth::tokens(text).is_none_or(|tokens| is_given(tokens, name))
+}
+
+/// Macros that give nothing another value.
+const READING: [&str; 20] = [
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "dbg",
+    "debug_assert",
+    "debug_assert_eq",
+    "eprint",
+    "eprintln",
+    "format",
+    "format_args",
+    "join",
+    "matches",
+    "panic",
+    "print",
+    "println",
+    "todo",
+    "try_join",
+    "vec",
+    "write",
+    "writeln",
+];
+
+fn is_given(tokens: TokenStream, name: &str) -> bool {
+    let mut of_macro = String::new();
+    let mut is_call = false;
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => {
+            let is_of_macro = std::mem::take(&mut is_call) && !READING.contains(&&*of_macro);
+            (is_of_macro && says(group.stream(), name)) || is_given(group.stream(), name)
+        }
+        TokenTree::Punct(sign) => {
+            is_call = sign.as_char() == '!' && !of_macro.is_empty();
+            if !is_call {
+                of_macro.clear();
+            }
+            false
+        }
+        TokenTree::Ident(word) => {
+            (of_macro, is_call) = (word.to_string(), false);
+            false
+        }
+        TokenTree::Literal(_) => {
+            (of_macro, is_call) = (String::new(), false);
+            false
+        }
+    })
+}
+
 fn says(tokens: TokenStream, name: &str) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Group(group) => says(group.stream(), name),
@@ -75,6 +131,15 @@ mod tests {
             "set!(s = 2)",
         ] {
             assert!(may_be(text, "s"), "{text}");
+        }
+        for (text, may) in [
+            ("set!(s, 1)", true),
+            ("{ fill! { x, f(s) } }", true),
+            ("println!(\"{}\", s)", false),
+            ("let a = vec![s];", false),
+            ("if !(s) {}", false),
+        ] {
+            assert_eq!(may_be_by_macro(text, "s"), may, "{text}");
         }
         for text in [
             "let s = 1;",

@@ -121,6 +121,8 @@ fn without_traits(text: &str) -> String {
                     (begin, end) = (opens, end + 1);
                 }
                 _ if text[end..].starts_with("::") => end += "::".len(),
+                // An old definition's member reads as it was called.
+                _ if digits > 0 && text[end..].starts_with('_') => end += 1,
                 _ => new = "_",
             }
             text.replace_range(begin..end, &format!("{inside}{new}"));

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::item::ItemPiece;
 use super::items::Items;
 use super::mentions::mentions_of_text;
 
@@ -77,6 +78,11 @@ impl Kind {
         spaces(self) & spaces(other) != 0
     }
 
+    /// Whether its name is a value.
+    pub fn is_value(self) -> bool {
+        self.shadows(Self::Function)
+    }
+
     pub fn is_type(self) -> bool {
         matches!(self, Self::Type | Self::Constructor)
     }
@@ -106,6 +112,14 @@ pub struct Import {
 }
 
 impl Import {
+    /// The names of its path.
+    fn steps(&self) -> impl Iterator<Item = &str> {
+        let text = self.text.split_once("use ").map_or("", |(_, rest)| rest);
+        let path = text.split([' ', ';']).next().unwrap_or_default();
+        let steps = path.split("::").filter(|step| !step.is_empty());
+        steps.skip_while(|step| ["crate", "self"].contains(step))
+    }
+
     /// Whether its path begins so: `a::b` begins `use a::b::c;` and `use a::b as c;`.
     pub fn leads_by(&self, path: &str) -> bool {
         let text = self.text.split_once("use ").map_or("", |(_, rest)| rest.trim_start());
@@ -160,6 +174,8 @@ pub struct Delta {
     pub imports: Vec<Import>,
     /// Keys of imports that are in force no more.
     pub imports_gone: BTreeSet<String>,
+    /// Keys of imports that lead nowhere any more.
+    pub imports_lost: BTreeSet<String>,
     /// Crate-level attributes, such as `#![feature(..)]`.
     pub attributes: Vec<String>,
     /// The dependency set in force from now on.
@@ -172,6 +188,8 @@ pub struct Namespace {
     pub variables: BTreeMap<String, Variable>,
     pub items: Items,
     pub imports: Vec<Import>,
+    /// Imports that were in force and lead nowhere any more, by key.
+    pub imports_lost: BTreeMap<String, String>,
     pub attributes: Vec<String>,
     /// The dependency set; `None` is the base set.
     pub set: Option<CrateSet>,
@@ -243,6 +261,26 @@ impl Namespace {
         self.imports.iter().filter(is_gone).map(|import| import.key.clone()).collect()
     }
 
+    /// Keys of the imports that lead nowhere once a cell's items are there, as far as these show it:
+    /// a module, or an enum, that has not what they name; a struct, which has nothing to name.
+    pub fn imports_lost(&self, items: &[ItemPiece]) -> BTreeSet<String> {
+        let is_lost = |import: &&Import| {
+            let mut steps = import.steps();
+            let Some(root) = steps.next() else { return false };
+            let next = steps.next().filter(|step| *step != "self" && !step.starts_with('{'));
+            let gives =
+                |it: &&Provided| it.name == root && (it.kind.is_type() || it.kind == Kind::Module);
+            let found =
+                items.iter().find_map(|piece| Some((piece, piece.provides.iter().find(gives)?)));
+            let (Some((piece, given)), Some(next)) = (found, next) else { return false };
+            match &piece.globbed {
+                Some(names) => next != "*" && !names.contains(next),
+                None => given.header.starts_with("struct"),
+            }
+        };
+        self.imports.iter().filter(is_lost).map(|import| import.key.clone()).collect()
+    }
+
     /// A cell that failed while it ran leaves nothing but what it may have put elsewhere: no other
     /// type is to be taken for its types.
     pub fn remember_failed(&mut self, delta: &Delta) {
@@ -271,9 +309,15 @@ impl Namespace {
             self.variables.insert(name.clone(), variable.clone());
             self.moved.remove(name);
         }
-        self.imports.retain(|known| !delta.imports_gone.contains(&known.key));
+        for import in self.imports.iter().filter(|it| delta.imports_lost.contains(&it.key)) {
+            self.imports_lost.insert(import.key.clone(), import.text.clone());
+        }
+        let is_gone =
+            |key: &String| delta.imports_gone.contains(key) || delta.imports_lost.contains(key);
+        self.imports.retain(|known| !is_gone(&known.key));
         for import in &delta.imports {
             self.imports.retain(|known| known.key != import.key);
+            self.imports_lost.remove(&import.key);
             self.imports.push(import.clone());
         }
         if let Some(items) = &delta.items {

@@ -135,12 +135,12 @@ impl Split {
         split
     }
 
-    /// Variables of earlier cells whose names the cell gives to functions, constants or statics:
+    /// Variables of earlier cells whose names the cell gives to functions, constants, statics or
+    /// constructors:
     /// the newer one counts, as with `let`. A constant would be taken for a pattern, too.
     pub fn hidden_by_items(&self, variables: &BTreeMap<String, Variable>) -> Vec<String> {
-        let is_value = |kind| matches!(kind, Kind::Function | Kind::Constant | Kind::Static);
         let given = self.items.iter().flat_map(|item| &item.provides);
-        let names = given.filter(|given| is_value(given.kind)).map(|given| given.name.clone());
+        let names = given.filter(|given| given.kind.is_value()).map(|given| given.name.clone());
         names.filter(|name| variables.contains_key(name)).collect()
     }
 

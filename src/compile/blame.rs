@@ -54,20 +54,28 @@ pub(super) fn blame_imports(
     verdicts: &[Verdict],
     breaks: &mut Breaks,
 ) -> bool {
-    let mut changed = false;
+    let mut guilty: BTreeMap<ItemId, String> = BTreeMap::new();
     for verdict in verdicts.iter().filter(|verdict| !verdict.success) {
         let unit = next.items.unit(&verdict.unit).expect("a verdict is of a unit");
         for (path, why) in imports::unresolved(&verdict.messages) {
-            let users = unit.items.iter().map(|id| (id, &next.items.all[id]));
-            let users = users.filter(|(_, item)| next.items.imports_by(item, &path));
-            for id in users.filter_map(|(id, item)| earlier(old, *id, item)) {
-                let before = breaks.get(&id).map(|(broken, _)| broken.clone());
-                let guilt = Guilt { why: why.clone(), of_others: BTreeSet::new(), only: false };
-                if let Some(following) = following(old, next, id, before, &guilt) {
-                    changed = true;
-                    breaks.entry(id).or_insert_with(|| (Broken::Pinned, why.clone())).0 = following;
-                }
+            let all = || unit.items.iter().map(|id| (id, &next.items.all[id]));
+            let mut users: Vec<(&ItemId, &Item)> =
+                all().filter(|(_, item)| next.items.imports_by(item, &path)).collect();
+            // It may be there for nobody in particular.
+            if users.is_empty() {
+                users = all().filter(|(_, item)| next.items.stands_by(item, &path)).collect();
             }
+            let users = users.into_iter().filter_map(|(id, item)| earlier(old, *id, item));
+            users.for_each(|id| _ = guilty.entry(id).or_insert_with(|| why.clone()));
+        }
+    }
+    let mut changed = false;
+    for (id, why) in guilty {
+        let before = breaks.get(&id).map(|(broken, _)| broken.clone());
+        let guilt = Guilt { why: why.clone(), of_others: BTreeSet::new(), only: false };
+        if let Some(following) = following(old, next, id, before, &guilt) {
+            changed = true;
+            breaks.entry(id).or_insert((Broken::Pinned, why)).0 = following;
         }
     }
     changed

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::base::{self, Base};
 use super::books::Books;
 use super::dependencies::DependencySet;
+use super::imports;
 use super::refused;
 use super::rustc::{Call, CrateType, Ended, Loading};
 use super::store::{self, Store};
@@ -284,9 +285,13 @@ impl Compiler {
         refused::features(cell, &split, self.version())?;
         refused::file_modules(cell, &split)?;
         let defined = split.items.iter().flat_map(|item| &item.provides);
-        let mut imports_gone = namespace.imports_gone(cell.key, defined);
+        let imports_gone = namespace.imports_gone(cell.key, defined);
+        let mut imports_lost = namespace.imports_lost(&split.items);
+        imports_lost.retain(|key| !imports_gone.contains(key));
         let mut scope = namespace.clone();
-        scope.imports.retain(|import| !imports_gone.contains(&import.key));
+        let is_gone = |key: &String| imports_gone.contains(key) || imports_lost.contains(key);
+        scope.imports.retain(|import| !is_gone(&import.key));
+        let before = namespace;
         let namespace = &scope.clone();
         let mut warnings = mixed(cell, &made);
         let (mut items, mut hidden) = (None, Vec::new());
@@ -295,8 +300,8 @@ impl Compiler {
             let with_made = Cell { text: &made.text, ..cell };
             let built = self.units(namespace, with_made, &split).await?;
             warnings.extend(built.warnings);
-            scope.imports.retain(|import| !built.imports_gone.contains(&import.key));
-            imports_gone.extend(built.imports_gone);
+            scope.imports.retain(|import| !built.imports_lost.contains(&import.key));
+            imports_lost.extend(built.imports_lost);
             scope.items = built.items.clone();
             hidden = split.hidden_by_items(&namespace.variables);
             scope.variables.retain(|name, _| !hidden.contains(name));
@@ -320,6 +325,8 @@ impl Compiler {
         delta.items = items;
         delta.unkept.extend(hidden);
         delta.imports_gone = imports_gone;
+        delta.imports_lost.extend(imports_lost);
+        warnings.extend(imports::told(before, &delta.imports_lost));
         delta.imports.iter_mut().for_each(|import| cell.key.clone_into(&mut import.of));
         Ok(Compiled { library, needs, delta, warnings })
     }

@@ -9,29 +9,28 @@ use crate::cell::namespace::Import;
 use crate::cell::rustc_json::Message;
 
 /// The paths that rustc cannot follow, and how it says so.
-pub(super) fn unresolved(messages: &[Message]) -> Vec<(String, String)> {
+pub(super) fn unresolved<'a>(
+    messages: impl IntoIterator<Item = &'a Message>,
+) -> Vec<(String, String)> {
     let is_one = |message: &&Message| {
         let code = message.code.as_ref().map(|code| code.code.as_str());
         message.level == "error" && code == Some("E0432")
     };
     let mut paths = Vec::new();
-    for message in messages.iter().filter(is_one) {
+    for message in messages.into_iter().filter(is_one) {
         let named = message.message.split('`').skip(1).step_by(2);
         paths.extend(named.map(|path| (path.to_owned(), diagnostic::title(message))));
     }
     paths
 }
 
-/// The keys of the session's imports of which rustc cannot follow the path, as far as `may` says
-/// that they may be gone.
-pub(super) fn lost(
+/// The keys of the session's imports of which rustc cannot follow the path.
+pub(super) fn lost<'a>(
     namespace: &Namespace,
-    messages: &[Message],
-    may: impl Fn(&Import) -> bool,
+    messages: impl IntoIterator<Item = &'a Message>,
 ) -> BTreeSet<String> {
     let paths = unresolved(messages);
-    let is_lost =
-        |import: &&Import| may(import) && paths.iter().any(|(path, _)| import.leads_by(path));
+    let is_lost = |import: &&Import| paths.iter().any(|(path, _)| import.leads_by(path));
     namespace.imports.iter().filter(is_lost).map(|import| import.key.clone()).collect()
 }
 

@@ -1,9 +1,11 @@
 //! A cell's statements to a library: compiled, and again in another shape where rustc's errors or
 //! the types of its variables ask for it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::cell::{Cell, Compiler, Failed};
+use super::imports;
 use super::rustc::{self, CrateType};
 use super::store;
 use super::verdict::{inside_function, unkept_warning};
@@ -45,7 +47,10 @@ impl Compiler {
         let set = self.set_of(namespace.set.as_ref())?;
         let opt_level = self.leaf_opt_level(split);
         let mut shape = Shape::of(namespace, cell.text, split);
+        let mut scope = namespace.clone();
+        let mut imports_lost: BTreeSet<String> = BTreeSet::new();
         for round in 0.. {
+            let namespace = &scope;
             let plan = plan::leaf::leaf(namespace, cell.text, split, &slots, &shape);
             let name = leaf_name(namespace, &plan, opt_level);
             self.remember_leaf(&name, cell, &plan);
@@ -57,6 +62,12 @@ impl Compiler {
             let book =
                 Book { file: &file, label: cell.label, text: cell.text, map: &plan.source.map };
             let text = &plan.source.text;
+            let lost = imports::lost(namespace, &messages);
+            if !lost.is_empty() {
+                scope.imports.retain(|import| !lost.contains(&import.key));
+                imports_lost.extend(lost);
+                continue;
+            }
             let again = round < ROUNDS_MAX
                 && if ended.success {
                     shape.keep(&types, text, |number| slots.type_at(number, cell.text, split))
@@ -82,8 +93,9 @@ impl Compiler {
                 split.unparsed,
             )?;
             warnings.retain(|each| !leaf::is_premature(each, cell.text, split, &slots, &shape));
-            let (delta, unkept) =
+            let (mut delta, unkept) =
                 leaf::delta(cell.label, split, &slots, &shape, &types.puts, cell.text);
+            delta.imports_lost = imports_lost;
             warnings.extend(unkept.into_iter().map(|unkept| {
                 let at = leaf::declared_at(cell.text, split, &unkept.name);
                 let number = slots.puts.iter().rposition(|(name, _)| *name == unkept.name);

@@ -64,11 +64,11 @@ pub(super) fn of_old_callers(text: &str, items: &Items) -> Option<String> {
 
 /// That an import of an earlier cell leads nowhere any more.
 pub(super) fn lost_import(error: &Diagnostic, namespace: &Namespace) -> Option<String> {
-    let is_one = error.code.as_deref() == Some("E0432") && error.place.is_none();
-    let path = error.message.split('`').nth(1).filter(|_| is_one)?;
-    let given = |text: &str| text.contains(path);
-    let import = namespace.imports.iter().find(|import| given(&import.text))?;
-    Some(format!("`{}` of an earlier cell leads nowhere now: import it anew", import.text))
+    let codes = ["E0405", "E0412", "E0422", "E0423", "E0425", "E0432", "E0433"];
+    error.code.as_deref().filter(|code| codes.contains(code))?;
+    let name = error.message.split('`').nth(1)?;
+    let lost = namespace.imports_lost.get(name)?;
+    Some(format!("`{lost}` of an earlier cell leads nowhere now: import it anew"))
 }
 
 /// A name of an earlier cell that may be meant: to rustc, these are not in scope unless they are

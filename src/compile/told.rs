@@ -181,7 +181,8 @@ fn made_before(old: &Items, next: &Advance) -> Vec<Diagnostic> {
             .collect();
         made.dedup();
         if !made.is_empty() {
-            let message = format!("{} stays as the old `{name}!` made it", made.join(", "));
+            let stay = if made.len() == 1 { "stays" } else { "stay" };
+            let message = format!("{} {stay} as the old `{name}!` made it", made.join(", "));
             told.push(warn("made_before", message, "run its cell again, and the new one makes it"));
         }
     }

@@ -31,8 +31,8 @@ const TRIES_MAX: usize = 16;
 pub(super) struct Units {
     pub(super) items: Items,
     pub(super) warnings: Vec<Diagnostic>,
-    /// Keys of imports that are in force no more.
-    pub(super) imports_gone: BTreeSet<String>,
+    /// Keys of imports that lead nowhere any more.
+    pub(super) imports_lost: BTreeSet<String>,
 }
 
 /// What rustc said of one unit.
@@ -92,7 +92,7 @@ impl Compiler {
         let held = namespace.held();
         let old = &namespace.items;
         let mut new = new.clone();
-        let mut imports_gone: BTreeSet<String> = BTreeSet::new();
+        let mut imports_lost: BTreeSet<String> = BTreeSet::new();
         let mut breaks = Breaks::new();
         let mut first: Vec<Diagnostic> = Vec::new();
         // Each round finds an earlier item that is to be tried with the next way, or is the last.
@@ -110,14 +110,14 @@ impl Compiler {
             if verdicts.iter().all(|verdict| verdict.success) {
                 let mut warnings = self.warnings(&next, &verdicts, &files);
                 warnings.extend(told(old, &next, &breaks, namespace));
-                warnings.extend(imports::told(namespace, &imports_gone));
-                return Ok(Units { items: next.items, warnings, imports_gone });
+                return Ok(Units { items: next.items, warnings, imports_lost });
             }
-            let lost = lost_imports(namespace, &new, &verdicts);
+            let failed = verdicts.iter().filter(|verdict| !verdict.success);
+            let lost = imports::lost(namespace, failed.flat_map(|verdict| &verdict.messages));
             new.sheet.imports.retain(|import| !lost.contains(&import.key));
-            let n_before = imports_gone.len();
-            imports_gone.extend(lost);
-            if blame_imports(old, &next, &verdicts, &mut breaks) || imports_gone.len() > n_before {
+            let n_before = imports_lost.len();
+            imports_lost.extend(lost);
+            if blame_imports(old, &next, &verdicts, &mut breaks) || imports_lost.len() > n_before {
                 continue;
             }
             let errors = own_errors(namespace, &next, &verdicts, &files, is_primary);
@@ -261,16 +261,6 @@ impl Compiler {
         all.filter(|warning| warning.place.as_ref().is_some_and(|(cell, ..)| cell == label))
             .collect()
     }
-}
-
-/// The session's imports that a cell's items leave without what they name.
-fn lost_imports(namespace: &Namespace, new: &NewCell, verdicts: &[Verdict]) -> BTreeSet<String> {
-    let failed = verdicts.iter().filter(|verdict| !verdict.success);
-    let messages: Vec<Message> = failed.flat_map(|verdict| &verdict.messages).cloned().collect();
-    imports::lost(namespace, &messages, |import| {
-        let mut provided = new.items.iter().flat_map(|piece| &piece.provides);
-        import.is_implicit() || provided.any(|it| it.name == import.root)
-    })
 }
 
 /// Says so where an impl in a module is for a type of an earlier cell: only one beside the modules

@@ -380,7 +380,10 @@ impl Items {
                 kept.push(format!("`{name}`"));
                 continue;
             };
-            let of = role.subjects.first().map_or("", String::as_str);
+            let of = match shadowed::stands_for_a_trait(past) {
+                true => role.of_type.as_str(),
+                false => role.subjects.first().map_or("", String::as_str),
+            };
             let said = self.said(item);
             let said = past.methods().into_iter().filter(|name| said.contains(*name));
             kept.extend(said.map(|name| format!("`{of}::{name}`")));

@@ -77,6 +77,14 @@ impl Items {
         })
     }
 
+    /// Whether its cell has an import whose path begins so, and where that begins is a name of its.
+    pub fn stands_by(&self, item: &Item, path: &str) -> bool {
+        let sheet = &self.sheets[&item.sheet];
+        let own = sheet.uses.iter().flat_map(|(_, imports)| imports);
+        let mut imports = own.chain(&sheet.imports);
+        imports.any(|import| item.refs.contains(&import.root) && import.leads_by(path))
+    }
+
     /// What is in force by a name, and how the user wrote it.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = (&ItemPiece, &str)> {
         let current = self.current(name).into_iter().map(|id| &self.all[&id]);

@@ -144,6 +144,7 @@ impl Shadowed {
         let mut piece = item::read(&parsed, 0..text.len(), &text);
         let Role::Impl(role) = &mut piece.role else { return None };
         role.subjects = vec![self.of_type.clone()];
+        role.of_type = of_trait.ident.to_string();
         if let Some(extension) = &mut role.extension {
             extension.head = extension.head.replacen(": Sized", &format!(": {path}"), 1);
         }

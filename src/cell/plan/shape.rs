@@ -366,11 +366,17 @@ impl Shape {
             } else if let Some((name, put)) = diagnostic::slot_of(message, &[book]) {
                 let is_gone = matches!(code, Some("E0382" | "E0381"));
                 if put.is_none() && self.refilled.remove(&name) {
-                    self.half.insert(name.clone());
+                    if assigned::may_be(book.text, &name) {
+                        self.half.insert(name.clone());
+                    }
                     self.spent.insert(name);
                     continue;
                 }
-                if put.is_none() && is_gone && assigned::may_be(book.text, &name) {
+                let may_have = || {
+                    assigned::may_be(book.text, &name)
+                        || assigned::may_be_by_macro(book.text, &name)
+                };
+                if put.is_none() && is_gone && may_have() {
                     self.refilled.insert(name);
                     continue;
                 }
