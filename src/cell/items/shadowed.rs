@@ -121,7 +121,7 @@ fn again(items: &Items, old: &Items, new: &[ItemId]) -> Vec<Shadowed> {
 
 /// Whether an old definition gives the methods of a trait by names of their own.
 pub(super) fn stands_for_a_trait(past: &Item) -> bool {
-    past.is_past_trait() && inherent(past).is_some_and(|role| role.header_words.contains(SELF))
+    past.is_past_trait() && inherent(past).is_some_and(|role| role.header.contains(SELF))
 }
 
 impl Shadowed {
