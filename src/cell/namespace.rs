@@ -261,8 +261,14 @@ impl Namespace {
         self.imports.iter().filter(is_gone).map(|import| import.key.clone()).collect()
     }
 
-    /// Keys of the imports that lead nowhere once a cell's items are there, as far as these show it:
-    /// a module, or an enum, that has not what they name; a struct, which has nothing to name.
+    /// Takes imports out of force that lead nowhere any more; who misses one is told.
+    pub fn lose(&mut self, keys: &BTreeSet<String>) {
+        let lost = self.imports.extract_if(.., |import| keys.contains(&import.key));
+        self.imports_lost.extend(lost.map(|import| (import.key, import.text)));
+    }
+
+    /// Keys of the imports that lead nowhere once a cell's items are there, as far as these show
+    /// it: a module, or an enum, that has not what they name; a struct, which has nothing to name.
     pub fn imports_lost(&self, items: &[ItemPiece]) -> BTreeSet<String> {
         let is_lost = |import: &&Import| {
             let mut steps = import.steps();
@@ -309,12 +315,8 @@ impl Namespace {
             self.variables.insert(name.clone(), variable.clone());
             self.moved.remove(name);
         }
-        for import in self.imports.iter().filter(|it| delta.imports_lost.contains(&it.key)) {
-            self.imports_lost.insert(import.key.clone(), import.text.clone());
-        }
-        let is_gone =
-            |key: &String| delta.imports_gone.contains(key) || delta.imports_lost.contains(key);
-        self.imports.retain(|known| !is_gone(&known.key));
+        self.lose(&delta.imports_lost);
+        self.imports.retain(|known| !delta.imports_gone.contains(&known.key));
         for import in &delta.imports {
             self.imports.retain(|known| known.key != import.key);
             self.imports_lost.remove(&import.key);

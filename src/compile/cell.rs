@@ -289,8 +289,8 @@ impl Compiler {
         let mut imports_lost = namespace.imports_lost(&split.items);
         imports_lost.retain(|key| !imports_gone.contains(key));
         let mut scope = namespace.clone();
-        let is_gone = |key: &String| imports_gone.contains(key) || imports_lost.contains(key);
-        scope.imports.retain(|import| !is_gone(&import.key));
+        scope.imports.retain(|import| !imports_gone.contains(&import.key));
+        scope.lose(&imports_lost);
         let before = namespace;
         let namespace = &scope.clone();
         let mut warnings = mixed(cell, &made);
@@ -300,7 +300,7 @@ impl Compiler {
             let with_made = Cell { text: &made.text, ..cell };
             let built = self.units(namespace, with_made, &split).await?;
             warnings.extend(built.warnings);
-            scope.imports.retain(|import| !built.imports_lost.contains(&import.key));
+            scope.lose(&built.imports_lost);
             imports_lost.extend(built.imports_lost);
             scope.items = built.items.clone();
             hidden = split.hidden_by_items(&namespace.variables);

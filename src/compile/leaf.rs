@@ -37,13 +37,7 @@ impl Compiler {
     ) -> Result<Leaf, Failed> {
         self.refuse_brackets(namespace, cell, split).await?;
         refuse_jumps(cell, split)?;
-        let mut slots = LeafSlots::of(namespace, cell.text, split);
-        // Another value may be given to its name.
-        slots.takes.retain(|name| {
-            let is_anew = split.declares.iter().any(|(declared, _)| declared == name);
-            !is_anew || of_left_out(namespace, &namespace.variables[name]).is_none()
-        });
-        refuse_left_out(namespace, cell, &slots)?;
+        let slots = slots(namespace, cell, split)?;
         let set = self.set_of(namespace.set.as_ref())?;
         let opt_level = self.leaf_opt_level(split);
         let mut shape = Shape::of(namespace, cell.text, split);
@@ -64,7 +58,7 @@ impl Compiler {
             let text = &plan.source.text;
             let lost = imports::lost(namespace, &messages);
             if !lost.is_empty() {
-                scope.imports.retain(|import| !lost.contains(&import.key));
+                scope.lose(&lost);
                 imports_lost.extend(lost);
                 continue;
             }
@@ -128,6 +122,18 @@ impl Compiler {
         let Some(told) = brackets::told(rustc_json::read(&ended.stderr)) else { return Ok(()) };
         self.verdict(namespace, cell, &call, &plan, &told, ended.success, true).map(|_| ())
     }
+}
+
+/// What the cell takes and puts.
+fn slots(namespace: &Namespace, cell: Cell<'_>, split: &Split) -> Result<LeafSlots, Failed> {
+    let mut slots = LeafSlots::of(namespace, cell.text, split);
+    // Another value may be given to its name.
+    slots.takes.retain(|name| {
+        let is_anew = split.declares.iter().any(|(declared, _)| declared == name);
+        !is_anew || of_left_out(namespace, &namespace.variables[name]).is_none()
+    });
+    refuse_left_out(namespace, cell, &slots)?;
+    Ok(slots)
 }
 
 /// A variable's type may be left out since something that it uses was changed: nothing can be done

@@ -364,40 +364,7 @@ impl Shape {
                 // A tokio without the features that this takes.
                 self.runtime = before.runtime.and_then(Runtime::weaker);
             } else if let Some((name, put)) = diagnostic::slot_of(message, &[book]) {
-                let is_gone = matches!(code, Some("E0382" | "E0381"));
-                if put.is_none() && self.refilled.remove(&name) {
-                    if assigned::may_be(book.text, &name) {
-                        self.half.insert(name.clone());
-                    }
-                    self.spent.insert(name);
-                    continue;
-                }
-                let may_have = || {
-                    assigned::may_be(book.text, &name)
-                        || assigned::may_be_by_macro(book.text, &name)
-                };
-                if put.is_none() && is_gone && may_have() {
-                    self.refilled.insert(name);
-                    continue;
-                }
-                if message.message.contains("partially moved") {
-                    self.parted.insert(name.clone());
-                }
-                match (code, put) {
-                    // A macro's own variable, of a name that it was also given.
-                    (Some("E0425"), Some(number)) => _ = self.gone.insert(number),
-                    (Some("E0382" | "E0381"), None) => _ = self.spent.insert(name),
-                    (Some("E0382" | "E0381"), Some(number)) => {
-                        self.gone.insert(number);
-                        if code == Some("E0381") {
-                            self.unset.insert(number);
-                        }
-                        // What it had shadowed is out of reach, too.
-                        self.spent.insert(name);
-                    }
-                    (_, Some(number)) => self.weaken(number, message),
-                    (_, None) => (),
-                }
+                self.learn_slot(name, put, message, book.text);
             }
         }
         if *self == before && (is_open || self.value != Guess::NotNeeded) {
@@ -411,6 +378,42 @@ impl Shape {
             self.kept.values_mut().for_each(|kept| *kept = Kept::Never);
         }
         *self != before
+    }
+
+    /// What an error says about the line of ours that a variable is put by, or put back.
+    fn learn_slot(&mut self, name: String, put: Option<usize>, message: &Message, text: &str) {
+        let code = message.code.as_ref().map(|code| code.code.as_str());
+        let is_gone = matches!(code, Some("E0382" | "E0381"));
+        if put.is_none() && self.refilled.remove(&name) {
+            if assigned::may_be(text, &name) {
+                self.half.insert(name.clone());
+            }
+            self.spent.insert(name);
+            return;
+        }
+        let may_have = || assigned::may_be(text, &name) || assigned::may_be_by_macro(text, &name);
+        if put.is_none() && is_gone && may_have() {
+            self.refilled.insert(name);
+            return;
+        }
+        if message.message.contains("partially moved") {
+            self.parted.insert(name.clone());
+        }
+        match (code, put) {
+            // A macro's own variable, of a name that it was also given.
+            (Some("E0425"), Some(number)) => _ = self.gone.insert(number),
+            (Some("E0382" | "E0381"), None) => _ = self.spent.insert(name),
+            (Some("E0382" | "E0381"), Some(number)) => {
+                self.gone.insert(number);
+                if code == Some("E0381") {
+                    self.unset.insert(number);
+                }
+                // What it had shadowed is out of reach, too.
+                self.spent.insert(name);
+            }
+            (_, Some(number)) => self.weaken(number, message),
+            (_, None) => (),
+        }
     }
 
     fn weaken(&mut self, number: usize, message: &Message) {
