@@ -94,15 +94,11 @@ impl State {
         let msg_type = "execute_request".into();
         let buffers = Vec::new();
         let channel = Channel::Mux;
-        self.effects.push(Effect::Send(Outgoing {
-            channel,
-            to,
-            number,
-            msg_type,
-            metadata,
-            content,
-            buffers,
-        }));
+        let cell = Outgoing { channel, to, number, msg_type, metadata, content, buffers };
+        if self.settings.foreign {
+            self.missing.keep_cell(&cell);
+        }
+        self.effects.push(Effect::Send(cell));
         self.start_next(engine_id, now);
         self.refresh_hint(id);
     }

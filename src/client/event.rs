@@ -125,7 +125,7 @@ pub(super) enum Effect {
 }
 
 /// A message to be signed and sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub(super) channel: Channel,
     /// The engine's identity on mux and control.

@@ -37,6 +37,8 @@ pub(super) struct Missing {
     sent_again: BTreeMap<Number, u32>,
     /// Ended there; their results were asked for.
     fetched: BTreeSet<Number>,
+    /// Cells as they were sent: nothing else can make them again.
+    cells: BTreeMap<Number, Outgoing>,
 }
 
 impl Missing {
@@ -44,8 +46,19 @@ impl Missing {
         self.look_at
     }
 
+    /// A cell is sent by a connection that may lose it.
+    pub(super) fn keep_cell(&mut self, outgoing: &Outgoing) {
+        self.cells.insert(outgoing.number, outgoing.clone());
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_cells(&self) -> usize {
+        self.cells.len()
+    }
+
     /// A task has ended.
     pub(super) fn forget(&mut self, number: Number) {
+        self.cells.remove(&number);
         self.unknown.remove(&number);
         self.sent_again.remove(&number);
         self.fetched.remove(&number);
@@ -165,7 +178,7 @@ impl State {
         let n_sent_again = self.missing.sent_again.entry(number).or_insert(0);
         *n_sent_again += 1;
         let may_send = *n_sent_again <= SENT_AGAIN_MAX;
-        match self.message_again(id, idx).filter(|_| may_send) {
+        match self.message_again(number, id, idx).filter(|_| may_send) {
             Some(outgoing) => self.effects.push(Effect::Send(outgoing)),
             None => {
                 let text = "it was lost on its way to the controller, which does not know it";
@@ -174,8 +187,11 @@ impl State {
         }
     }
 
-    /// A call as it was sent; a cell is not kept.
-    fn message_again(&mut self, id: SubmissionId, idx: u32) -> Option<Outgoing> {
+    /// A call or a cell as it was sent.
+    fn message_again(&mut self, number: Number, id: SubmissionId, idx: u32) -> Option<Outgoing> {
+        if let Some(cell) = self.missing.cells.get(&number) {
+            return Some(cell.clone());
+        }
         let submission = self.submissions.get_mut(&id)?;
         let Work::Call(work) = &submission.work else { return None };
         let work = Arc::clone(work);

@@ -1,6 +1,7 @@
 """The connection between a notebook and the controller it is attached to is cut while it works: nothing is lost, nothing comes twice."""
 
 import json
+import re
 
 import pytest
 
@@ -11,6 +12,11 @@ from harness.proxy import Proxy
 N_TASKS = 10_000
 # A task and its reply are a little more than this together.
 TASK_BYTES = 1500
+
+
+def results(text):
+    """Engine id -> value, as `Out[engine:count]: value` lines give them."""
+    return {int(engine): value for engine, value in re.findall(r"Out\[(\d+):\d+\]: (.*)", text)}
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +62,17 @@ def test_a_call_and_a_cell_go_on_after_a_cut(network, fresh):
         network.cut()
         assert kernel.ok("dv.apply(|| 20 + 1).get()?").text == "[21, 21]"
         assert json.loads(kernel.ok("dv.apply(|| 30u8).get()?").text) == [30, 30]
+
+
+def test_a_cell_that_was_lost_on_the_way_runs_once(network, fresh):
+    kernel = fresh()
+    kernel.ok(f"%cluster attach {network.file}")
+    kernel.ok("%%px\nlet mut n = 1; n")
+    network.lose()
+    running = kernel.send("%%px\nn += 1; n")
+    eventually(lambda: network.lost.count(b"execute_request") >= 2, 60, "the cell on its way to both engines")
+    network.cut()
+    cell = running.finish(120)
+    assert cell.status == "ok", cell.error
+    assert results(cell.shown) == {0: "2", 1: "2"}
+    assert results(kernel.ok("%%px\nn").shown) == {0: "2", 1: "2"}

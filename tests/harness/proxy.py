@@ -15,6 +15,7 @@ class Proxy:
 
     def __init__(self, file, proxied):
         self.lock, self.pairs, self.n_bytes, self.is_over = threading.Lock(), set(), 0, False
+        self.loses, self.lost = False, b""
         self.listeners = []
         info = json.loads(file.read_text())
         for name in PORTS:
@@ -43,7 +44,10 @@ class Proxy:
         try:
             while piece := source.recv(1 << 16):
                 self.n_bytes += len(piece)
-                target.sendall(piece)
+                if self.loses and source is pair[0]:
+                    self.lost += piece
+                else:
+                    target.sendall(piece)
         except OSError:
             pass
         self.end(pair)
@@ -59,10 +63,15 @@ class Proxy:
                 pass
             end.close()
 
+    def lose(self):
+        """From now on what clients send is lost, until the connections are cut."""
+        self.lost, self.loses = b"", True
+
     def cut(self):
         """Ends every connection; new ones may come at once."""
         for pair in list(self.pairs):
             self.end(pair)
+        self.loses = False
 
     def __enter__(self):
         return self

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn cell(engines: &[EngineId], submission: Option<u64>) -> Event {
+pub(super) fn cell(engines: &[EngineId], submission: Option<u64>) -> Event {
     let runs = engines.iter().map(|id| CellRun { engine: *id, prust: json!({"entry": "e"}) });
     Event::Command(Command::Cell(CellWork {
         tag: 9,

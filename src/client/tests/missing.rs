@@ -131,6 +131,31 @@ fn what_the_controller_has_never_seen_is_sent_again_and_in_the_end_given_up() {
 }
 
 #[test]
+fn a_cell_that_the_controller_has_never_seen_is_sent_again_as_it_was() {
+    let mut lab = Lab::new(&[0]);
+    lab.state.settings.foreign = true;
+    lab.event(super::cells::cell(&[0], None));
+    let sent = lab.sent.iter().find(|sent| &*sent.msg_type == "execute_request");
+    let first = sent.expect("it is sent").clone();
+    let (query, ids) = lab.until_asked();
+    assert_eq!(ids, [id(first.number)]);
+    // The first time it may be on its way.
+    lab.tell_records(query, &[]);
+    let (query, _) = lab.until_asked();
+    lab.tell_records(query, &[]);
+    let questions = lab.questions();
+    let [("seen", query, _)] = &questions[..] else { panic!("{questions:?}") };
+    let query = *query;
+    lab.tell(query, json!({"status": "error", "ename": "KeyError", "evalue": "No such message"}));
+    let [again] = &lab.sent[..] else { panic!("{:?}", lab.sent) };
+    assert_eq!(format!("{again:?}"), format!("{first:?}"));
+    // What has ended is not kept.
+    lab.reply(first.number, 0, Verdict::Ok(Vec::new()));
+    lab.publish(first.number, 0, Published::Idle);
+    assert_eq!(lab.state.missing.n_cells(), 0);
+}
+
+#[test]
 fn what_has_ended_and_left_no_record_is_not_run_again() {
     let (mut lab, [a, b, c]) = attached();
     for _ in 0..2 {
