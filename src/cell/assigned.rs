@@ -74,6 +74,9 @@ const READING: [&str; 20] = [
     "writeln",
 ];
 
+/// Words behind which a `!` negates.
+const NEGATING: [&str; 6] = ["break", "else", "if", "match", "return", "while"];
+
 fn is_given(tokens: TokenStream, name: &str) -> bool {
     let mut of_macro = String::new();
     let mut is_call = false;
@@ -91,6 +94,10 @@ fn is_given(tokens: TokenStream, name: &str) -> bool {
         }
         TokenTree::Ident(word) => {
             (of_macro, is_call) = (word.to_string(), false);
+            // `if !(done)` calls nothing.
+            if NEGATING.contains(&&*of_macro) {
+                of_macro.clear();
+            }
             false
         }
         TokenTree::Literal(_) => {
