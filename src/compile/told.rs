@@ -19,6 +19,31 @@ fn names(next: &Advance, item: &Item) -> String {
     if names.is_empty() { "definitions".to_owned() } else { names.join(", ") }
 }
 
+/// Whether it is news that an earlier item goes on with what it knew, or is left out.
+fn is_news(
+    old: &Items,
+    next: &Advance,
+    defined: &BTreeSet<&str>,
+    id: ItemId,
+    broken: &Broken,
+) -> bool {
+    let was = &old.all[&id];
+    let was_told = was.withheld && *broken == Broken::Withheld;
+    // It was tried in vain with something else than what it keeps.
+    let is_anew = |(name, ids): (&String, &Vec<ItemId>)| {
+        defined.contains(name.as_str())
+            || ids.iter().any(|past| next.items.has_anew(old, next.sheet, *past))
+    };
+    // So it has where it goes on with less of that than before.
+    let goes_on = |is: &Item| {
+        let mut pins = is.pins.iter();
+        pins.all(|(name, ids)| was.pins.get(name) == Some(ids)) && !is.withheld
+    };
+    let is_as_before = !was.pins.is_empty()
+        && next.items.all.get(&id).is_some_and(|is| goes_on(is) && !is.pins.iter().any(is_anew));
+    !was.retired && !was_told && !is_as_before
+}
+
 /// What the user is told of a change: who could not follow it, which values are of an older
 /// definition, which statics start again.
 pub(super) fn told(
@@ -29,20 +54,10 @@ pub(super) fn told(
 ) -> Vec<Diagnostic> {
     let mut told = Vec::new();
     let defined: BTreeSet<&str> = new_names(next).collect();
-    let is_news = |(id, (broken, _)): &(&ItemId, &(Broken, String))| {
-        let was = &old.all[id];
-        let was_told = was.withheld && *broken == Broken::Withheld;
-        // It was tried in vain with something else than what it keeps.
-        let is_anew = |(name, ids): (&String, &Vec<ItemId>)| {
-            defined.contains(name.as_str())
-                || ids.iter().any(|past| next.items.has_anew(old, next.sheet, *past))
-        };
-        let is_as_before = !was.pins.is_empty()
-            && next.items.all.get(id).is_some_and(|is| is.pins == was.pins && !is.withheld)
-            && !was.pins.iter().any(is_anew);
-        !was.retired && !was_told && !is_as_before
-    };
-    for (id, (broken, why)) in breaks.iter().filter(is_news) {
+    for (id, (broken, why)) in breaks {
+        if !is_news(old, next, &defined, *id, broken) {
+            continue;
+        }
         let item = &old.all[id];
         let (title, cell) = (item.title(), &old.sheets[&item.sheet].label);
         told.push(match broken {
