@@ -254,9 +254,9 @@ mod tests {
             "a.map(f)",
         );
         check(
-            "let m = i.map(|x| x * v).skip(1);",
+            "let m = i.map(|x| x * v).fuse();",
             "m",
-            "let m = i.map(|x| x * [v).skip(1);",
+            "let m = i.map(|x| x * [v).fuse();",
             "|x| x * v",
         );
         let (text, at) = ("let m = i.map(|x| v.get(x));", "let m = i.map(|x| [v.get(x));");

@@ -18,8 +18,10 @@ pub(super) fn unresolved<'a>(
     };
     let mut paths = Vec::new();
     for message in messages.into_iter().filter(is_one) {
-        let named = message.message.split('`').skip(1).step_by(2);
-        paths.extend(named.map(|path| (path.to_owned(), diagnostic::title(message))));
+        // What stands between two backticks is a path.
+        let parts = message.message.split('`').enumerate();
+        let named = parts.filter(|(at, _)| at % 2 == 1);
+        paths.extend(named.map(|(_, path)| (path.to_owned(), diagnostic::title(message))));
     }
     paths
 }
