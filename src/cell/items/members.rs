@@ -76,7 +76,8 @@ impl Lost {
     }
 }
 
-fn inherent(role: &Role) -> Option<&ImplRole> {
+/// The role of an impl that is of no trait.
+pub(super) fn inherent(role: &Role) -> Option<&ImplRole> {
     match role {
         Role::Impl(role) if role.of_trait.is_none() => Some(role),
         _ => None,

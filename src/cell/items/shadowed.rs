@@ -9,8 +9,9 @@ use quote::ToTokens;
 use syn::{FnArg, GenericParam, ItemTrait, Receiver, ReceiverKind, Safety, TraitItem, TraitItemFn};
 
 use super::advance::subjects;
+use super::members::inherent;
 use super::{Item, ItemId, Items, Sheet, by_macro, members};
-use crate::cell::impls::{ImplRole, declared};
+use crate::cell::impls::declared;
 use crate::cell::item::{self, Role};
 
 /// The traits outside whose methods are called most, as far as cells say these.
@@ -57,7 +58,7 @@ pub(super) struct Shadowed {
 pub(super) fn find(items: &Items, old: &Items, new: &[ItemId]) -> Vec<Shadowed> {
     let mut found = again(items, old, new);
     for item in new.iter().map(|id| &items.all[id]) {
-        let Some(role) = inherent(item) else { continue };
+        let Some(role) = inherent(&item.piece.role) else { continue };
         let is_known = |id: &ItemId| old.all.contains_key(id) && items.all[id].is_current();
         let of = subjects(items, item);
         let Some(of_type) =
@@ -70,7 +71,7 @@ pub(super) fn find(items: &Items, old: &Items, new: &[ItemId]) -> Vec<Shadowed> 
             .all
             .values()
             .filter(|before| before.is_current() && subjects(old, before) == of)
-            .filter_map(|before| Some((before, inherent(before)?)))
+            .filter_map(|before| Some((before, inherent(&before.piece.role)?)))
             .flat_map(|(before, role)| role.members.iter().map(move |(name, _)| (before, name)))
             .filter(|(before, name)| !before.dropped.contains(*name))
             .map(|(_, name)| name.as_str())
@@ -107,7 +108,7 @@ fn again(items: &Items, old: &Items, new: &[ItemId]) -> Vec<Shadowed> {
             matches!(item.piece.role, Role::Trait { .. })
                 && item.names().any(|name| past.refs.contains(name))
         });
-        let Some(role) = inherent(past) else { continue };
+        let Some(role) = inherent(&past.piece.role) else { continue };
         for id in traits {
             found.push(Shadowed {
                 of_trait: Ok(*id),
@@ -121,7 +122,8 @@ fn again(items: &Items, old: &Items, new: &[ItemId]) -> Vec<Shadowed> {
 
 /// Whether an old definition gives the methods of a trait by names of their own.
 pub(super) fn stands_for_a_trait(past: &Item) -> bool {
-    past.is_past_trait() && inherent(past).is_some_and(|role| role.header.contains(SELF))
+    past.is_past_trait()
+        && inherent(&past.piece.role).is_some_and(|role| role.header.contains(SELF))
 }
 
 impl Shadowed {
@@ -225,13 +227,6 @@ pub(super) fn keep(items: &mut Items, shadowed: &[Shadowed], keepers: &BTreeSet<
 
 /// What has the trait.
 const SELF: &str = "__PrustSelf";
-
-fn inherent(item: &Item) -> Option<&ImplRole> {
-    match &item.piece.role {
-        Role::Impl(role) if role.of_trait.is_none() => Some(role),
-        _ => None,
-    }
-}
 
 fn read(text: &str) -> Option<ItemTrait> {
     syn::parse_str(text).ok()
