@@ -1,12 +1,14 @@
 //! Child processes, signals and wake-up descriptors: the door to the parts of libc that the
 //! standard library lacks. Children are started and collected in `children`, temporary directories
-//! held in `scratch`, the system's own lists read in `listing`. Never decides who is to be
+//! held in `scratch`, the system's own lists read in `listing`, Unix sockets divided in `stream`.
+//! Never decides who is to be
 //! signalled or when.
 #![expect(unsafe_code, reason = "the door to kill, setpgid, prctl and eventfd")]
 
 mod children;
 mod listing;
 mod scratch;
+mod stream;
 
 use std::ffi::CString;
 use std::fs::File;
@@ -22,6 +24,7 @@ use tokio::io::unix::AsyncFd;
 pub use children::{collect_orphans, output, spawn, spawn_async};
 pub use listing::{Listed, listed, memory_bytes, of_group, oom_kills};
 pub use scratch::Scratch;
+pub use stream::{Inward, Outward, divide};
 
 /// The `fcntl` command that chooses a descriptor's signal, which the libc crate does not name; the
 /// same number on every Linux.
@@ -288,6 +291,10 @@ pub fn event_fd() -> io::Result<File> {
 /// Has tokio tell when a descriptor of somebody else's becomes readable. What is watched is a copy,
 /// which stays what it is whatever happens to the original. Must be called within a runtime.
 pub fn watch(descriptor: RawFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watch_for(Interest::READABLE, descriptor)
+}
+
+fn watch_for(interest: Interest, descriptor: RawFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: fcntl makes a new descriptor of one that may be closed or no descriptor at all: -1.
     let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) };
     if copy < 0 {
@@ -296,7 +303,7 @@ pub fn watch(descriptor: RawFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor was just made and nothing else owns it.
     let copy = unsafe { OwnedFd::from_raw_fd(copy) };
     // SAFETY: an owned descriptor stays open, and the same, as long as it is.
-    unsafe { AsyncFd::register_with_interest(copy, Interest::READABLE) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register_with_interest(copy, interest) }.map_err(io::Error::from)
 }
 
 /// Lets this process have as many descriptors as the system allows it. The programs that it starts

@@ -7,8 +7,6 @@ use std::io;
 use std::time::Duration;
 
 use prust_runtime::frame::{FromWorker, Status, ToWorker};
-use tokio::io::AsyncWriteExt;
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
@@ -18,7 +16,7 @@ use super::output::Stream;
 use super::question::{Question, Surroundings};
 use super::watch::Watch;
 use super::{Command, Config, Costs, Failure, Outcome, Snapshots, Std, WorkerEvent};
-use crate::process::{self, Signal};
+use crate::process::{self, Outward, Signal};
 
 mod reading;
 mod succession;
@@ -36,7 +34,7 @@ const SNAPSHOT_TIME: Duration = Duration::from_secs(3);
 struct Link {
     link: u64,
     pid: u32,
-    write: OwnedWriteHalf,
+    write: Outward,
     /// The run a snapshot was taken for.
     snapshot: u64,
     threads: Vec<String>,

@@ -8,12 +8,11 @@ use std::process::{Command, Stdio};
 use prust_runtime::frame::{FRAME_BYTES_MAX, FromWorker};
 use prust_runtime::worker::SOCKET_VARIABLE;
 use tokio::io::{AsyncReadExt, BufReader};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Config;
-use crate::process::{self, Signal};
+use crate::process::{self, Inward, Outward, Signal};
 
 /// A private directory with the socket that the worker and its snapshots connect to; removed on
 /// drop.
@@ -80,7 +79,7 @@ pub(super) enum Incoming {
         pid: u32,
         snapshot: u64,
         threads: Vec<String>,
-        write: OwnedWriteHalf,
+        write: Outward,
     },
     Frame {
         link: u64,
@@ -94,9 +93,10 @@ pub(super) enum Incoming {
 
 /// Reads one connection until it ends; the first frame must be Hello.
 pub(super) async fn listen_to(link: u64, stream: UnixStream, to: UnboundedSender<Incoming>) {
-    let (read, write) = stream.into_split();
-    let mut read = BufReader::with_capacity(256 * 1024, read);
-    if let Ok(FromWorker::Hello { pid, snapshot, threads }) = receive(&mut read).await {
+    if let Ok((read, write)) = stream.into_std().and_then(process::divide)
+        && let mut read = BufReader::with_capacity(256 * 1024, read)
+        && let Ok(FromWorker::Hello { pid, snapshot, threads }) = receive(&mut read).await
+    {
         // The actor outlives its connections; if not, there is nobody to tell.
         let _ = to.send(Incoming::Hello { link, pid, snapshot, threads, write });
         while let Ok(frame) = receive(&mut read).await {
@@ -106,7 +106,7 @@ pub(super) async fn listen_to(link: u64, stream: UnixStream, to: UnboundedSender
     let _ = to.send(Incoming::Gone { link });
 }
 
-async fn receive(read: &mut BufReader<OwnedReadHalf>) -> io::Result<FromWorker> {
+async fn receive(read: &mut BufReader<Inward>) -> io::Result<FromWorker> {
     let length = usize::try_from(read.read_u64_le().await?).unwrap_or(usize::MAX);
     if length > FRAME_BYTES_MAX {
         return Err(io::ErrorKind::InvalidData.into());

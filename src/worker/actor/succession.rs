@@ -4,7 +4,6 @@
 use std::io;
 
 use prust_runtime::frame::ToWorker;
-use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use super::{Actor, End, Ending, Link, Running, SNAPSHOT_TIME};
@@ -49,7 +48,7 @@ impl Actor {
         // Nobody holds them any more.
         life::end_started(self.group, sleeping.as_ref().map(|sleeping| sleeping.pid));
         self.lost = threads_lost.clone();
-        if let Some(mut sleeping) = sleeping {
+        if let Some(sleeping) = sleeping {
             let _ = sleeping.write.write_all(&ToWorker::Wake.write()).await;
             self.active = Some(sleeping);
         } else if !self.spawn() {
