@@ -50,6 +50,18 @@ impl Channel {
         Self::Pong,
     ];
 
+    /// Its position in [`Self::ALL`].
+    pub fn place(self) -> usize {
+        let at = Self::ALL.iter().position(|other| *other == self);
+        at.expect("every channel is in the list")
+    }
+
+    /// Whether engines connect here.
+    pub fn is_of_engines(self) -> bool {
+        matches!(self, Self::Registration | Self::EngineIopub | Self::Ping | Self::Pong)
+            || self.is_to_engines()
+    }
+
     /// Whether what is sent on this channel goes to one engine.
     pub fn is_to_engines(self) -> bool {
         matches!(

@@ -101,12 +101,16 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
             None => spec,
         }
     });
-    let (sockets, endpoints) =
+    let (mut sockets, endpoints) =
         OwnSockets::open(context, specs.into()).map_err(ControllerError::Socket)?;
-    let port = |channel: Channel| {
-        let at = Channel::ALL.iter().position(|other| *other == channel);
-        at.and_then(|at| port_of(&endpoints[at][0])).unwrap_or_default()
-    };
+    // What is to be encrypted is encrypted everywhere.
+    let listens = settings.links && settings.curve.is_none();
+    let listened = listens.then(|| sockets.listen_for_links()).transpose();
+    let link = listened.unwrap_or_else(|error| {
+        tracing::warn!(%error, "engines of this host come without links");
+        None
+    });
+    let port = |channel: Channel| port_of(&endpoints[channel.place()][0]).unwrap_or_default();
     let new_key = || settings.key.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     // What is encrypted needs no signature.
     let key = match settings.curve {
@@ -123,8 +127,9 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
         curve_serverkey: curve.clone(),
         ..client_file(&port, &interface, &key, &location, settings.scheme)
     };
-    let engine_file =
+    let mut engine_file =
         EngineFile { curve_serverkey: curve, ..engine_file(&port, &interface, &key, &location) };
+    engine_file.set_link(link.as_deref());
     Ok(Bound { client_file, engine_file, inproc, sockets })
 }
 
@@ -196,7 +201,8 @@ fn answers(endpoint: &str, key: &str) -> io::Result<bool> {
 /// connection has ended or is dead. Stock engines are given up after more than ten beats; nobody's
 /// connection is closed before he is.
 fn limited(spec: Spec, channel: Channel, settings: &Settings) -> Spec {
-    let spec = spec.limit(settings.peer_bytes);
+    let mut spec = spec.limit(settings.peer_bytes);
+    spec.linked = channel.is_of_engines();
     match channel {
         Channel::EngineMux
         | Channel::EngineTask

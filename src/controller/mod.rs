@@ -46,6 +46,8 @@ pub struct Settings {
     pub ip: String,
     /// Listens at sockets in this folder instead: only who may enter it can connect.
     pub folder: Option<PathBuf>,
+    /// Whether engines of this host may come by links.
+    pub links: bool,
     /// Where others find this machine when `ip` is all; its name if not given.
     pub location: Option<String>,
     /// The time between two heartbeats; at least a millisecond.
@@ -83,6 +85,7 @@ impl Settings {
             engine_file: security_dir.join("ipcontroller-engine.json"),
             ip: "127.0.0.1".to_owned(),
             folder: None,
+            links: false,
             location: None,
             ping: PING,
             lost_after: LOST_AFTER,

@@ -225,17 +225,17 @@ impl Server {
 
     fn perform(&mut self, effect: Effect, outgoing: &mut Batch) {
         match effect {
-            Effect::Forward { channel, frames } => outgoing.push((socket_of(channel), frames)),
+            Effect::Forward { channel, frames } => outgoing.push((channel.place(), frames)),
             Effect::Write { channel, ids, msg_type, parent, metadata, content, buffers } => {
                 let draft = Draft::new(&msg_type, &content).to(&ids).answering(&parent);
                 let (_, frames) = self.writer.write(draft.metadata(&metadata).buffers(buffers));
                 tracing::debug!(?channel, %msg_type, %content, "wrote");
-                outgoing.push((socket_of(channel), frames));
+                outgoing.push((channel.place(), frames));
             }
             Effect::Resign { channel, ids, header, parent, metadata, content, buffers } => {
                 let signed = [header, parent, metadata, content];
                 let frames = self.writer.frames(&ids, signed, buffers);
-                outgoing.push((socket_of(channel), frames));
+                outgoing.push((channel.place(), frames));
             }
             Effect::Keep(_) | Effect::Forget(_) | Effect::KeepEngines { .. } => self.keep(effect),
             Effect::Stop => self.has_stopped = true,
@@ -264,11 +264,6 @@ impl Server {
 
 fn n_bytes(frames: &Frames) -> usize {
     frames.iter().map(Vec::len).sum()
-}
-
-fn socket_of(channel: Channel) -> usize {
-    let at = Channel::ALL.iter().position(|other| *other == channel);
-    at.expect("every channel is in the list")
 }
 
 /// The time since the Unix epoch, which does not go back when somebody sets the clock.

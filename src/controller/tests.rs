@@ -3,12 +3,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use prust_cluster::Hwm;
+use prust_cluster::{Channel, Hwm};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{Controller, ControllerError, Settings, start};
-use crate::wire::{self, Draft, Frames, Kind, Message, Opened, Reader, Spec, Writer};
+use crate::wire::connection::EngineFile;
+use crate::wire::{self, Draft, Frames, Kind, Link, Message, Opened, Reader, Spec, Writer};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -119,6 +120,59 @@ async fn a_task_goes_to_an_engine_and_its_reply_comes_back_unchanged() {
         client.opened.sockets.close();
     }
     engine.opened.sockets.close();
+    controller.stop();
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+#[tokio::test]
+async fn an_engine_of_this_host_does_all_by_its_link() {
+    let (context, dir) = (wire::Context::new(), new_dir());
+    let mut settings = Settings::new(&dir);
+    settings.links = true;
+    let controller = start(settings, &context).unwrap();
+    let written = EngineFile::read(&dir.join("ipcontroller-engine.json")).unwrap();
+    let mut link = Link::open(written.link().unwrap(), b"engine-0").await.unwrap();
+    let (mut reader, writer) =
+        (Reader::new(&written.key), Writer::new(&written.key, "e".to_owned(), "test"));
+    let uuid = json!({"uuid": "engine-0"});
+    let (_, asks) = writer.write(Draft::new("registration_request", &uuid));
+    link.send_batch(vec![(Channel::Registration.place(), asks)]);
+    let file = controller.client_file();
+    let ends = [(Kind::Dealer, file.endpoint(file.task))];
+    let mut client = Peer::connect(&context, &file.key, "client", &ends);
+    let mut is_asked = false;
+    let answered = async {
+        loop {
+            let batch = tokio::select! {
+                () = controller.changed(|status| status.n_engines == 1), if !is_asked => {
+                    is_asked = true;
+                    client.send(0, &[], "apply_request", &json!({"x": 1}));
+                    continue;
+                }
+                batch = link.recv() => batch,
+                message = client.receive(0) => return message,
+            };
+            for (lane, frames) in batch {
+                if lane == Channel::Ping.place() {
+                    link.send_batch(vec![(Channel::Pong.place(), frames)]);
+                    continue;
+                }
+                let message = reader.read(frames).unwrap();
+                let of_task = lane == Channel::EngineTask.place();
+                let expected = if of_task { "apply_request" } else { "registration_reply" };
+                assert_eq!(message.header.msg_type, expected);
+                if of_task {
+                    let content = json!({"y": 2});
+                    let reply = Draft::new("apply_reply", &content).to(&message.ids);
+                    let (_, reply) = writer.write(reply.answering(&message.raw_header));
+                    link.send_batch(vec![(lane, reply)]);
+                }
+            }
+        }
+    };
+    let reply = timeout(WITHIN, answered).await.expect("the reply comes");
+    assert_eq!(reply.content::<Value>().unwrap(), json!({"y": 2}));
+    client.opened.sockets.close();
     controller.stop();
     let _ = std::fs::remove_dir_all(&dir);
 }

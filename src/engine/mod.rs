@@ -15,6 +15,7 @@ mod publish;
 pub mod python;
 mod reply;
 mod request;
+mod sockets;
 mod state;
 mod work;
 mod workshop;

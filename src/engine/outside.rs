@@ -18,10 +18,11 @@ use super::event::{Channel, Effect, Event, Fault, Now, Publication, Reply};
 use super::flags::Flags;
 use super::nanny::Nanny;
 use super::reply::Metadata;
+use super::sockets::{BROADCAST, CONTROL, IOPUB, MUX, PING, PONG, REGISTRATION, Sockets, TASK};
 use super::state::{Engine, Settings};
 use super::workshop::Workshop;
 use crate::wire::connection::{EngineFile, engine_file_path, profile_dir};
-use crate::wire::{Batch, Context, Draft, Frames, Kind, OwnSockets, Reader, Spec, Writer};
+use crate::wire::{Batch, Draft, Frames, Reader, Writer};
 use crate::worker::{Worker, WorkerEvent};
 
 /// How often a missing connection file is looked for.
@@ -36,16 +37,6 @@ const HELD_MAX: usize = 16;
 const HELD_TIME: Duration = Duration::from_millis(2);
 /// How long the worker may take to end with us; it ends by itself when our side is closed.
 const STOP_TIME: Duration = Duration::from_secs(1);
-
-/// The joined sockets by their place in the group. The heart comes last: who sees it beat can send
-/// work.
-const IOPUB: usize = 0;
-const MUX: usize = 1;
-const TASK: usize = 2;
-const CONTROL: usize = 3;
-const BROADCAST: usize = 4;
-const PING: usize = 5;
-const PONG: usize = 6;
 
 /// Runs one engine until it ends.
 pub(super) async fn run(flags: Flags) -> i32 {
@@ -64,12 +55,10 @@ type Compiling = (u64, JoinHandle<Event>);
 struct Outside {
     uuid: Arc<str>,
     file: EngineFile,
-    context: Context,
     writer: Writer,
     reader: Reader,
-    registrar: OwnSockets,
-    joined: Option<OwnSockets>,
-    /// What this turn sends by the joined sockets, and until when it may wait.
+    sockets: Sockets,
+    /// What this turn sends, and until when it may wait.
     outgoing: Batch,
     held_until: Option<Instant>,
     worker: Worker,
@@ -96,23 +85,14 @@ impl Outside {
             file.location = location;
         }
         let uuid: Arc<str> = flags.uuid.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()).into();
-        let context = Context::new();
-        let registration = file.endpoint(file.registration);
-        // Without an identity: two engines of one uuid both get an answer, and one a refusal.
-        let specs = vec![Spec::connect(Kind::Dealer, registration.as_str())];
-        let (registrar, _) =
-            OwnSockets::open(&context, specs).map_err(|error| error.to_string())?;
-        let address = crate::wire::curve::address(&registration);
-        tracing::info!("Registering with controller at {address}");
+        let sockets = Sockets::open(&file, &uuid).await.map_err(|error| error.to_string())?;
         let settings = Settings { uuid: Arc::clone(&uuid), id: flags.id, timeout: flags.timeout };
         Ok(Self {
             writer: Writer::new(&file.key, uuid.to_string(), "prust"),
             reader: Reader::new(&file.key),
             uuid,
             file,
-            context,
-            registrar,
-            joined: None,
+            sockets,
             outgoing: Batch::new(),
             held_until: None,
             worker,
@@ -141,8 +121,7 @@ impl Outside {
             let deadline = self.state.next_deadline().into_iter().chain(self.held_until).min();
             let deadline = deadline.map(tokio::time::Instant::from_std);
             tokio::select! {
-                batch = self.registrar.recv() => self.registered(batch, &mut events),
-                batch = receive(&mut self.joined) => self.received(batch, &mut events),
+                batch = self.sockets.recv() => self.received(batch, &mut events),
                 Some(event) = self.worker_events.recv() => {
                     events.push(Event::Worker(self.workshop.place(event)));
                 }
@@ -203,21 +182,10 @@ impl Outside {
             }
         }
         while events.len() < EVENTS_PER_TURN_MAX
-            && let Some(sockets) = &mut self.joined
-            && let batch = sockets.try_recv()
+            && let batch = self.sockets.try_recv()
             && !batch.is_empty()
         {
             self.received(batch, events);
-        }
-    }
-
-    fn registered(&mut self, batch: Batch, events: &mut Vec<Event>) {
-        for (_, frames) in batch {
-            if let Ok(message) = self.reader.read(frames)
-                && message.header.msg_type == "registration_reply"
-            {
-                events.push(Event::RegistrationReply(message));
-            }
         }
     }
 
@@ -230,6 +198,14 @@ impl Outside {
                 BROADCAST => Channel::Broadcast,
                 PING => {
                     events.push(Event::Ping(frames.pop().unwrap_or_default()));
+                    continue;
+                }
+                REGISTRATION => {
+                    if let Ok(message) = self.reader.read(frames)
+                        && message.header.msg_type == "registration_reply"
+                    {
+                        events.push(Event::RegistrationReply(message));
+                    }
                     continue;
                 }
                 // Nothing is sent to a publisher or as the answer to a heartbeat.
@@ -339,33 +315,12 @@ impl Outside {
     fn registrar_send(&mut self, msg_type: &str, content: &serde_json::Value) {
         let metadata = Metadata::Plain { engine: Arc::clone(&self.uuid) };
         let (_, frames) = self.writer.write(Draft::new(msg_type, content).metadata(&metadata));
-        self.registrar.send_batch(vec![(0, frames)]);
+        self.sockets.send_registrar(frames);
     }
 
     fn join(&mut self, id: u32) -> Option<i32> {
-        let file = &self.file;
-        let dealer = |port: u16| {
-            Spec::connect(Kind::Dealer, file.endpoint(port)).identity(self.uuid.as_bytes())
-        };
-        // A controller without broadcast ports broadcasts nothing: a second connection to mux would
-        // steal the name of the first, so that place stays unconnected.
-        let mut broadcast = Spec::connect(Kind::Dealer, "").identity(self.uuid.as_bytes());
-        broadcast.ends.clear();
-        if !file.broadcast.is_empty() {
-            broadcast = dealer(file.broadcast[id as usize % file.broadcast.len()]);
-        }
-        let specs = vec![
-            Spec::connect(Kind::Pub, file.endpoint(file.iopub)),
-            dealer(file.mux),
-            dealer(file.task),
-            dealer(file.control),
-            broadcast,
-            Spec::connect(Kind::Sub, file.endpoint(file.hb_ping)),
-            dealer(file.hb_pong),
-        ];
-        match OwnSockets::open(&self.context, specs) {
-            Ok((sockets, _)) => {
-                self.joined = Some(sockets);
+        match self.sockets.join(&self.file, &self.uuid, id) {
+            Ok(()) => {
                 self.hire(id);
                 tracing::info!("Completed registration with id {id}");
                 None
@@ -393,8 +348,8 @@ impl Outside {
 
     fn flush(&mut self) {
         self.held_until = None;
-        if let Some(sockets) = &mut self.joined {
-            sockets.send_batch(std::mem::take(&mut self.outgoing));
+        if self.sockets.has_joined() {
+            self.sockets.send_batch(std::mem::take(&mut self.outgoing));
         }
     }
 
@@ -405,7 +360,7 @@ impl Outside {
         let ended = async { while self.worker_events.recv().await.is_some() {} };
         // A worker that does not end now ends when this process does.
         let _ = tokio::time::timeout(STOP_TIME, ended).await;
-        drop((self.joined, self.registrar));
+        drop(self.sockets);
         self.reader.log_dropped();
         if let Some(nanny) = self.nanny {
             nanny.dismiss();
@@ -424,13 +379,6 @@ fn socket_of(channel: Channel) -> usize {
         Channel::Task => TASK,
         Channel::Broadcast => BROADCAST,
         Channel::Control => CONTROL,
-    }
-}
-
-async fn receive(joined: &mut Option<OwnSockets>) -> Batch {
-    match joined {
-        Some(sockets) => sockets.recv().await,
-        None => pending().await,
     }
 }
 

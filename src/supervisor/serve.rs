@@ -220,6 +220,7 @@ impl Cluster {
         settings.client_file = place.client_file();
         settings.engine_file = place.engine_file();
         settings.cluster_id = place.cluster_id.clone();
+        settings.links = true;
         let keeps_file = options.daemon || options.restore;
         settings.store = keeps_file.then(|| place.store_file());
         settings.restore = options.restore;

@@ -19,6 +19,9 @@ pub const SIGNATURE_SCHEME: &str = "hmac-sha256";
 /// the environment is seen by its owner alone.
 pub const ENGINE_UUID: &str = "PRUST_ENGINE_UUID";
 
+/// The member of ipyparallel's file for engines that says where our links are.
+const LINK: &str = "prust_link";
+
 /// Why a connection file could not be used.
 #[derive(Debug)]
 pub enum FileError {
@@ -308,6 +311,17 @@ impl ClientFile {
 }
 
 impl EngineFile {
+    /// Where an engine of the controller's own host may come by a link.
+    pub fn link(&self) -> Option<&Path> {
+        self.others.get(LINK).and_then(|path| path.as_str()).map(Path::new)
+    }
+
+    pub fn set_link(&mut self, path: Option<&Path>) {
+        if let Some(path) = path.and_then(Path::to_str) {
+            self.others.insert(LINK.to_owned(), path.into());
+        }
+    }
+
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let file: Self = read_json(path)?;
         file.check(path)?;

@@ -123,7 +123,8 @@ impl Drop for Gate {
     }
 }
 
-fn short_folder() -> io::Result<Scratch> {
+/// A private folder for sockets.
+pub(super) fn short_folder() -> io::Result<Scratch> {
     let folder = Scratch::new()?;
     let is_short = folder.path().as_os_str().len() <= FOLDER_BYTES_MAX;
     if is_short { Ok(folder) } else { Scratch::in_memory() }

@@ -7,9 +7,12 @@
 //! room again can be swallowed by any call, unseen: while something waits for room it is tried
 //! again soon in any case.
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::Gate;
+use super::link::Table;
+use super::link::message::Lane;
 use super::member::{Member, n_bytes, open_one};
 use super::socket::{Batch, Context, Frames, SocketError};
 use super::spec::{Kind, Spec};
@@ -48,6 +51,24 @@ impl Group {
         }
         gate.open().map_err(|source| SocketError::Thread { source })?;
         Ok((Self { members, _gate: gate }, endpoints))
+    }
+
+    /// Lets peers of the sockets that may have them come by links.
+    pub(super) fn link(&mut self, links: &Arc<Table>) {
+        for (position, member) in self.members.iter_mut().enumerate() {
+            let lane = Lane::try_from(position).ok().filter(|_| member.is_linked);
+            member.links = lane.map(|lane| (lane, Arc::clone(links)));
+        }
+    }
+
+    /// What came by a link, behind its peer's name, as its socket would have given it; nothing if
+    /// it may not come that way.
+    pub(super) fn linked(&self, position: usize, mut frames: Frames) -> Option<(usize, Frames)> {
+        let member = self.members.get(position).filter(|member| member.links.is_some())?;
+        if member.kind != Kind::Router {
+            frames.remove(0);
+        }
+        Some((position, frames))
     }
 
     /// The descriptor of each socket, or -1, which nobody waits for.

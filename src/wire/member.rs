@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::curve;
 use super::gate::Gate;
+use super::link::Table;
+use super::link::message::Lane;
 use super::peers::{self, PIPE_MESSAGES_MAX, Peers, Sent, UNREAD_MESSAGES_MAX};
 use super::socket::{Context, Frames, SocketError};
 use super::spec::{End, Kind, Spec};
@@ -25,6 +28,9 @@ pub(super) struct Member {
     pub(super) socket: zmq::Socket,
     pub(super) kind: Kind,
     pub(super) echo: bool,
+    /// Whether peers may come by a link, and the links, if there are any.
+    pub(super) is_linked: bool,
+    pub(super) links: Option<(Lane, Arc<Table>)>,
     /// There may be something to read or to send.
     pub(super) stirred: bool,
     /// Messages that libzmq would not take yet: a DEALER whose peer has not come.
@@ -39,11 +45,15 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn send_or_keep(&mut self, frames: Frames) {
         self.stirred = true;
+        let Self { socket, links, .. } = self;
         if let Some(peers) = &mut self.peers {
-            return peers.send(frames, Instant::now(), |frames| send(&self.socket, frames));
+            return peers.send(frames, Instant::now(), |frames| route(links, socket, frames));
         }
         if self.is_lossy {
-            send(&self.socket, &frames);
+            if let Some((lane, links)) = links {
+                links.publish(*lane, &frames);
+            }
+            send(socket, &frames);
             return;
         }
         if self.overflow.is_empty() {
@@ -64,10 +74,11 @@ impl Member {
 
     /// Sends what had to wait, as far as there is room. Sending stirs the socket.
     pub(super) fn retry_overflow(&mut self) {
+        let Self { socket, links, .. } = self;
         if let Some(peers) = &mut self.peers
             && peers.is_any_full()
         {
-            self.stirred |= peers.retry(Instant::now(), |frames| send(&self.socket, frames));
+            self.stirred |= peers.retry(Instant::now(), |frames| route(links, socket, frames));
         }
         while let Some(frames) = self.overflow.pop_front() {
             if send(&self.socket, &frames) == Sent::Full {
@@ -96,6 +107,12 @@ impl Member {
 
 pub(super) fn n_bytes(frames: &Frames) -> usize {
     frames.iter().map(Vec::len).sum()
+}
+
+/// Sends one message to the peer that its first frame names, by its link if it has one.
+fn route(links: &Option<(Lane, Arc<Table>)>, socket: &zmq::Socket, frames: &[Vec<u8>]) -> Sent {
+    let by_link = links.as_ref().and_then(|(lane, links)| links.send(*lane, frames));
+    by_link.unwrap_or_else(|| send(socket, frames))
 }
 
 /// Sends one message; leaves it whole when the socket cannot take it now.
@@ -171,6 +188,8 @@ pub(super) fn open_one(
         stirred: true,
         kind: spec.kind,
         echo: spec.echo,
+        is_linked: spec.linked,
+        links: None,
         overflow: VecDeque::new(),
         n_dropped: 0,
         peers: spec.limit.filter(|_| spec.kind == Kind::Router).map(|n| Peers::new(n, grace)),

@@ -10,6 +10,7 @@ mod gate;
 pub mod greeting;
 mod group;
 pub mod jupyter;
+pub mod link;
 mod member;
 mod nacl;
 mod own;
@@ -21,5 +22,6 @@ mod spec;
 
 pub use draft::Draft;
 pub use envelope::{Dropped, DroppedCounts, Header, Message, Reader, Writer};
+pub use link::Link;
 pub use own::OwnSockets;
 pub use socket::{Batch, Context, End, Frames, Kind, Opened, SocketError, Sockets, Spec};

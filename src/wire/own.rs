@@ -5,12 +5,14 @@
 //! libzmq's descriptors are watched by tokio, which reports edges. None is lost: each signal of
 //! libzmq is one, and a socket whose descriptor was reported is asked until it has nothing.
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::group::{AGAIN, Group, SWEEP};
+use super::link::Links;
 use super::socket::{Batch, Context, SocketError};
 use super::spec::Spec;
 
@@ -20,6 +22,7 @@ pub struct OwnSockets {
     /// Absent until something is waited for.
     watch: Option<Watch>,
     group: Group,
+    links: Option<Links>,
     unreached: Vec<(usize, Vec<u8>)>,
 }
 
@@ -47,13 +50,32 @@ impl OwnSockets {
         specs: Vec<Spec>,
     ) -> Result<(Self, Vec<Vec<String>>), SocketError> {
         let (group, endpoints) = Group::open(context, specs)?;
-        Ok((Self { watch: None, group, unreached: Vec::new() }, endpoints))
+        Ok((Self { watch: None, group, links: None, unreached: Vec::new() }, endpoints))
+    }
+
+    /// Lets peers of this host come by links to the sockets whose specs say so; returns where.
+    ///
+    /// # Errors
+    /// When the system has no folder or socket for it.
+    pub fn listen_for_links(&mut self) -> std::io::Result<PathBuf> {
+        let links = Links::listen()?;
+        self.group.link(links.table());
+        let path = links.path();
+        self.links = Some(links);
+        Ok(path)
     }
 
     /// Sends messages, in order. Never blocks: what a peer has no room for waits for it.
     pub fn send_batch(&mut self, batch: Batch) {
         for (position, frames) in batch {
             self.group.send(position, frames);
+        }
+        self.flush_links();
+    }
+
+    fn flush_links(&self) {
+        if let Some(links) = &self.links {
+            links.table().flush();
         }
     }
 
@@ -74,8 +96,13 @@ impl OwnSockets {
 
     /// Reads what has arrived by now, up to a limit.
     pub fn try_recv(&mut self) -> Batch {
-        let batch = self.group.receive();
+        let mut batch = self.group.receive();
         self.unreached.extend(self.group.retry());
+        self.flush_links();
+        if let Some(links) = &mut self.links {
+            let linked = links.take().into_iter();
+            batch.extend(linked.filter_map(|(at, frames)| self.group.linked(at, frames)));
+        }
         batch
     }
 
@@ -87,14 +114,16 @@ impl OwnSockets {
 
     /// Ready as soon as some socket may have something.
     fn poll_stirred(&mut self, context: &mut TaskContext<'_>) -> Poll<()> {
-        let Self { watch, group, .. } = self;
+        let Self { watch, group, links, .. } = self;
         let watch = watch.get_or_insert_with(|| Watch::new(group));
         for (position, descriptor) in watch.descriptors.iter().enumerate() {
             if descriptor.as_ref().is_some_and(|descriptor| is_woken(descriptor, context)) {
                 group.stir(position);
             }
         }
-        if group.is_stirred() {
+        let links = links.as_mut();
+        let has_linked = links.is_some_and(|links| links.poll_received(context).is_ready());
+        if has_linked || group.is_stirred() {
             return Poll::Ready(());
         }
         let is_late = watch.sweep.poll_tick(context).is_ready();

@@ -37,6 +37,8 @@ pub struct Spec {
     pub curve: Option<ServerKey>,
     /// Returns every message as it came, in the socket's own thread: a heartbeat.
     pub echo: bool,
+    /// Peers of this host may come by a link instead, if the group has links (see `link`).
+    pub linked: bool,
 }
 
 impl Spec {
@@ -57,6 +59,7 @@ impl Spec {
             taken: None,
             curve: None,
             echo: false,
+            linked: false,
         }
     }
 

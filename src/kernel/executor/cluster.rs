@@ -164,6 +164,7 @@ async fn bring_up(
     let context = wire::Context::new();
     let mut of_controller = controller::Settings::new(directory);
     of_controller.inproc = true;
+    of_controller.links = true;
     // Nobody else may enter it.
     of_controller.folder = Some(directory.to_owned());
     let for_controller = context.clone();
