@@ -1,13 +1,11 @@
-//! The door to the host: one Unix socket, one reading thread of ours, requests that wait for their
-//! reply. Every other file of the runtime reaches the host through here; the user's stdout never
-//! does.
+//! The door to the host: one Unix socket, which is read by whoever waits for something (`inbox`),
+//! requests that wait for their reply. Every other file of the runtime reaches the host through
+//! here; the user's stdout never does.
 
-use std::collections::HashMap;
-use std::io;
+use std::io::{self, BufReader, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::frame::{self, DisplayKind, FromWorker, Status, ToWorker};
@@ -26,45 +24,62 @@ pub enum Refusal {
 /// The payload that unwinds an interrupted cell.
 pub struct Interrupted;
 
-type Answer = (Status, Vec<u8>, Vec<u8>);
-
-struct Door {
-    stream: UnixStream,
-    /// Held while a frame is written, so that frames of several threads do not mix.
-    writing: Mutex<()>,
-    waiting: Mutex<HashMap<u64, Sender<Answer>>>,
+pub(crate) struct Door {
+    stream: Arc<UnixStream>,
+    /// Held while frames are written, so that those of several threads do not mix. What is in it
+    /// goes with the next one.
+    writing: Mutex<Vec<u8>>,
+    /// One thread at a time reads.
+    reading: Mutex<BufReader<Shared>>,
+    inbox: Inbox,
     next: AtomicU64,
+}
+
+/// The one descriptor of the socket: a second one would have to be closed, too (see [`abandon`]).
+struct Shared(Arc<UnixStream>);
+
+impl Read for Shared {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        os::wait_readable(self.0.as_raw_fd());
+        (&*self.0).read(to)
+    }
 }
 
 /// Replaced when a snapshot wakes: the old door's locks may have been held by threads that are
 /// gone.
 static DOOR: Mutex<Option<Arc<Door>>> = Mutex::new(None);
 
+/// What waits to be told to the host takes no more than this.
+const WAITING_BYTES_MAX: usize = 4 << 10;
+
 /// The open door's socket.
 static DESCRIPTOR: AtomicI32 = AtomicI32::new(-1);
 
-/// The name of the reading thread, so that it is not counted among the user's.
+/// The name of the thread that reads while nobody waits, so that it is not counted among the
+/// user's.
 pub const THREAD_NAME: &str = "prust-door";
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opens the door over a connected socket whose Hello was sent; gives the host's commands in order.
-pub(crate) fn open(stream: UnixStream) -> io::Result<Arc<Inbox>> {
+/// Opens the door over a connected socket whose Hello was sent.
+pub(crate) fn open(stream: UnixStream) -> io::Result<Arc<Door>> {
     DESCRIPTOR.store(stream.as_raw_fd(), Ordering::Relaxed);
+    let stream = Arc::new(stream);
+    let reading = Mutex::new(BufReader::new(Shared(Arc::clone(&stream))));
     let door = Arc::new(Door {
         stream,
-        writing: Mutex::new(()),
-        waiting: Mutex::new(HashMap::new()),
+        writing: Mutex::default(),
+        reading,
+        inbox: Inbox::default(),
         next: AtomicU64::new(1),
     });
     *lock(&DOOR) = Some(door.clone());
     last_words::open()?;
-    let inbox = Arc::<Inbox>::default();
-    let commands = Arc::clone(&inbox);
-    start(THREAD_NAME, move || read_until_the_host_is_gone(&door, &commands))?;
-    Ok(inbox)
+    let opened = Arc::clone(&door);
+    start(THREAD_NAME, move || door.inbox.read_for_who_works(|| door.read()))?;
+    Ok(opened)
 }
 
 /// Starts a thread of ours, and waits until it has its name: by that, a snapshot tells ours from
@@ -84,24 +99,6 @@ pub(crate) fn start(
         })?;
     let _ = begun.recv();
     Ok(thread)
-}
-
-fn read_until_the_host_is_gone(door: &Door, commands: &Inbox) -> ! {
-    let mut stream = io::BufReader::new(&door.stream);
-    loop {
-        let command = frame::receive(&mut stream).and_then(|body| ToWorker::read(&body));
-        match command {
-            Ok(ToWorker::Reply { request, status, head, body }) => {
-                if let Some(waiter) = lock(&door.waiting).remove(&request) {
-                    // The waiter may have unwound meanwhile.
-                    let _ = waiter.send((status, head, body));
-                }
-            }
-            Ok(ToWorker::Exit) | Err(_) => os::exit_now(0),
-            Ok(ToWorker::Recall) => door.tell(&FromWorker::Recalled { runs: commands.recall() }),
-            Ok(command) => commands.put(command),
-        }
-    }
 }
 
 /// Holds the door shut while a snapshot forks, so that no thread is halfway through it.
@@ -127,10 +124,41 @@ pub(crate) fn tell(message: &FromWorker) {
 }
 
 impl Door {
+    /// Waits for the host's next command.
+    pub(crate) fn take(&self) -> ToWorker {
+        self.inbox.take(|| self.read())
+    }
+
+    /// Reads what the host says next that is not for the door itself.
+    fn read(&self) -> ToWorker {
+        let mut stream = lock(&self.reading);
+        loop {
+            let command = frame::receive(&mut *stream).and_then(|body| ToWorker::read(&body));
+            match command {
+                Ok(ToWorker::Exit) | Err(_) => os::exit_now(0),
+                Ok(ToWorker::Recall) => {
+                    self.tell(&FromWorker::Recalled { runs: self.inbox.recall() });
+                }
+                Ok(command) => return command,
+            }
+        }
+    }
+
     fn tell(&self, message: &FromWorker) {
-        let bytes = message.write();
-        let _writing = lock(&self.writing);
-        if frame::send(&self.stream, &bytes).is_err() {
+        self.write(message, 0);
+    }
+
+    /// Writes a frame, with those that wait; unless all of them are no more than `n_bytes_waiting`.
+    fn write(&self, message: &FromWorker, n_bytes_waiting: usize) {
+        let mut bytes = message.write();
+        let mut waiting = lock(&self.writing);
+        if !waiting.is_empty() {
+            waiting.append(&mut bytes);
+            std::mem::swap(&mut *waiting, &mut bytes);
+        }
+        if bytes.len() <= n_bytes_waiting {
+            *waiting = bytes;
+        } else if frame::send(&*self.stream, &bytes).is_err() {
             os::exit_now(0);
         }
     }
@@ -143,30 +171,35 @@ impl Door {
 pub fn request(topic: &str, head: &[u8], body: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
     let door = door().ok_or_else(|| Refusal::Error(b"\"there is no host\"".to_vec()))?;
     let id = door.next.fetch_add(1, Ordering::Relaxed);
-    let (sender, receiver) = mpsc::channel();
-    lock(&door.waiting).insert(id, sender);
+    door.inbox.expect(id);
     os::flush();
-    tell(&FromWorker::Request {
+    door.tell(&FromWorker::Request {
         request: id,
         topic: topic.into(),
         head: head.into(),
         body: body.into(),
     });
-    match receiver.recv() {
-        Ok((Status::Ok, head, body)) => Ok((head, body)),
-        Ok((Status::Error, head, _)) => Err(Refusal::Error(head)),
-        Ok((Status::Interrupted, ..)) | Err(_) => Err(Refusal::Interrupted),
+    match door.inbox.answer(id, || door.read()) {
+        (Status::Ok, head, body) => Ok((head, body)),
+        (Status::Error, head, _) => Err(Refusal::Error(head)),
+        (Status::Interrupted, ..) => Err(Refusal::Interrupted),
     }
 }
 
 /// Tells the host without waiting for an answer.
 pub fn notify(topic: &str, head: &[u8], body: &[u8]) {
-    tell(&FromWorker::Request {
-        request: 0,
-        topic: topic.into(),
-        head: head.into(),
-        body: body.into(),
-    });
+    tell(&notice(topic, head, body));
+}
+
+/// Tells the host together with what it is told next: at the end of the cell at the latest.
+pub fn notify_soon(topic: &str, head: &[u8], body: &[u8]) {
+    if let Some(door) = door() {
+        door.write(&notice(topic, head, body), WAITING_BYTES_MAX);
+    }
+}
+
+fn notice(topic: &str, head: &[u8], body: &[u8]) -> FromWorker {
+    FromWorker::Request { request: 0, topic: topic.into(), head: head.into(), body: body.into() }
 }
 
 /// Unwinds the cell as interrupted.

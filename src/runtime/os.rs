@@ -2,7 +2,7 @@
 //! The only file of the runtime that names it; std only, so the declarations are here.
 #![expect(unsafe_code, reason = "the door to dlopen, fork and exit")]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_short, c_ulong, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -14,6 +14,7 @@ unsafe extern "C" {
     fn dladdr(address: *const c_void, info: *mut DlInfo) -> c_int;
     fn fflush(stream: *mut c_void) -> c_int;
     fn ioctl(descriptor: c_int, request: c_ulong, ...) -> c_int;
+    fn poll(watched: *mut Watched, n_watched: c_ulong, millis: c_int) -> c_int;
     fn _exit(code: c_int) -> !;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn kill(pid: c_int, signal: c_int) -> c_int;
@@ -169,6 +170,24 @@ pub(crate) fn has_unread(descriptor: c_int) -> bool {
     // or knows no such request is an error, which leaves the number as it is.
     unsafe { ioctl(descriptor, FIONREAD, &raw mut n_bytes) };
     n_bytes > 0
+}
+
+/// What `poll` is asked about a descriptor, and its answer.
+#[repr(C)]
+struct Watched {
+    descriptor: c_int,
+    events: c_short,
+    told: c_short,
+}
+
+/// Waits until there is something to read, or the end. Who waits in a read of a Unix socket is
+/// woken, too, whenever the other end has read.
+pub(crate) fn wait_readable(descriptor: c_int) {
+    const POLLIN: c_short = 1;
+    let mut watched = Watched { descriptor, events: POLLIN, told: 0 };
+    // SAFETY: `watched` is one valid entry. A signal, or a descriptor that is closed, is an error:
+    // then the read that follows says so, or waits itself.
+    unsafe { poll(&raw mut watched, 1, -1) };
 }
 
 /// Ends the process at once: no destructors of cell libraries, no atexit.

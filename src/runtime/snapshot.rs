@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::door::Door;
 use crate::frame::{self, FromWorker, ToWorker};
 use crate::future;
-use crate::inbox::Inbox;
 use crate::os::{self, Fork};
 use crate::{door, last_words, panics};
 
@@ -49,7 +49,7 @@ pub(crate) fn prefer_for_oom_kill(score: &str) {
 ///
 /// # Errors
 /// When the process cannot fork.
-pub(crate) fn take(socket: &str, run: u64) -> io::Result<Option<Arc<Inbox>>> {
+pub(crate) fn take(socket: &str, run: u64) -> io::Result<Option<Arc<Door>>> {
     discard();
     let threads = other_threads();
     os::flush();
@@ -112,7 +112,7 @@ pub(crate) fn measure() -> io::Result<(u64, u64)> {
     Ok((number(fork.as_micros()), number(per_gibibyte)))
 }
 
-fn sleep_until_woken(socket: &str, run: u64, threads: Vec<String>) -> Arc<Inbox> {
+fn sleep_until_woken(socket: &str, run: u64, threads: Vec<String>) -> Arc<Door> {
     prefer_for_oom_kill(OOM_SLEEPING);
     let threads_lost = !threads.is_empty();
     let woken = connect(socket, run, threads).and_then(|stream| {

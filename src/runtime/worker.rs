@@ -6,8 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::door::Door;
 use crate::frame::{Failure, FromWorker, ToWorker};
-use crate::inbox::Inbox;
 use crate::{call, door, last_words, os, panics, slots, snapshot};
 
 /// Where the host listens; set for us, removed before user code runs.
@@ -69,7 +69,7 @@ pub fn main() -> ! {
     }
 }
 
-fn serve(socket: &str, mut commands: Arc<Inbox>) -> ! {
+fn serve(socket: &str, mut commands: Arc<Door>) -> ! {
     loop {
         // A woken snapshot returns here, into the loop of its new life.
         if let Some(woken) = handle(socket, commands.take()) {
@@ -78,7 +78,7 @@ fn serve(socket: &str, mut commands: Arc<Inbox>) -> ! {
     }
 }
 
-fn handle(socket: &str, command: ToWorker) -> Option<Arc<Inbox>> {
+fn handle(socket: &str, command: ToWorker) -> Option<Arc<Door>> {
     match command {
         ToWorker::Run { run, library, entry, snapshot } => {
             if let Some(woken) = take_snapshot(socket, run, snapshot) {
@@ -124,7 +124,7 @@ fn surroundings() -> FromWorker {
     FromWorker::Surroundings { folder, variables: std::env::vars_os().map(variable).collect() }
 }
 
-fn take_snapshot(socket: &str, run: u64, wanted: bool) -> Option<Arc<Inbox>> {
+fn take_snapshot(socket: &str, run: u64, wanted: bool) -> Option<Arc<Door>> {
     if !wanted {
         return None;
     }
