@@ -41,6 +41,14 @@ pub(crate) fn tell(cluster: u32, request: Request) {
     }
 }
 
+/// Tells with the next question, or what else the kernel is told: a short call would take longer
+/// for a message that nobody waits for.
+pub(crate) fn tell_soon(cluster: u32, request: Request) {
+    if let Ok(head) = codec::to_bytes(&Asked { cluster, request }) {
+        door::notify_soon(TOPIC, &head, &[]);
+    }
+}
+
 /// An answer of the wrong kind: a fault of ours, told as an error rather than a panic in the user's
 /// cell.
 pub(crate) fn unexpected(answer: &Answer) -> Error {

@@ -2,7 +2,7 @@
 //! that kept the work from being submitted. Holds no values; whatever it tells, it asks for.
 
 use crate::EngineId;
-use crate::ask::{ask, tell, unexpected};
+use crate::ask::{ask, tell, tell_soon, unexpected};
 use crate::codec::CodecError;
 use crate::error::{self, Error, RemoteError, RemoteFailure, Result};
 use crate::items::Lengths;
@@ -12,15 +12,21 @@ use crate::request::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// One user call, as far as a cell holds on to it. Clones share it; the last one tells the client.
 #[derive(Clone)]
 pub(crate) struct Submission(Arc<Inner>);
 
+/// What is kept of results for a moment longer than anybody needs them.
+const LITTLE_BYTES: usize = 4 << 10;
+
 struct Inner {
     cluster: u32,
     state: Result<Known, Error>,
+    /// All results were read, and were little.
+    was_little: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -32,7 +38,11 @@ struct Known {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Ok(known) = &self.state {
-            tell(self.cluster, Request::Forget { submission: known.submission });
+            let forget = Request::Forget { submission: known.submission };
+            match self.was_little.load(Ordering::Relaxed) {
+                true => tell_soon(self.cluster, forget),
+                false => tell(self.cluster, forget),
+            }
         }
     }
 }
@@ -48,7 +58,7 @@ pub(crate) enum TaskPart<'a> {
 
 impl Submission {
     fn new(cluster: u32, state: Result<Known, Error>) -> Self {
-        Self(Arc::new(Inner { cluster, state }))
+        Self(Arc::new(Inner { cluster, state, was_little: AtomicBool::new(false) }))
     }
 
     /// The handle of work that could not be submitted.
@@ -148,9 +158,17 @@ impl Submission {
             return Err(unexpected(&answer));
         };
         let mut rest = body.as_slice();
+        let mut n_bytes = 0;
         for task in tasks {
-            parts(task, &mut rest, each)?;
+            parts(task, &mut rest, &mut |part| {
+                if let TaskPart::Values { bytes, .. } = &part {
+                    n_bytes += bytes.len();
+                }
+                each(part)
+            })?;
         }
+        let is_little = from == 0 && complete && n_bytes <= LITTLE_BYTES;
+        self.0.was_little.store(is_little, Ordering::Relaxed);
         Ok((next, complete))
     }
 
