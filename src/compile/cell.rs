@@ -193,6 +193,13 @@ impl Compiler {
         &self.shared.base.worker
     }
 
+    /// What the engines that this process starts need not find out: the value of [`TOOLCHAIN`].
+    ///
+    /// [`TOOLCHAIN`]: super::TOOLCHAIN
+    pub fn toolchain(&self) -> String {
+        self.shared.toolchain.tell()
+    }
+
     /// `rustc -vV`.
     pub fn version(&self) -> &str {
         &self.shared.toolchain.version

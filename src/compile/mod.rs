@@ -42,11 +42,12 @@ pub use cell::{Cell, Compiled, Compiler, Failed};
 pub use dependencies::{Added, Progress, Renewal, Tell};
 pub use manifest::is_generated;
 pub use refusal::DependencyError;
+pub use toolchain::{TOOLCHAIN, toolchain};
 pub use trampoline::{NoTrampoline, Trampoline};
 pub use travel::{Found, Stranded, is_library_name};
 
 /// Where things are and which tools to use; read from the environment by `main` alone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The cache directory of the user, for example `~/.cache/prust`.
     pub cache: PathBuf,
@@ -56,6 +57,8 @@ pub struct Settings {
     pub cargo: Option<PathBuf>,
     /// The notebook's directory: where cells are compiled and run.
     pub cwd: PathBuf,
+    /// What another process of ours has found, as [`Compiler::toolchain`] tells it.
+    pub toolchain: Option<String>,
 }
 
 /// Why nothing can be compiled here. Each names the thing and what to do.

@@ -217,9 +217,8 @@ mod tests {
         std::fs::write(&source, "#[unsafe(no_mangle)]\npub fn entry() {}\n").expect("it is ours");
         let settings = crate::compile::Settings {
             cache: folder.to_owned(),
-            rustc: None,
-            cargo: None,
             cwd: folder.to_owned(),
+            ..crate::compile::Settings::default()
         };
         let mut toolchain = Toolchain::find(&settings).expect("tests need one");
         let refusing = Linker { program: "/bin/false".into(), search: vec![folder.to_owned()] };

@@ -1,13 +1,19 @@
 //! The user's Rust toolchain: where rustc and the shared standard library are. Runs rustc only to
-//! ask.
+//! ask; engines are told by who starts them, because asking takes longer than all else in their
+//! start.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde::{Deserialize, Serialize};
+
 use super::{CompileError, Settings};
 
+/// The environment variable by which an engine is told what its owner has found.
+pub const TOOLCHAIN: &str = "PRUST_TOOLCHAIN";
+
 /// A toolchain that can build cells.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Toolchain {
     pub(super) rustc: PathBuf,
     pub(super) cargo: PathBuf,
@@ -22,7 +28,7 @@ pub(super) struct Toolchain {
 
 /// The linker that comes with rustc. Called without the C compiler in between it takes half the
 /// time; a cell is mostly waited for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Linker {
     pub(super) program: PathBuf,
     /// Where the C compiler would have it look for libraries.
@@ -31,8 +37,11 @@ pub(super) struct Linker {
 
 impl Toolchain {
     /// Finds rustc, and past a rustup shim the compiler itself (the shim costs tens of milliseconds
-    /// a call).
+    /// a call). What the settings know of it is believed as long as it is there.
     pub(super) fn find(settings: &Settings) -> Result<Self, CompileError> {
+        if let Some(known) = settings.toolchain.as_deref().and_then(Self::told) {
+            return Ok(known);
+        }
         let asked = settings.rustc.clone().unwrap_or_else(|| PathBuf::from("rustc"));
         let version = ask(&asked, &["-vV"])?;
         let answer = ask(&asked, &["--print", "sysroot", "--print", "target-libdir"])?;
@@ -62,6 +71,25 @@ impl Toolchain {
             .unwrap_or_else(|| if beside.is_file() { beside } else { PathBuf::from("cargo") });
         Ok(Self { rustc, cargo, version, host, libdir, linker })
     }
+
+    /// In the words of the environment variable.
+    pub(super) fn tell(&self) -> String {
+        serde_json::to_string(self).expect("paths that rustc has printed are text")
+    }
+
+    fn told(text: &str) -> Option<Self> {
+        let told: Self = serde_json::from_str(text).ok()?;
+        (told.rustc.is_file() && has_shared_std(&told.libdir)).then_some(told)
+    }
+}
+
+/// Finds the toolchain for the engines that this process will start: the value of [`TOOLCHAIN`].
+/// Blocks.
+///
+/// # Errors
+/// As [`super::Compiler::open`], as far as rustc is concerned.
+pub fn toolchain(settings: &Settings) -> Result<String, CompileError> {
+    Toolchain::find(settings).map(|toolchain| toolchain.tell())
 }
 
 impl Linker {
@@ -110,6 +138,19 @@ fn ask(program: &Path, arguments: &[&str]) -> Result<String, CompileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_owner_has_found_is_believed_while_it_is_there() {
+        let asks = Settings::default();
+        let found = Toolchain::find(&asks).expect("there is a rustc");
+        let knows = |toolchain: &Toolchain| {
+            let toolchain = Some(toolchain.tell());
+            Settings { toolchain, rustc: Some("no-such-rustc".into()), ..Settings::default() }
+        };
+        assert_eq!(Toolchain::find(&knows(&found)).expect("nobody is asked"), found);
+        let gone = Toolchain { rustc: "/nowhere/rustc".into(), ..found };
+        assert!(Toolchain::find(&knows(&gone)).is_err(), "somebody else is asked");
+    }
 
     #[test]
     fn the_c_compilers_folders_are_read_once_each() {

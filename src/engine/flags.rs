@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::compile::TOOLCHAIN;
 use crate::wire::connection::ENGINE_UUID;
 
 /// How long the connection file, the worker and the controller may each take to appear.
@@ -44,6 +45,8 @@ pub struct Tools {
     pub cache: PathBuf,
     pub rustc: Option<PathBuf>,
     pub cargo: Option<PathBuf>,
+    /// What the engine's owner knows of them.
+    pub toolchain: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +113,7 @@ impl Flags {
                     .join("prust"),
                 rustc: set("RUSTC").map(PathBuf::from),
                 cargo: set("CARGO").map(PathBuf::from),
+                toolchain: set(TOOLCHAIN),
             },
             ignored: Vec::new(),
         };

@@ -9,7 +9,9 @@ use crate::cell::Diagnostic;
 use crate::cell::namespace::Namespace;
 use crate::cell::plan::leaf::ENTRY;
 use crate::cell::plan::trampoline::Way;
-use crate::compile::{Cell, Compiler, Failed, Found, NoTrampoline, Settings, Stranded, Trampoline};
+use crate::compile::{
+    Cell, Compiler, Failed, Found, NoTrampoline, Settings, Stranded, TOOLCHAIN, Trampoline,
+};
 use crate::worker::{self, Outcome, WorkerEvent};
 
 #[derive(Clone)]
@@ -23,10 +25,10 @@ const AHEAD_BYTES_MAX: usize = 1 << 20;
 
 impl Workshop {
     pub(super) async fn open(tools: &Tools) -> Result<Self, String> {
-        let Tools { cache, rustc, cargo } = tools.clone();
+        let Tools { cache, rustc, cargo, toolchain } = tools.clone();
         let cwd = std::env::current_dir()
             .map_err(|error| format!("find the working directory: {error}"))?;
-        let settings = Settings { cache, rustc, cargo, cwd: cwd.clone() };
+        let settings = Settings { cache, rustc, cargo, toolchain, cwd: cwd.clone() };
         let compiler = Compiler::open(settings)
             .await
             .map_err(|error| format!("get the Rust toolchain ready: {error}"))?;
@@ -37,7 +39,8 @@ impl Workshop {
         worker::Config {
             exe: self.compiler.worker().to_owned(),
             cwd: self.cwd.clone(),
-            env: Vec::new(),
+            // Not what a cell's own programs are to go by.
+            env: vec![(TOOLCHAIN.to_owned(), String::new())],
             snapshot_bytes_max: worker::snapshot_bytes_max(),
             ahead_bytes_max: AHEAD_BYTES_MAX,
         }

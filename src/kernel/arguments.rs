@@ -102,6 +102,7 @@ pub(super) fn compile_settings(env: Environment<'_>) -> Result<compile::Settings
         rustc: set("RUSTC"),
         cargo: set("CARGO"),
         cwd,
+        toolchain: None,
     })
 }
 

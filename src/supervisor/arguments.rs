@@ -62,6 +62,9 @@ pub(super) struct Options {
     pub(super) ip: String,
     pub(super) location: Option<String>,
     pub(super) work_dir: PathBuf,
+    /// The tools of the engines, if not those on the path.
+    pub(super) rustc: Option<PathBuf>,
+    pub(super) cargo: Option<PathBuf>,
     pub(super) level: LevelFilter,
     /// All arguments behind `prust cluster`, for the daemon.
     pub(super) args: Vec<String>,
@@ -115,7 +118,13 @@ pub(super) fn read(
     use lexopt::Arg::{Long, Short, Value};
     let text = |value: OsString| value.to_string_lossy().into_owned();
     let profiles = Profiles::read(env);
-    let mut named = Named { cluster_id: env("IPP_CLUSTER_ID").map(text), ..Named::default() };
+    let tool = |name: &str| env(name).filter(|tool| !tool.is_empty()).map(PathBuf::from);
+    let mut named = Named {
+        cluster_id: env("IPP_CLUSTER_ID").map(text),
+        rustc: tool("RUSTC"),
+        cargo: tool("CARGO"),
+        ..Named::default()
+    };
     let mut command = None;
     let mut parser = lexopt::Parser::from_args(&args);
     while let Some(arg) = parser.next()? {
@@ -167,6 +176,8 @@ struct Named {
     ip: Option<String>,
     location: Option<String>,
     work_dir: Option<PathBuf>,
+    rustc: Option<PathBuf>,
+    cargo: Option<PathBuf>,
     level: Option<LevelFilter>,
     json: bool,
 }
@@ -230,6 +241,8 @@ impl Named {
             ip: self.ip.unwrap_or_else(|| "127.0.0.1".to_owned()),
             location: self.location,
             work_dir,
+            rustc: self.rustc,
+            cargo: self.cargo,
             level: self.level.unwrap_or(LevelFilter::WARN),
             args,
         })

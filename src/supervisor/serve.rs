@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::arguments::Options;
 use super::record::{Claim, Files, Record};
 use crate::client::ask::Questions;
+use crate::compile::{self, TOOLCHAIN};
 use crate::controller::{self, Controller, ControllerError};
 use crate::pool::{self, Pool, PoolConfig, PoolEvent};
 use crate::{process, wire};
@@ -226,18 +227,26 @@ impl Cluster {
         settings.restore = options.restore;
         settings.ip = options.ip;
         settings.location = options.location;
+        let asks = compile::Settings {
+            rustc: options.rustc,
+            cargo: options.cargo,
+            ..compile::Settings::default()
+        };
+        let found = tokio::task::spawn_blocking(move || compile::toolchain(&asks));
         let context = wire::Context::new();
         let controller = controller::start(settings, &context).map_err(StartError::Controller)?;
         let asked = Questions::open(&context, controller.client_file()).await;
         let questions =
             asked.map_err(|error| StartError::Process(io::Error::other(error.to_string())))?;
+        // What keeps us from knowing it is told by the engines, which ask themselves then.
+        let toolchain = found.await.ok().and_then(Result::ok);
         let level = format!("--log-level={}", options.level.to_string().to_uppercase());
         let (pool, events) = pool::start(PoolConfig {
             exe: std::env::current_exe().map_err(StartError::Process)?,
             file: place.engine_file(),
             cwd: options.work_dir,
             n_engines: options.n_engines,
-            env: Vec::new(),
+            env: toolchain.map(|told| (TOOLCHAIN.to_owned(), told)).into_iter().collect(),
             args: vec![level],
             log: None,
         });

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -237,6 +238,20 @@ def test_engines_that_cannot_start_are_said_with_their_log(home, tmp_path):
         assert "no engine could be started" in done.stderr and "prust-cluster.log" in done.stderr
         none_left(cluster.mark, 5)
         assert not connections(cluster)
+
+
+def test_its_engines_are_told_the_toolchain_and_ask_nobody(home, tmp_path, monkeypatch):
+    asked, rustc = tmp_path / "asked", tmp_path / "rustc"
+    rustc.write_text(f'#!/bin/sh\necho "$*" >> {asked}\nexec {shutil.which("rustc")} "$@"\n')
+    rustc.chmod(0o755)
+    monkeypatch.setenv("RUSTC", str(rustc))
+    with Detached(tmp_path, 3) as cluster:
+        with ipp.Client(str(cluster.file), timeout=10) as client:
+            client.wait_for_engines(3, timeout=10, interactive=False)
+            shows = client[:].execute('std::env::var("PRUST_TOOLCHAIN").is_ok_and(|told| !told.is_empty())', silent=False)
+            assert [reply.execute_result["data"]["text/plain"] for reply in shows.get(timeout=60)] == ["false"] * 3
+    questions = [line for line in asked.read_text().splitlines() if line.startswith(("-vV", "--print"))]
+    assert questions == ["-vV", "--print sysroot --print target-libdir"]
 
 
 def test_status_of_a_stock_controller_is_told_as_far_as_it_goes(home, tmp_path):

@@ -20,7 +20,7 @@ const MAIN_LINES_MAX: usize = 80;
 const LAYERS: &[(&str, &[&str])] = &[
     // The kernel and the supervisor may run a controller as a thread of their own, and engines.
     ("kernel", &["controller", "pool", "client", "compile", "worker", "wire", "process", "cell"]),
-    ("supervisor", &["controller", "pool", "client", "wire", "process"]),
+    ("supervisor", &["controller", "pool", "client", "compile", "wire", "process"]),
     ("controller", &["client", "compile", "store", "worker", "wire", "process", "cell"]),
     ("engine", &["client", "compile", "worker", "wire", "process", "cell"]),
     ("pool", &["process", "wire"]),

@@ -12,6 +12,7 @@ use super::job::Stage;
 use super::tell::Fault;
 use super::{Event, Executor, Settings};
 use crate::client::{self, Client, ClientEvent, Command, Endpoints, EngineInfo, OtherEngine};
+use crate::compile::{Compiler, TOOLCHAIN};
 use crate::controller::{self, Controller, InprocEndpoints};
 use crate::pool::{self, Pool, PoolConfig, PoolEvent};
 use crate::process::Scratch;
@@ -138,15 +139,22 @@ impl Cluster {
 }
 
 /// What the default cluster was asked to be.
-fn pool_config(settings: &Settings, directory: &std::path::Path, n_engines: usize) -> PoolConfig {
+fn pool_config(
+    settings: &Settings,
+    toolchain: Option<String>,
+    directory: &std::path::Path,
+    n_engines: usize,
+) -> PoolConfig {
     let threads = (settings.n_cores / n_engines.max(1)).max(1).to_string();
+    // Engines share the cores: without this, rayon in each would take them all.
+    let threads = Some(("RAYON_NUM_THREADS".to_owned(), threads));
+    let toolchain = toolchain.map(|toolchain| (TOOLCHAIN.to_owned(), toolchain));
     PoolConfig {
         exe: settings.exe.clone(),
         file: directory.join("ipcontroller-engine.json"),
         cwd: settings.compile.cwd.clone(),
         n_engines,
-        // Engines share the cores: without this, rayon in each would take them all.
-        env: vec![("RAYON_NUM_THREADS".to_owned(), threads)],
+        env: threads.into_iter().chain(toolchain).collect(),
         args: vec!["--log-level=WARN".to_owned()],
         log: Some(directory.join("engines.log")),
     }
@@ -154,6 +162,7 @@ fn pool_config(settings: &Settings, directory: &std::path::Path, n_engines: usiz
 
 async fn bring_up(
     settings: Settings,
+    toolchain: Option<String>,
     n_engines: usize,
     submissions_before: u64,
 ) -> Result<ClusterUp, String> {
@@ -174,7 +183,7 @@ async fn bring_up(
         .await
         .map_err(|error| format!("the controller did not start: {error}"))?
         .map_err(|error| error.to_string())?;
-    let (pool, pool_events) = pool::start(pool_config(&settings, directory, n_engines));
+    let (pool, pool_events) = pool::start(pool_config(&settings, toolchain, directory, n_engines));
     let file = controller.client_file();
     let endpoints = controller.inproc_endpoints().map_or_else(|| Endpoints::from(file), within);
     let shared = Scratch::in_memory().ok();
@@ -229,9 +238,11 @@ impl Executor {
             State::Off => {
                 self.cluster.state = State::Starting;
                 let settings = self.settings.clone();
+                let toolchain = self.compiler.as_ref().map(Compiler::toolchain);
                 let before = self.panels.newest().unwrap_or(0);
                 self.later(async move {
-                    Event::ClusterUp(Box::new(bring_up(settings, n_engines, before).await))
+                    let up = bring_up(settings, toolchain, n_engines, before).await;
+                    Event::ClusterUp(Box::new(up))
                 });
             }
         }

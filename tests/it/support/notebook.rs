@@ -47,6 +47,7 @@ impl Notebook {
             rustc: None,
             cargo: None,
             cwd: std::env::temp_dir(),
+            toolchain: None,
         };
         let compiler = Compiler::open(settings).await.expect("this machine can build cells");
         let config = worker::Config {
