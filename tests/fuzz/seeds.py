@@ -77,6 +77,10 @@ def messages():
     ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x06engine"
     yield b"\x06" + greeting + bytes([4, len(ready)]) + ready
     yield b"\x06" + greeting + bytes([6, *[0] * 7, len(ready)]) + ready
+    for frames in ([], [b"id", b"{}", b""]):
+        lengths = b"".join(len(frame).to_bytes(8, "little") for frame in frames)
+        rest = bytes([3]) + len(frames).to_bytes(4, "little") + lengths + b"".join(frames)
+        yield b"\x07" + 2 * (len(rest).to_bytes(8, "little") + rest)
 
 
 def event(kind, *frames):

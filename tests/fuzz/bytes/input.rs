@@ -1,5 +1,5 @@
-//! Arbitrary bytes as what comes from outside: greetings and messages on the wire, connection
-//! files, frames between host and worker, encoded values, Jupyter's requests. Nothing panics,
+//! Arbitrary bytes as what comes from outside: greetings and messages on the wire and by links,
+//! connection files, frames between host and worker, encoded values, Jupyter's requests. Nothing panics,
 //! hangs, or takes memory for lengths that the bytes only claim.
 //!
 //! The first byte says what the rest is read as. What is read is written and read again, and must
@@ -17,20 +17,22 @@ use prust_kernel::wire::greeting;
 use prust_kernel::wire::jupyter::{
     CompleteRequest, ExecuteRequest, HistoryRequest, InspectRequest, IsCompleteRequest,
 };
+use prust_kernel::wire::link::message::{self, Inbound};
 use prust_runtime::frame::{self, FromWorker, ToWorker};
 use serde::{Deserialize, Serialize};
 
 /// One input.
 pub fn run(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
-    match kind % 7 {
+    match kind % 8 {
         0 => read_message(rest),
         1 => read_files(rest),
         2 => read_frames(rest),
         3 => read_values(rest),
         4 => read_calls(rest),
         5 => read_text(rest),
-        _ => read_greeting(rest),
+        6 => read_greeting(rest),
+        _ => read_link(rest),
     }
 }
 
@@ -153,4 +155,28 @@ fn read_greeting(bytes: &[u8]) {
             known => assert_eq!(known, whole, "after {n_bytes} bytes"),
         }
     }
+}
+
+/// What comes by a link, at once and in pieces.
+fn read_link(bytes: &[u8]) {
+    let whole = taken(bytes, bytes.len());
+    assert_eq!(taken(bytes, 7), whole);
+    let mut written = Vec::new();
+    for (lane, frames) in &whole {
+        message::write(*lane, frames, &mut written);
+    }
+    assert_eq!(written, bytes[..written.len()], "a message has one form");
+}
+
+/// The messages before the first that is none.
+fn taken(bytes: &[u8], step: usize) -> Vec<(u8, Vec<Vec<u8>>)> {
+    let (mut inbound, mut taken) = (Inbound::default(), Vec::new());
+    for piece in bytes.chunks(step.max(1)) {
+        inbound.room()[..piece.len()].copy_from_slice(piece);
+        inbound.filled(piece.len());
+        while let Ok(Some(message)) = inbound.take(&[]) {
+            taken.push(message);
+        }
+    }
+    taken
 }
