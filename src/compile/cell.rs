@@ -196,7 +196,7 @@ impl Compiler {
     /// What the engines that this process starts need not find out: the value of [`TOOLCHAIN`].
     ///
     /// [`TOOLCHAIN`]: super::TOOLCHAIN
-    pub fn toolchain(&self) -> String {
+    pub fn toolchain(&self) -> Option<String> {
         self.shared.toolchain.tell()
     }
 

@@ -72,9 +72,9 @@ impl Toolchain {
         Ok(Self { rustc, cargo, version, host, libdir, linker })
     }
 
-    /// In the words of the environment variable.
-    pub(super) fn tell(&self) -> String {
-        serde_json::to_string(self).expect("paths that rustc has printed are text")
+    /// In the words of the environment variable; nothing if its paths are not text.
+    pub(super) fn tell(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
     }
 
     fn told(text: &str) -> Option<Self> {
@@ -84,12 +84,9 @@ impl Toolchain {
 }
 
 /// Finds the toolchain for the engines that this process will start: the value of [`TOOLCHAIN`].
-/// Blocks.
-///
-/// # Errors
-/// As [`super::Compiler::open`], as far as rustc is concerned.
-pub fn toolchain(settings: &Settings) -> Result<String, CompileError> {
-    Toolchain::find(settings).map(|toolchain| toolchain.tell())
+/// Nothing if it cannot be found or told: the engines ask, then, and say what is wrong. Blocks.
+pub fn toolchain(settings: &Settings) -> Option<String> {
+    Toolchain::find(settings).ok()?.tell()
 }
 
 impl Linker {
@@ -137,6 +134,8 @@ fn ask(program: &Path, arguments: &[&str]) -> Result<String, CompileError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     #[test]
@@ -144,12 +143,14 @@ mod tests {
         let asks = Settings::default();
         let found = Toolchain::find(&asks).expect("there is a rustc");
         let knows = |toolchain: &Toolchain| {
-            let toolchain = Some(toolchain.tell());
+            let toolchain = toolchain.tell();
             Settings { toolchain, rustc: Some("no-such-rustc".into()), ..Settings::default() }
         };
         assert_eq!(Toolchain::find(&knows(&found)).expect("nobody is asked"), found);
         let gone = Toolchain { rustc: "/nowhere/rustc".into(), ..found };
         assert!(Toolchain::find(&knows(&gone)).is_err(), "somebody else is asked");
+        let unknown = std::ffi::OsString::from_vec(b"/\xff/rustc".to_vec());
+        assert_eq!(Toolchain { rustc: unknown.into(), ..gone }.tell(), None);
     }
 
     #[test]

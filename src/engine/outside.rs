@@ -360,7 +360,7 @@ impl Outside {
         let ended = async { while self.worker_events.recv().await.is_some() {} };
         // A worker that does not end now ends when this process does.
         let _ = tokio::time::timeout(STOP_TIME, ended).await;
-        drop(self.sockets);
+        self.sockets.close().await;
         self.reader.log_dropped();
         if let Some(nanny) = self.nanny {
             nanny.dismiss();

@@ -36,9 +36,10 @@ pub(super) enum Sockets {
 }
 
 pub(super) struct Apart {
-    context: Context,
     registrar: OwnSockets,
     joined: Option<OwnSockets>,
+    /// Dropped last: that lets the last messages out.
+    context: Context,
 }
 
 impl Sockets {
@@ -135,6 +136,13 @@ impl Sockets {
                     joined.send_batch(batch);
                 }
             }
+        }
+    }
+
+    /// Ends the connection when what was sent is on its way.
+    pub(super) async fn close(self) {
+        if let Self::Link { link, .. } = self {
+            link.close().await;
         }
     }
 

@@ -238,8 +238,7 @@ impl Cluster {
         let asked = Questions::open(&context, controller.client_file()).await;
         let questions =
             asked.map_err(|error| StartError::Process(io::Error::other(error.to_string())))?;
-        // What keeps us from knowing it is told by the engines, which ask themselves then.
-        let toolchain = found.await.ok().and_then(Result::ok);
+        let toolchain = found.await.ok().flatten();
         let level = format!("--log-level={}", options.level.to_string().to_uppercase());
         let (pool, events) = pool::start(PoolConfig {
             exe: std::env::current_exe().map_err(StartError::Process)?,

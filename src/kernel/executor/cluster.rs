@@ -238,7 +238,7 @@ impl Executor {
             State::Off => {
                 self.cluster.state = State::Starting;
                 let settings = self.settings.clone();
-                let toolchain = self.compiler.as_ref().map(Compiler::toolchain);
+                let toolchain = self.compiler.as_ref().and_then(Compiler::toolchain);
                 let before = self.panels.newest().unwrap_or(0);
                 self.later(async move {
                     let up = bring_up(settings, toolchain, n_engines, before).await;

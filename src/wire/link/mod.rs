@@ -28,6 +28,8 @@ use crate::process::{Inward, Outward, divide};
 const SHAKING_FOR: Duration = Duration::from_secs(30);
 /// How much is read before somebody else has a turn.
 const READ_MESSAGES_MAX: usize = 256;
+/// How long the last messages may take to leave, as in ZeroMQ (see `member`).
+const LINGER: Duration = Duration::from_secs(1);
 /// What the controller answers who may come in; its last word to everybody else is none.
 const WELCOME: u8 = 1;
 
@@ -111,6 +113,16 @@ impl Link {
             self.outbound.push(lane, &frames);
         }
         self.write();
+    }
+
+    /// Writes what had no room yet, as long as the other end takes it.
+    pub async fn close(self) {
+        let rest = &self.outbound.bytes[self.outbound.start..];
+        if !self.has_ended
+            && let Ok(Err(error)) = timeout(LINGER, self.to.write_all(rest)).await
+        {
+            tracing::debug!(%error, "the controller's end of the link is gone");
+        }
     }
 
     /// Takes in what became of a read; without one there may be room to write.

@@ -169,6 +169,25 @@ async fn what_had_no_room_follows_as_soon_as_it_is_read() {
 }
 
 #[tokio::test]
+async fn what_had_no_room_yet_is_written_before_the_end() {
+    let context = Context::new();
+    let (mut sockets, path, _) = controller(&context, 1 << 20);
+    let mut link = enter(&mut sockets, &path, "engine").await.unwrap();
+    let message = |n: u8| vec![n; 1 << 20];
+    link.send_batch((0..20).map(|n| (ROUTER, vec![message(n)])).collect());
+    let hear = async {
+        let mut came = Batch::new();
+        while came.len() < 20 {
+            came.extend(sockets.recv().await);
+        }
+        came
+    };
+    let ((), came) = timeout(WITHIN, async { tokio::join!(link.close(), hear) }).await.unwrap();
+    let sent: Batch = (0..20).map(|n| (ROUTER, to("engine", &message(n)))).collect();
+    assert!(came == sent);
+}
+
+#[tokio::test]
 async fn what_is_no_message_ends_its_own_link_alone() {
     let context = Context::new();
     let (mut sockets, path, _) = controller(&context, 1 << 20);
