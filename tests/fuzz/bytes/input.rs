@@ -1,6 +1,6 @@
 //! Arbitrary bytes as what comes from outside: greetings and messages on the wire and by links,
-//! connection files, frames between host and worker, encoded values, Jupyter's requests. Nothing panics,
-//! hangs, or takes memory for lengths that the bytes only claim.
+//! connection files, frames between host and worker, encoded values, Jupyter's requests. Nothing
+//! panics, hangs, or takes memory for lengths that the bytes only claim.
 //!
 //! The first byte says what the rest is read as. What is read is written and read again, and must
 //! be the same.
