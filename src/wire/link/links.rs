@@ -38,17 +38,10 @@ pub(in crate::wire) struct Links {
     incoming: Receiver<Batch>,
     /// What was received and not taken.
     received: Batch,
-    state: State,
+    /// Until somebody waits for something.
+    bound: Option<(StdListener, Sender<Batch>)>,
+    serving: Option<AbortHandle>,
     folder: Scratch,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Nobody has waited for anything yet.
-    Bound(StdListener, Sender<Batch>),
-    Serving(AbortHandle),
-    /// The system has refused it.
-    Closed,
 }
 
 impl Links {
@@ -61,8 +54,8 @@ impl Links {
         let listener = StdListener::bind(path_in(&folder))?;
         listener.set_nonblocking(true)?;
         let (sender, incoming) = channel(BATCHES_MAX);
-        let state = State::Bound(listener, sender);
-        Ok(Self { table: Arc::default(), incoming, received: Batch::new(), state, folder })
+        let (table, received, bound) = (Arc::default(), Batch::new(), Some((listener, sender)));
+        Ok(Self { table, incoming, received, bound, serving: None, folder })
     }
 
     /// Where it listens.
@@ -98,17 +91,11 @@ impl Links {
     }
 
     fn serve(&mut self) {
-        if !matches!(self.state, State::Bound(..)) {
-            return;
-        }
-        let State::Bound(listener, sender) = std::mem::replace(&mut self.state, State::Closed)
-        else {
-            return;
-        };
+        let Some((listener, sender)) = self.bound.take() else { return };
         match UnixListener::from_std(listener) {
             Ok(listener) => {
                 let serving = tokio::spawn(serve(listener, Arc::clone(&self.table), sender));
-                self.state = State::Serving(serving.abort_handle());
+                self.serving = Some(serving.abort_handle());
             }
             Err(error) => tracing::error!(%error, "engines of this host have no links"),
         }
@@ -117,7 +104,7 @@ impl Links {
 
 impl Drop for Links {
     fn drop(&mut self) {
-        if let State::Serving(serving) = &self.state {
+        if let Some(serving) = &self.serving {
             serving.abort();
         }
     }
