@@ -249,7 +249,9 @@ def test_its_engines_are_told_the_toolchain_and_ask_nobody(home, tmp_path, monke
         with ipp.Client(str(cluster.file), timeout=10) as client:
             client.wait_for_engines(3, timeout=10, interactive=False)
             shows = client[:].execute('std::env::var("PRUST_TOOLCHAIN").is_ok_and(|told| !told.is_empty())', silent=False)
-            assert [reply.execute_result["data"]["text/plain"] for reply in shows.get(timeout=60)] == ["false"] * 3
+            replies = shows.get(timeout=60)
+            assert shows.wait_for_output(60)
+            assert [reply.execute_result["data"]["text/plain"] for reply in replies] == ["false"] * 3
     questions = [line for line in asked.read_text().splitlines() if line.startswith(("-vV", "--print"))]
     assert questions == ["-vV", "--print sysroot --print target-libdir"]
 
