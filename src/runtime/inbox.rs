@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crate::frame::{Status, ToWorker};
 
-/// Who has begun with a short call is back so soon: then nobody else has to read.
-const SHORT: Duration = Duration::from_millis(5);
+/// Who works for longer than this has another thread read. Most calls are shorter.
+const SHORT: Duration = Duration::from_millis(10);
 
 pub(crate) type Answer = (Status, Vec<u8>, Vec<u8>);
 
@@ -23,7 +23,7 @@ pub(crate) struct Inbox {
     state: Mutex<State>,
     /// Told when something has come for others than who reads, or nobody reads any more.
     changed: Condvar,
-    /// Told when nobody waits any more.
+    /// Told when somebody has ceased to wait, if the thread that reads then is resting.
     left: Condvar,
 }
 
@@ -34,6 +34,8 @@ struct State {
     answers: HashMap<u64, Option<Answer>>,
     is_read: bool,
     n_waiting: usize,
+    /// How often somebody has ceased to wait.
+    n_left: u64,
     /// The thread that reads when nobody waits sleeps until it is told.
     is_resting: bool,
 }
@@ -75,21 +77,25 @@ impl Inbox {
         runs
     }
 
-    /// Reads whenever nobody waits.
+    /// Reads whenever nobody has waited for a moment. It looks from time to time while calls come
+    /// and go, and is told of none: a thread that is told has to be woken.
     pub(crate) fn read_for_who_works(&self, read: impl Fn() -> ToWorker) -> ! {
         let mut state = self.lock();
         loop {
-            while state.is_read || state.n_waiting > 0 {
-                state.is_resting = true;
-                state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.is_resting = false;
-            }
+            let n_left = state.n_left;
             state = match self.left.wait_timeout(state, SHORT) {
                 Ok((state, _)) => state,
                 Err(poison) => poison.into_inner().0,
             };
-            if !state.is_read && state.n_waiting == 0 {
-                state = self.read_one(state, &read);
+            let is_still = state.n_left == n_left;
+            let is_waited_for = state.is_read || state.n_waiting > 0;
+            if is_still && !is_waited_for {
+                state = self.read_one(state, &read, 0);
+            } else if is_still {
+                state.is_resting = true;
+                while state.is_resting {
+                    state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
             }
         }
     }
@@ -108,21 +114,23 @@ impl Inbox {
             state = if state.is_read {
                 self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
-                self.read_one(state, &read)
+                self.read_one(state, &read, 1)
             };
         };
         state.n_waiting -= 1;
-        if state.n_waiting == 0 && !state.is_read && state.is_resting {
+        state.n_left += 1;
+        if std::mem::take(&mut state.is_resting) {
             self.left.notify_one();
         }
         taken
     }
 
-    /// Reads what comes next, for everybody.
+    /// Reads what comes next, for everybody. `n_own`: of those who wait, so many read.
     fn read_one<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         read: impl Fn() -> ToWorker,
+        n_own: usize,
     ) -> MutexGuard<'a, State> {
         state.is_read = true;
         drop(state);
@@ -139,7 +147,7 @@ impl Inbox {
             command => state.commands.push_back(command),
         }
         // Somebody else may be meant, or has to read now.
-        if state.n_waiting > 0 {
+        if state.n_waiting > n_own {
             self.changed.notify_all();
         }
         state
