@@ -30,6 +30,9 @@ const UNWIND_TIME: Duration = Duration::from_millis(600);
 /// A snapshot that was asked for connects within this time, even on a loaded machine.
 const SNAPSHOT_TIME: Duration = Duration::from_secs(3);
 
+/// Frames of a worker that are handled before its output is looked at again.
+const HEARD_MAX: usize = 16;
+
 /// A connected process: the running worker or the sleeping snapshot.
 struct Link {
     link: u64,
@@ -163,7 +166,7 @@ impl Actor {
                 () = self.stderr.0.readable(), if self.reads_live() => self.drain_stderr(),
                 () = reading::prints_long(&self.stdout.0, &self.stderr.0),
                     if self.has_ahead() && !self.recalling => self.recall().await,
-                Some(incoming) = self.incoming.1.recv() => self.heard(incoming).await,
+                Some(incoming) = self.incoming.1.recv() => self.heard_with_more(incoming).await,
                 Ok((stream, _)) = self.meeting.listener.accept() => {
                     self.links += 1;
                     tokio::spawn(life::listen_to(self.links, stream, self.incoming.0.clone()));
@@ -371,6 +374,15 @@ impl Actor {
         }
     }
 
+    /// With what has come with it, up to a limit.
+    async fn heard_with_more(&mut self, incoming: Incoming) {
+        self.heard(incoming).await;
+        for _ in 1..HEARD_MAX {
+            let Ok(incoming) = self.incoming.1.try_recv() else { return };
+            self.heard(incoming).await;
+        }
+    }
+
     async fn heard(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Hello { link, pid, snapshot: 0, threads, write } => {
@@ -409,7 +421,10 @@ impl Actor {
             FromWorker::Hello { .. } => (),
             FromWorker::Display { kind, id, data } => self.displayed(kind, id, data),
             FromWorker::Request { request, topic, head, body } => {
-                self.drain_before();
+                // What is only told shows nothing.
+                if request != 0 {
+                    self.drain_before();
+                }
                 match (request, topic.as_str()) {
                     (0, _) => (),
                     (_, "client") => self.waiting.push(request),
