@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
+use tokio::runtime::{Builder, Handle};
+
 use super::executor;
 use super::serve::{self, bind, serve};
 use crate::{compile, process, wire, worker};
@@ -25,20 +27,30 @@ pub fn run(args: Vec<OsString>) -> i32 {
         Err(problem) => return say(&format!("prust kernel: {problem}\n"), 2),
     };
     start_log();
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => match runtime.block_on(start(settings)) {
-            Ok(()) => 0,
-            Err(error) => say(&format!("prust kernel: failed to {error}\n"), 1),
-        },
+    // All that a message passes is on one thread: another one would have to be woken. What computes
+    // for long (the compiler's side of a cell) has threads of its own.
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let computing = Builder::new_multi_thread().thread_name("prust-compiler").enable_all().build();
+    match runtime.and_then(|runtime| Ok((runtime, computing?))) {
+        Ok((runtime, computing)) => {
+            let computing = computing.handle().clone();
+            // As a task of its own: waking the root future costs a system call each time.
+            let running = async { tokio::spawn(start(settings, computing)).await };
+            match runtime.block_on(running) {
+                Ok(Ok(())) => 0,
+                Ok(Err(error)) => say(&format!("prust kernel: failed to {error}\n"), 1),
+                Err(error) => say(&format!("prust kernel: ended early: {error}\n"), 1),
+            }
+        }
         Err(error) => say(&format!("prust kernel: failed to start its threads: {error}\n"), 1),
     }
 }
 
-async fn start(settings: Settings) -> Result<(), serve::KernelError> {
+async fn start(settings: Settings, computing: Handle) -> Result<(), serve::KernelError> {
     let Settings { face, executor } = settings;
     let bound = bind(face)?;
     tokio::spawn(process::collect_orphans());
-    let (work, reports) = executor::start(executor);
+    let (work, reports) = executor::start(executor, computing);
     serve(bound, work, reports).await;
     Ok(())
 }

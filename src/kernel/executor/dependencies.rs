@@ -42,7 +42,7 @@ impl Executor {
             // The loop may have ended; then nobody looks.
             let _ = inbox.send(Event::DependencyProgress { job: id, progress });
         });
-        let task = self.later(async move {
+        let task = self.compute(async move {
             let added = compiler.add_dependencies(namespace.set.as_ref(), &text, tell).await;
             let result = match added {
                 Ok(Added { set, remarks }) => match compiler.renewal(&namespace, &set).await {

@@ -395,7 +395,7 @@ impl Executor {
         let key = key.map(|key| format!("{key}/{n_left}")).unwrap_or_default();
         let namespace = self.namespace.clone();
         let code = code.to_owned();
-        let compiling = self.later(async move {
+        let compiling = self.compute(async move {
             let cell = Cell { text: &code, label: &label, key: &key };
             let result = match measure {
                 None => compiler.cell(&namespace, cell).await,

@@ -24,8 +24,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{AbortHandle, JoinHandle};
 
 use self::attach::Reached;
 use self::cluster::{Cluster, ClusterUp};
@@ -134,6 +136,8 @@ struct Executor {
     settings: Settings,
     reports: UnboundedSender<Report>,
     inbox: UnboundedSender<Event>,
+    /// Runs what computes for long, beside all that waits for messages.
+    computing: Handle,
     compiler: Option<Compiler>,
     preparing: Option<Preparing>,
     /// Lets a command's output be read on.
@@ -169,8 +173,12 @@ struct Executor {
     said_unprotected: bool,
 }
 
-/// Starts the executor on the current runtime. Its reports end when it has ended its processes.
-pub fn start(settings: Settings) -> (UnboundedSender<Work>, UnboundedReceiver<Report>) {
+/// Starts the executor on the current runtime; what computes for long runs on the other one. Its
+/// reports end when it has ended its processes.
+pub fn start(
+    settings: Settings,
+    computing: Handle,
+) -> (UnboundedSender<Work>, UnboundedReceiver<Report>) {
     // Unbounded: the face sends one run at a time, reports are coalesced by the face as they come.
     let (work, mut work_receiver) = unbounded_channel();
     let (reports, report_receiver) = unbounded_channel();
@@ -188,6 +196,7 @@ pub fn start(settings: Settings) -> (UnboundedSender<Work>, UnboundedReceiver<Re
         settings,
         reports,
         inbox,
+        computing,
         compiler: None,
         preparing: None,
         shell_reads: Arc::default(),
@@ -229,12 +238,17 @@ impl Executor {
 
     /// Runs `work` beside the loop; it comes back as an event, also when it panics: a bug of ours
     /// must not leave its cell waiting.
-    fn later(
-        &self,
-        work: impl Future<Output = Event> + Send + 'static,
-    ) -> tokio::task::AbortHandle {
+    fn later(&self, work: impl Future<Output = Event> + Send + 'static) -> AbortHandle {
+        self.tell_end(tokio::spawn(work))
+    }
+
+    /// As [`Self::later`], for what computes for so long that messages must not wait for it.
+    fn compute(&self, work: impl Future<Output = Event> + Send + 'static) -> AbortHandle {
+        self.tell_end(self.computing.spawn(work))
+    }
+
+    fn tell_end(&self, task: JoinHandle<Event>) -> AbortHandle {
         let inbox = self.inbox.clone();
-        let task = tokio::spawn(work);
         let handle = task.abort_handle();
         let job = self.job.as_ref().map(|job| job.id);
         tokio::spawn(async move {

@@ -188,7 +188,7 @@ impl Executor {
         let (code, label) = (cell.code.clone(), cell.label.clone());
         let key = cell.key.clone();
         let set = self.parallel.set.clone();
-        self.later(async move {
+        self.compute(async move {
             let mut results = Vec::new();
             for (hash, namespace, engines) in groups {
                 let cell = Cell { text: &code, label: &label, key: &key };

@@ -31,7 +31,7 @@ impl Executor {
             // The loop may have ended; then nobody looks.
             let _ = inbox.send(Event::Preparing(step.to_owned()));
         };
-        self.later(async move { Event::Opened(Compiler::open_telling(settings, tell).await) });
+        self.compute(async move { Event::Opened(Compiler::open_telling(settings, tell).await) });
     }
 
     pub(super) fn prepares(&mut self, step: String) {
