@@ -1,5 +1,6 @@
 //! The cluster client inside the kernel process: submits work, follows it, cancels it, answers the
-//! cells. One task owns six sockets and all tables; the kernel speaks to it by [`Command`] and
+//! cells. One task owns six sockets (or is a guest
+//! of a controller of the same process) and all tables; the kernel speaks to it by [`Command`] and
 //! hears [`ClientEvent`]. It compiles nothing and shows nothing.
 //!
 //! * A request of the local worker (topic `prust::request::TOPIC`) goes in as [`Command::Request`]
@@ -36,6 +37,7 @@ mod replies;
 pub mod report;
 mod requests;
 mod room;
+mod sockets;
 mod state;
 mod submission;
 mod submit;
@@ -47,8 +49,10 @@ mod tests;
 mod waits;
 mod window;
 
+use self::messages::Messages;
+use self::sockets::Sockets;
 use crate::wire::connection::ClientFile;
-use crate::wire::{Context, End, Kind, OwnSockets, SocketError, Spec};
+use crate::wire::{Context, Guest, SocketError};
 use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -59,8 +63,7 @@ pub use command::{
 pub use state::Settings;
 pub use summary::Summary;
 
-/// Where a controller listens: its connection file's ports, or the `inproc` names of an embedded
-/// one.
+/// Where a controller listens: its connection file's ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
     pub query: String,
@@ -110,20 +113,31 @@ pub fn connect(
     endpoints: &Endpoints,
     settings: Settings,
 ) -> Result<(Client, UnboundedReceiver<ClientEvent>), SocketError> {
-    let specs = vec![
-        Spec::connect(Kind::Dealer, &endpoints.query),
-        Spec::connect(Kind::Dealer, &endpoints.control),
-        Spec::connect(Kind::Dealer, &endpoints.mux),
-        Spec::connect(Kind::Dealer, &endpoints.task),
-        Spec::connect(Kind::Sub, &endpoints.notification),
-        Spec::connect(Kind::Sub, &endpoints.iopub),
-    ];
-    debug_assert!(specs.iter().all(|spec| matches!(spec.ends[0], End::Connect(_))));
-    let (sockets, _) = OwnSockets::open(context, specs)?;
+    let sockets = Sockets::open(context, endpoints)?;
+    Ok(start(sockets, messages(key), settings))
+}
+
+/// As [`connect`], to a controller in this process, as its guest.
+pub fn join(
+    guest: Guest,
+    key: &str,
+    settings: Settings,
+) -> (Client, UnboundedReceiver<ClientEvent>) {
+    start(Sockets::Within(guest), messages(key).trusting(), settings)
+}
+
+fn messages(key: &str) -> Messages {
+    let session = uuid::Uuid::new_v4().simple().to_string();
+    Messages::new(key, session, "prust")
+}
+
+fn start(
+    sockets: Sockets,
+    messages: Messages,
+    settings: Settings,
+) -> (Client, UnboundedReceiver<ClientEvent>) {
     let (commands, command_receiver) = unbounded_channel();
     let (events, event_receiver) = unbounded_channel();
-    let session = uuid::Uuid::new_v4().simple().to_string();
-    let messages = messages::Messages::new(key, session, "prust");
     let room = room::Room {
         state: state::State::new(messages.prefix().to_owned(), settings),
         messages,
@@ -133,5 +147,5 @@ pub fn connect(
         start: Instant::now(),
     };
     tokio::spawn(room.run());
-    Ok((Client { commands }, event_receiver))
+    (Client { commands }, event_receiver)
 }

@@ -5,8 +5,9 @@ use super::bring;
 use super::command::{ClientEvent, Command};
 use super::event::{Effect, Event, Now};
 use super::messages::Messages;
+use super::sockets::Sockets;
 use super::state::State;
-use crate::wire::{Batch, OwnSockets};
+use crate::wire::Batch;
 use std::time::{Instant, SystemTime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
@@ -16,7 +17,7 @@ const SENDS_PER_BATCH_MAX: usize = 256;
 pub(super) struct Room {
     pub(super) state: State,
     pub(super) messages: Messages,
-    pub(super) sockets: OwnSockets,
+    pub(super) sockets: Sockets,
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) events: UnboundedSender<ClientEvent>,
     pub(super) start: Instant,
@@ -31,7 +32,7 @@ enum Input {
 
 impl Room {
     pub(super) async fn run(mut self) {
-        let mut open = self.step(vec![Event::Tick]);
+        let mut open = self.step(vec![Event::Tick]).await;
         while open {
             open = match self.next().await {
                 Input::Command(command) => {
@@ -39,18 +40,18 @@ impl Room {
                     while let Ok(command) = self.commands.try_recv() {
                         events.push(Event::Command(command));
                     }
-                    self.step(events)
+                    self.step(events).await
                 }
                 Input::Batch(batch) => {
                     let read = |(socket, frames)| self.messages.read(socket, frames);
                     let events = batch.into_iter().filter_map(read).collect();
-                    self.step(events)
+                    self.step(events).await
                 }
-                Input::Tick => self.step(vec![Event::Tick]),
+                Input::Tick => self.step(vec![Event::Tick]).await,
                 Input::Closed => false,
             };
         }
-        drop(self.sockets);
+        self.sockets.close().await;
         // The kernel may have stopped listening first.
         let _ = self.events.send(ClientEvent::Closed);
     }
@@ -66,7 +67,7 @@ impl Room {
     }
 
     /// Handles events and carries out their effects; false when that was the end.
-    fn step(&mut self, events: Vec<Event>) -> bool {
+    async fn step(&mut self, events: Vec<Event>) -> bool {
         let mut batch = Batch::new();
         let mut open = true;
         for event in events {
@@ -77,6 +78,8 @@ impl Room {
                         self.messages.write(outgoing, &mut batch);
                         if batch.len() >= SENDS_PER_BATCH_MAX {
                             self.sockets.send_batch(std::mem::take(&mut batch));
+                            // The controller may be of this thread.
+                            tokio::task::yield_now().await;
                         }
                     }
                     Effect::Bring { to, number, names, folder } => {

@@ -56,6 +56,20 @@ impl Channel {
         at.expect("every channel is in the list")
     }
 
+    /// Whether clients connect here.
+    pub fn is_of_clients(self) -> bool {
+        matches!(
+            self,
+            Self::Registration
+                | Self::Notification
+                | Self::ClientMux
+                | Self::ClientTask
+                | Self::ClientControl
+                | Self::ClientBroadcast
+                | Self::ClientIopub
+        )
+    }
+
     /// Whether engines connect here.
     pub fn is_of_engines(self) -> bool {
         matches!(self, Self::Registration | Self::EngineIopub | Self::Ping | Self::Pong)

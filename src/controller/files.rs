@@ -12,7 +12,7 @@ use crate::wire;
 use crate::wire::connection::{ClientFile, EngineFile};
 use crate::wire::curve::{ServerKey, address};
 use crate::wire::socket::port_of;
-use crate::wire::{Draft, End, Kind, OwnSockets, Spec};
+use crate::wire::{Draft, Kind, OwnSockets, Spec};
 
 /// How long a controller that may be alive is waited for. It answers in less than a millisecond.
 const ALIVE_WITHIN: Duration = Duration::from_millis(500);
@@ -20,58 +20,10 @@ const ALIVE_WITHIN: Duration = Duration::from_millis(500);
 /// Beats after which a silent engine was given up, whoever made it.
 const DEAD_AFTER_BEATS: u32 = 12;
 
-/// The addresses of the channels of a client, for clients in the controller's own process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InprocEndpoints {
-    pub registration: String,
-    pub notification: String,
-    pub control: String,
-    pub mux: String,
-    pub task: String,
-    pub iopub: String,
-    pub broadcast: String,
-}
-
-impl InprocEndpoints {
-    fn new() -> Self {
-        let name = uuid::Uuid::new_v4().simple().to_string();
-        let endpoint = |channel: &str| format!("inproc://prust-{name}-{channel}");
-        Self {
-            registration: endpoint("registration"),
-            notification: endpoint("notification"),
-            control: endpoint("control"),
-            mux: endpoint("mux"),
-            task: endpoint("task"),
-            iopub: endpoint("iopub"),
-            broadcast: endpoint("broadcast"),
-        }
-    }
-
-    fn of(&self, channel: Channel) -> Option<&str> {
-        match channel {
-            Channel::Registration => Some(&self.registration),
-            Channel::Notification => Some(&self.notification),
-            Channel::ClientControl => Some(&self.control),
-            Channel::ClientMux => Some(&self.mux),
-            Channel::ClientTask => Some(&self.task),
-            Channel::ClientIopub => Some(&self.iopub),
-            Channel::ClientBroadcast => Some(&self.broadcast),
-            Channel::EngineMux
-            | Channel::EngineTask
-            | Channel::EngineControl
-            | Channel::EngineBroadcast
-            | Channel::EngineIopub
-            | Channel::Ping
-            | Channel::Pong => None,
-        }
-    }
-}
-
 pub(super) struct Bound {
     pub(super) sockets: OwnSockets,
     pub(super) client_file: ClientFile,
     pub(super) engine_file: EngineFile,
-    pub(super) inproc: Option<InprocEndpoints>,
 }
 
 /// Binds one socket per channel, in the order of `Channel::ALL`, and says where they are.
@@ -86,7 +38,6 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
         Some(folder) => format!("ipc://{}/c", folder.display()),
         None => format!("tcp://{ip}"),
     };
-    let inproc = settings.inproc.then(InprocEndpoints::new);
     let mut number = 0;
     let specs = Channel::ALL.map(|channel| {
         // A socket in a folder has a number of our choice.
@@ -95,11 +46,7 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
         let port = known.map_or(number, |(client, engine)| port(channel, client, engine));
         let spec =
             Spec::bind(kind(channel), format!("{interface}:{port}")).curve(settings.curve.clone());
-        let spec = limited(spec, channel, settings);
-        match inproc.as_ref().and_then(|inproc| inproc.of(channel)) {
-            Some(endpoint) => spec.and(End::Bind(endpoint.to_owned())),
-            None => spec,
-        }
+        limited(spec, channel, settings)
     });
     let (mut sockets, endpoints) =
         OwnSockets::open(context, specs.into()).map_err(ControllerError::Socket)?;
@@ -130,7 +77,7 @@ pub(super) fn bind(settings: &Settings, context: &wire::Context) -> Result<Bound
     let mut engine_file =
         EngineFile { curve_serverkey: curve, ..engine_file(&port, &interface, &key, &location) };
     engine_file.set_link(link.as_deref());
-    Ok(Bound { client_file, engine_file, inproc, sockets })
+    Ok(Bound { client_file, engine_file, sockets })
 }
 
 /// Writes the two files, readable by their owner only.
@@ -203,6 +150,7 @@ fn answers(endpoint: &str, key: &str) -> io::Result<bool> {
 fn limited(spec: Spec, channel: Channel, settings: &Settings) -> Spec {
     let mut spec = spec.limit(settings.peer_bytes);
     spec.linked = channel.is_of_engines();
+    spec.hosts = channel.is_of_clients();
     match channel {
         Channel::EngineMux
         | Channel::EngineTask

@@ -2,8 +2,9 @@
 //! carries effects out, writes the two connection files. It never decides, compiles or runs user
 //! code.
 //!
-//! The same code is a thread in the kernel ([`start`]) and a process ([`run`], `prust controller`),
-//! and speaks ipyparallel's protocol to stock clients and stock engines.
+//! The same code is a task of the kernel's ([`Prepared::serve_guest`]), a thread of a supervisor
+//! ([`start`]) and a process ([`run`], `prust controller`), and speaks ipyparallel's protocol to
+//! stock clients and stock engines.
 mod arguments;
 mod database;
 mod files;
@@ -19,13 +20,13 @@ use std::time::Duration;
 
 pub use prust_cluster::{Hwm, Scheme};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 pub use self::arguments::run;
-pub use self::files::InprocEndpoints;
 use crate::store::{Store, StoreError};
-use crate::wire;
 use crate::wire::connection::{ClientFile, EngineFile, FileError};
 use crate::wire::curve::ServerKey;
+use crate::wire::{self, Guest};
 
 /// The time between two heartbeats, as in ipyparallel.
 pub const PING: Duration = Duration::from_secs(3);
@@ -56,8 +57,6 @@ pub struct Settings {
     pub lost_after: Duration,
     pub hwm: Hwm,
     pub scheme: Scheme,
-    /// Whether clients in this process, with the same `wire::Context`, can connect without TCP.
-    pub inproc: bool,
     pub cluster_id: String,
     /// Whether ports and key of existing files are taken again, and the files stay at the end.
     pub reuse: bool,
@@ -91,7 +90,6 @@ impl Settings {
             lost_after: LOST_AFTER,
             hwm: Hwm::Auto,
             scheme: Scheme::default(),
-            inproc: false,
             cluster_id: String::new(),
             reuse: false,
             key: None,
@@ -171,10 +169,19 @@ pub struct Controller {
     settings: Settings,
     client_file: ClientFile,
     engine_file: EngineFile,
-    inproc: Option<InprocEndpoints>,
     stop: watch::Sender<bool>,
     status: watch::Receiver<Status>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A controller whose sockets are bound and whose files are written: peers can connect, nobody
+/// answers yet.
+#[derive(Debug)]
+pub struct Prepared {
+    controller: Controller,
+    served: serve::Served,
+    stopped: watch::Receiver<bool>,
+    status: watch::Sender<Status>,
 }
 
 /// Starts a controller as a thread of its own. Its two files are written when this returns.
@@ -182,6 +189,14 @@ pub struct Controller {
 /// # Errors
 /// `Alive` if a controller already answers at the addresses in the client file; else what refused.
 pub fn start(settings: Settings, context: &wire::Context) -> Result<Controller, ControllerError> {
+    prepare(settings, context)?.serve_apart()
+}
+
+/// Binds a controller's sockets and writes its files. Blocks for a moment.
+///
+/// # Errors
+/// As [`start`].
+pub fn prepare(settings: Settings, context: &wire::Context) -> Result<Prepared, ControllerError> {
     files::refuse_if_alive(&settings.client_file)?;
     // An engine that comes over TCP takes more than a dozen descriptors.
     if settings.folder.is_none()
@@ -201,25 +216,50 @@ pub fn start(settings: Settings, context: &wire::Context) -> Result<Controller, 
         store,
         connection_info: serde_json::to_value(&bound.engine_file).unwrap_or_default(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(ControllerError::Thread)?;
-    let thread = std::thread::Builder::new()
-        .name("prust-controller".to_owned())
-        .spawn(move || runtime.block_on(serve::serve(served, stopped, &status_sender)))
-        .map_err(ControllerError::Thread)?;
     let controller = Controller {
         client_file: bound.client_file,
         engine_file: bound.engine_file,
-        inproc: bound.inproc,
         settings,
         stop,
         status,
-        thread: Some(thread),
+        thread: None,
     };
     files::write(&controller.settings, &controller.client_file, &controller.engine_file)?;
-    Ok(controller)
+    Ok(Prepared { controller, served, stopped, status: status_sender })
+}
+
+impl Prepared {
+    /// Serves in a thread of its own.
+    fn serve_apart(self) -> Result<Controller, ControllerError> {
+        let Self { mut controller, served, stopped, status } = self;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ControllerError::Thread)?;
+        let thread = std::thread::Builder::new()
+            .name("prust-controller".to_owned())
+            .spawn(move || {
+                // As a task of its own: waking the root future costs a system call each time.
+                runtime.block_on(async {
+                    let served = tokio::spawn(serve::serve(served, stopped, status)).await;
+                    if let Err(Ok(panic)) = served.map_err(JoinError::try_into_panic) {
+                        std::panic::resume_unwind(panic);
+                    }
+                });
+            })
+            .map_err(ControllerError::Thread)?;
+        controller.thread = Some(thread);
+        Ok(controller)
+    }
+
+    /// Serves as a task of the current runtime, where the guest is another: no thread has to be
+    /// woken between the two.
+    pub fn serve_guest(self) -> (Controller, Guest) {
+        let Self { controller, mut served, stopped, status } = self;
+        let guest = served.sockets.invite();
+        tokio::spawn(serve::serve(served, stopped, status));
+        (controller, guest)
+    }
 }
 
 impl Controller {
@@ -229,12 +269,6 @@ impl Controller {
 
     pub fn engine_file(&self) -> &EngineFile {
         &self.engine_file
-    }
-
-    /// Returns the addresses for clients in this process; `None` unless the settings asked for
-    /// them.
-    pub fn inproc_endpoints(&self) -> Option<&InprocEndpoints> {
-        self.inproc.as_ref()
     }
 
     /// Returns what the controller has seen so far.
@@ -258,6 +292,13 @@ impl Controller {
     /// reused).
     pub fn stop(self) {
         drop(self);
+    }
+
+    /// As [`Self::stop`], but waits for its task, too.
+    pub async fn end(self) {
+        // The receiver is gone if the controller has ended by itself.
+        let _ = self.stop.send(true);
+        self.ended().await;
     }
 }
 

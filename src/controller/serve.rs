@@ -20,6 +20,7 @@ const TASKS_PER_TURN_MAX: usize = 64;
 /// How much may wait to be taken in; beyond that all of it is, or is refused.
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
 
+#[derive(Debug)]
 pub(super) struct Served {
     pub(super) sockets: OwnSockets,
     pub(super) key: String,
@@ -33,7 +34,7 @@ pub(super) struct Served {
 pub(super) async fn serve(
     served: Served,
     mut stopped: watch::Receiver<bool>,
-    status: &watch::Sender<Status>,
+    status: watch::Sender<Status>,
 ) {
     let Served { mut sockets, key, settings, store, connection_info } = served;
     let (store, restored) = store.unzip();
@@ -55,6 +56,9 @@ pub(super) async fn serve(
                     server.handle(Event::Tick, &mut outgoing);
                 }
             }
+        } else {
+            // Others of this thread have a turn.
+            tokio::task::yield_now().await;
         }
         for _ in 0..BURSTS_MAX {
             let burst = sockets.try_recv();
@@ -76,7 +80,8 @@ pub(super) async fn serve(
         status.send_if_modified(|status| std::mem::replace(status, new) != new);
     }
     server.keep_rest();
-    drop(sockets);
+    // Waits until the last messages have left; nobody else of this thread has to.
+    let _ = tokio::task::spawn_blocking(move || drop(sockets)).await;
     server.reader.log_dropped();
     status.send_replace(server.status(true));
 }

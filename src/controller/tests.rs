@@ -7,7 +7,7 @@ use prust_cluster::{Channel, Hwm};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Controller, ControllerError, Settings, start};
+use super::{Controller, ControllerError, Settings, prepare, start};
 use crate::wire::connection::EngineFile;
 use crate::wire::{self, Draft, Frames, Kind, Link, Message, Opened, Reader, Spec, Writer};
 
@@ -67,7 +67,6 @@ fn new_dir() -> PathBuf {
 
 fn started(context: &wire::Context, dir: &std::path::Path) -> Controller {
     let mut settings = Settings::new(dir);
-    settings.inproc = true;
     settings.hwm = Hwm::Fixed(1);
     start(settings, context).unwrap()
 }
@@ -102,25 +101,56 @@ async fn a_task_goes_to_an_engine_and_its_reply_comes_back_unchanged() {
     let (context, dir) = (wire::Context::new(), new_dir());
     let controller = started(&context, &dir);
     let mut engine = engine(&context, &controller).await;
-    let inproc = controller.inproc_endpoints().unwrap();
     let file = controller.client_file();
-    for (name, end) in [("near", inproc.task.clone()), ("far", file.endpoint(file.task))] {
-        let mut client = Peer::connect(&context, &file.key, name, &[(Kind::Dealer, end)]);
-        client.send(0, &[], "apply_request", &json!({"x": 1}));
-        let request = engine.receive(1).await;
-        assert_eq!(request.content::<Value>().unwrap(), json!({"x": 1}));
-        let ids = [std::str::from_utf8(&request.ids[0]).unwrap()];
-        let reply = engine.message(&ids, "apply_reply", &request.raw_header, &json!({"y": 2}));
-        let signature = reply[2].clone();
-        engine.opened.sockets.send(1, reply);
-        let batch = timeout(WITHIN, client.opened.incoming.recv()).await.unwrap().unwrap();
-        let [(0, frames)] = &batch[..] else { panic!("one reply: {batch:?}") };
-        assert_eq!(frames[0], b"engine-0");
-        assert_eq!(frames[2], signature, "the frames are the engine's own");
-        client.opened.sockets.close();
-    }
+    let ends = [(Kind::Dealer, file.endpoint(file.task))];
+    let mut client = Peer::connect(&context, &file.key, "client", &ends);
+    client.send(0, &[], "apply_request", &json!({"x": 1}));
+    let (reply, signature) = answered(&mut engine).await;
+    engine.opened.sockets.send(1, reply);
+    let batch = timeout(WITHIN, client.opened.incoming.recv()).await.unwrap().unwrap();
+    let [(0, frames)] = &batch[..] else { panic!("one reply: {batch:?}") };
+    assert_eq!(frames[0], b"engine-0");
+    assert_eq!(frames[2], signature, "the frames are the engine's own");
+    client.opened.sockets.close();
     engine.opened.sockets.close();
     controller.stop();
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+/// The next task of an engine: what it replies, and the signature of that.
+async fn answered(engine: &mut Peer) -> (Frames, Vec<u8>) {
+    let request = engine.receive(1).await;
+    assert_eq!(request.content::<Value>().unwrap(), json!({"x": 1}));
+    let ids = [std::str::from_utf8(&request.ids[0]).unwrap()];
+    let reply = engine.message(&ids, "apply_reply", &request.raw_header, &json!({"y": 2}));
+    let signature = reply[2].clone();
+    (reply, signature)
+}
+
+#[tokio::test]
+async fn a_guest_is_a_client_without_a_socket() {
+    let (context, dir) = (wire::Context::new(), new_dir());
+    let (controller, mut guest) = prepare(Settings::new(&dir), &context).unwrap().serve_guest();
+    let mut engine = engine(&context, &controller).await;
+    let file = controller.client_file();
+    let (mut reader, writer) =
+        (Reader::new(&file.key), Writer::new(&file.key, "g".to_owned(), "test"));
+    let batch = timeout(WITHIN, guest.recv()).await.expect("it hears who is there");
+    let [(place, notice)] = &batch[..] else { panic!("one notice: {batch:?}") };
+    assert_eq!(*place, Channel::Notification.place());
+    let notice = reader.read(notice.clone()).unwrap();
+    assert_eq!(notice.header.msg_type, "registration_notification");
+    let (_, task) = writer.write(Draft::new("apply_request", &json!({"x": 1})));
+    guest.send_batch(vec![(Channel::ClientTask.place(), task)]);
+    let (reply, signature) = timeout(WITHIN, answered(&mut engine)).await.expect("a task comes");
+    engine.opened.sockets.send(1, reply);
+    let batch = timeout(WITHIN, guest.recv()).await.expect("the reply comes");
+    let [(place, frames)] = &batch[..] else { panic!("one reply: {batch:?}") };
+    assert_eq!(*place, Channel::ClientTask.place());
+    assert_eq!(frames[0], b"engine-0");
+    assert_eq!(frames[2], signature, "the frames are the engine's own");
+    engine.opened.sockets.close();
+    timeout(WITHIN, controller.end()).await.expect("its task ends");
     let _ = std::fs::remove_dir_all(&dir);
 }
 
@@ -183,21 +213,16 @@ async fn a_client_that_listens_late_hears_of_the_engines_that_are_there() {
     let controller = started(&context, &dir);
     let engine = engine(&context, &controller).await;
     let file = controller.client_file();
-    for end in [file.endpoint(file.notification), notification_nearby(&controller)] {
-        let mut client = Peer::connect(&context, &file.key, "client", &[(Kind::Sub, end)]);
-        let notice = client.receive(0).await;
-        assert_eq!(notice.header.msg_type, "registration_notification");
-        let content: Value = notice.content().unwrap();
-        assert_eq!(content, json!({"id": 0, "uuid": "engine-0"}));
-        client.opened.sockets.close();
-    }
+    let ends = [(Kind::Sub, file.endpoint(file.notification))];
+    let mut client = Peer::connect(&context, &file.key, "client", &ends);
+    let notice = client.receive(0).await;
+    assert_eq!(notice.header.msg_type, "registration_notification");
+    let content: Value = notice.content().unwrap();
+    assert_eq!(content, json!({"id": 0, "uuid": "engine-0"}));
+    client.opened.sockets.close();
     engine.opened.sockets.close();
     controller.stop();
     let _ = std::fs::remove_dir_all(&dir);
-}
-
-fn notification_nearby(controller: &Controller) -> String {
-    controller.inproc_endpoints().unwrap().notification.clone()
 }
 
 #[tokio::test]

@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::Gate;
-use super::link::Table;
-use super::link::message::Lane;
-use super::member::{Member, n_bytes, open_one};
+use super::member::{Lane, Member, Way, n_bytes, open_one};
 use super::socket::{Batch, Context, Frames, SocketError};
 use super::spec::{Kind, Spec};
 
@@ -53,18 +51,26 @@ impl Group {
         Ok((Self { members, _gate: gate }, endpoints))
     }
 
-    /// Lets peers of the sockets that may have them come by links.
-    pub(super) fn link(&mut self, links: &Arc<Table>) {
+    /// Has peers of some sockets come by a way of their own.
+    pub(super) fn open_way(&mut self, way: &Arc<dyn Way>, is_open_to: fn(&Member) -> bool) {
         for (position, member) in self.members.iter_mut().enumerate() {
-            let lane = Lane::try_from(position).ok().filter(|_| member.is_linked);
-            member.links = lane.map(|lane| (lane, Arc::clone(links)));
+            if is_open_to(member)
+                && let Ok(lane) = Lane::try_from(position)
+            {
+                member.ways.open(way, lane);
+            }
         }
     }
 
-    /// What came by a link, behind its peer's name, as its socket would have given it; nothing if
-    /// it may not come that way.
-    pub(super) fn linked(&self, position: usize, mut frames: Frames) -> Option<(usize, Frames)> {
-        let member = self.members.get(position).filter(|member| member.links.is_some())?;
+    /// What came by such a way, behind its peer's name, as its socket would have given it; nothing
+    /// if it may not come that way.
+    pub(super) fn came(
+        &self,
+        position: usize,
+        mut frames: Frames,
+        is_open_to: fn(&Member) -> bool,
+    ) -> Option<(usize, Frames)> {
+        let member = self.members.get(position).filter(|member| is_open_to(member))?;
         if member.kind != Kind::Router {
             frames.remove(0);
         }

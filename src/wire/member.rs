@@ -1,5 +1,6 @@
 //! One socket of a group: how it is opened, and how much may wait in it. No peer, however slow or
 //! dead, makes it hold more than its limit, or keeps messages for others waiting.
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -8,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::curve;
 use super::gate::Gate;
-use super::link::Table;
-use super::link::message::Lane;
 use super::peers::{self, PIPE_MESSAGES_MAX, Peers, Sent, UNREAD_MESSAGES_MAX};
 use super::socket::{Context, Frames, SocketError};
 use super::spec::{End, Kind, Spec};
@@ -24,13 +23,51 @@ const CONNECTING_FOR: Duration = Duration::from_secs(2);
 /// Connections that the gate makes before libzmq has taken them in; beyond that they are refused.
 const BACKLOG_MAX: i32 = 1024;
 
+/// The number of a socket, for whose messages something else stands in.
+pub type Lane = u8;
+
+/// By which peers come without libzmq.
+pub(super) trait Way: Send + Sync {
+    /// Sends a message whose first frame names the peer; nothing if it does not lead there. What is
+    /// behind the name may be taken from a message that was sent.
+    fn send(&self, lane: Lane, frames: &mut Frames) -> Option<Sent>;
+
+    /// Sends a message to everybody who has room.
+    fn publish(&self, lane: Lane, frames: &[Vec<u8>]);
+}
+
+/// The ways to one socket's peers.
+#[derive(Default)]
+pub(super) struct Ways {
+    lane: Lane,
+    all: Vec<Arc<dyn Way>>,
+}
+
+impl Ways {
+    /// Adds one, on which the socket has this number.
+    pub(super) fn open(&mut self, way: &Arc<dyn Way>, lane: Lane) {
+        self.lane = lane;
+        self.all.push(Arc::clone(way));
+    }
+
+    fn send(&self, frames: &mut Frames) -> Option<Sent> {
+        self.all.iter().find_map(|way| way.send(self.lane, frames))
+    }
+
+    fn publish(&self, frames: &[Vec<u8>]) {
+        self.all.iter().for_each(|way| way.publish(self.lane, frames));
+    }
+}
+
 pub(super) struct Member {
     pub(super) socket: zmq::Socket,
     pub(super) kind: Kind,
     pub(super) echo: bool,
-    /// Whether peers may come by a link, and the links, if there are any.
+    /// Whether peers may come by a link, and whether one may be a guest.
     pub(super) is_linked: bool,
-    pub(super) links: Option<(Lane, Arc<Table>)>,
+    pub(super) is_host: bool,
+    /// By which peers come that do not come by libzmq.
+    pub(super) ways: Ways,
     /// There may be something to read or to send.
     pub(super) stirred: bool,
     /// Messages that libzmq would not take yet: a DEALER whose peer has not come.
@@ -44,15 +81,13 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn send_or_keep(&mut self, frames: Frames) {
-        self.stirred = true;
-        let Self { socket, links, .. } = self;
-        if let Some(peers) = &mut self.peers {
-            return peers.send(frames, Instant::now(), |frames| route(links, socket, frames));
+        if self.peers.is_some() {
+            return self.send_to_peer(frames);
         }
+        self.stirred = true;
+        let Self { socket, ways, .. } = self;
         if self.is_lossy {
-            if let Some((lane, links)) = links {
-                links.publish(*lane, &frames);
-            }
+            ways.publish(&frames);
             send(socket, &frames);
             return;
         }
@@ -72,13 +107,30 @@ impl Member {
         self.overflow.push_back(frames);
     }
 
+    /// A socket is stirred by what goes through it, not by what goes another way.
+    fn send_to_peer(&mut self, frames: Frames) {
+        let Self { socket, ways, peers, stirred, .. } = self;
+        let is_touched = Cell::new(false);
+        if let Some(peers) = peers {
+            peers.send(frames, Instant::now(), |frames| {
+                ways.send(frames).unwrap_or_else(|| {
+                    is_touched.set(true);
+                    send(socket, frames)
+                })
+            });
+        }
+        *stirred |= is_touched.get();
+    }
+
     /// Sends what had to wait, as far as there is room. Sending stirs the socket.
     pub(super) fn retry_overflow(&mut self) {
-        let Self { socket, links, .. } = self;
+        let Self { socket, ways, .. } = self;
         if let Some(peers) = &mut self.peers
             && peers.is_any_full()
         {
-            self.stirred |= peers.retry(Instant::now(), |frames| route(links, socket, frames));
+            self.stirred |= peers.retry(Instant::now(), |frames| {
+                ways.send(frames).unwrap_or_else(|| send(socket, frames))
+            });
         }
         while let Some(frames) = self.overflow.pop_front() {
             if send(&self.socket, &frames) == Sent::Full {
@@ -107,12 +159,6 @@ impl Member {
 
 pub(super) fn n_bytes(frames: &Frames) -> usize {
     frames.iter().map(Vec::len).sum()
-}
-
-/// Sends one message to the peer that its first frame names, by its link if it has one.
-fn route(links: &Option<(Lane, Arc<Table>)>, socket: &zmq::Socket, frames: &[Vec<u8>]) -> Sent {
-    let by_link = links.as_ref().and_then(|(lane, links)| links.send(*lane, frames));
-    by_link.unwrap_or_else(|| send(socket, frames))
 }
 
 /// Sends one message; leaves it whole when the socket cannot take it now.
@@ -189,7 +235,8 @@ pub(super) fn open_one(
         kind: spec.kind,
         echo: spec.echo,
         is_linked: spec.linked,
-        links: None,
+        is_host: spec.hosts,
+        ways: Ways::default(),
         overflow: VecDeque::new(),
         n_dropped: 0,
         peers: spec.limit.filter(|_| spec.kind == Kind::Router).map(|n| Peers::new(n, grace)),

@@ -9,6 +9,7 @@ pub mod envelope;
 mod gate;
 pub mod greeting;
 mod group;
+mod guest;
 pub mod jupyter;
 pub mod link;
 mod member;
@@ -22,6 +23,7 @@ mod spec;
 
 pub use draft::Draft;
 pub use envelope::{Dropped, DroppedCounts, Header, Message, Reader, Writer};
+pub use guest::Guest;
 pub use link::Link;
 pub use own::OwnSockets;
 pub use socket::{Batch, Context, End, Frames, Kind, Opened, SocketError, Sockets, Spec};

@@ -12,7 +12,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::group::{AGAIN, Group, SWEEP};
+use super::guest::{self, Guest, Host};
 use super::link::Links;
+use super::member::Member;
 use super::socket::{Batch, Context, SocketError};
 use super::spec::Spec;
 
@@ -23,6 +25,7 @@ pub struct OwnSockets {
     watch: Option<Watch>,
     group: Group,
     links: Option<Links>,
+    host: Option<Host>,
     unreached: Vec<(usize, Vec<u8>)>,
 }
 
@@ -50,7 +53,7 @@ impl OwnSockets {
         specs: Vec<Spec>,
     ) -> Result<(Self, Vec<Vec<String>>), SocketError> {
         let (group, endpoints) = Group::open(context, specs)?;
-        Ok((Self { watch: None, group, links: None, unreached: Vec::new() }, endpoints))
+        Ok((Self { watch: None, group, links: None, host: None, unreached: Vec::new() }, endpoints))
     }
 
     /// Lets peers of this host come by links to the sockets whose specs say so; returns where.
@@ -59,10 +62,18 @@ impl OwnSockets {
     /// When the system has no folder or socket for it.
     pub fn listen_for_links(&mut self) -> std::io::Result<PathBuf> {
         let links = Links::listen()?;
-        self.group.link(links.table());
+        self.group.open_way(&links.way(), is_linked);
         let path = links.path();
         self.links = Some(links);
         Ok(path)
+    }
+
+    /// Lets one peer of this process come without a socket, to those whose specs say so.
+    pub fn invite(&mut self) -> Guest {
+        let (guest, host) = guest::pair();
+        self.group.open_way(&host.way(), is_host);
+        self.host = Some(host);
+        guest
     }
 
     /// Sends messages, in order. Never blocks: what a peer has no room for waits for it.
@@ -75,7 +86,7 @@ impl OwnSockets {
 
     fn flush_links(&self) {
         if let Some(links) = &self.links {
-            links.table().flush();
+            links.flush();
         }
     }
 
@@ -99,9 +110,14 @@ impl OwnSockets {
         let mut batch = self.group.receive();
         self.unreached.extend(self.group.retry());
         self.flush_links();
-        if let Some(links) = &mut self.links {
+        let Self { group, links, host, .. } = self;
+        if let Some(links) = links {
             let linked = links.take().into_iter();
-            batch.extend(linked.filter_map(|(at, frames)| self.group.linked(at, frames)));
+            batch.extend(linked.filter_map(|(at, frames)| group.came(at, frames, is_linked)));
+        }
+        if let Some(host) = host {
+            let of_guest = host.take().into_iter();
+            batch.extend(of_guest.filter_map(|(at, frames)| group.came(at, frames, is_host)));
         }
         batch
     }
@@ -114,7 +130,7 @@ impl OwnSockets {
 
     /// Ready as soon as some socket may have something.
     fn poll_stirred(&mut self, context: &mut TaskContext<'_>) -> Poll<()> {
-        let Self { watch, group, links, .. } = self;
+        let Self { watch, group, links, host, .. } = self;
         let watch = watch.get_or_insert_with(|| Watch::new(group));
         for (position, descriptor) in watch.descriptors.iter().enumerate() {
             if descriptor.as_ref().is_some_and(|descriptor| is_woken(descriptor, context)) {
@@ -123,7 +139,9 @@ impl OwnSockets {
         }
         let links = links.as_mut();
         let has_linked = links.is_some_and(|links| links.poll_received(context).is_ready());
-        if has_linked || group.is_stirred() {
+        let host = host.as_mut();
+        let has_guests = host.is_some_and(|host| host.poll_received(context).is_ready());
+        if has_linked || has_guests || group.is_stirred() {
             return Poll::Ready(());
         }
         let is_late = watch.sweep.poll_tick(context).is_ready();
@@ -137,6 +155,14 @@ impl OwnSockets {
         }
         Poll::Ready(())
     }
+}
+
+fn is_linked(member: &Member) -> bool {
+    member.is_linked
+}
+
+fn is_host(member: &Member) -> bool {
+    member.is_host
 }
 
 impl Watch {

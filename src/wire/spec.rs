@@ -39,6 +39,8 @@ pub struct Spec {
     pub echo: bool,
     /// Peers of this host may come by a link instead, if the group has links (see `link`).
     pub linked: bool,
+    /// So may a peer in this process (see `guest`).
+    pub hosts: bool,
 }
 
 impl Spec {
@@ -60,6 +62,7 @@ impl Spec {
             curve: None,
             echo: false,
             linked: false,
+            hosts: false,
         }
     }
 

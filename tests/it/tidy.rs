@@ -90,6 +90,7 @@ const DOORS: &[Door] = &[
     Door {
         tokens: "unbounded_channel (",
         files: &[
+            "src/wire/guest.rs",
             "src/wire/socket.rs",
             "src/worker/",
             "src/pool/",

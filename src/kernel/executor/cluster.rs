@@ -11,9 +11,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::job::Stage;
 use super::tell::Fault;
 use super::{Event, Executor, Settings};
-use crate::client::{self, Client, ClientEvent, Command, Endpoints, EngineInfo, OtherEngine};
+use crate::client::{self, Client, ClientEvent, Command, EngineInfo, OtherEngine};
 use crate::compile::{Compiler, TOOLCHAIN};
-use crate::controller::{self, Controller, InprocEndpoints};
+use crate::controller::{self, Controller};
 use crate::pool::{self, Pool, PoolConfig, PoolEvent};
 use crate::process::Scratch;
 use crate::wire;
@@ -172,20 +172,18 @@ async fn bring_up(
     let directory = scratch.path();
     let context = wire::Context::new();
     let mut of_controller = controller::Settings::new(directory);
-    of_controller.inproc = true;
     of_controller.links = true;
     // Nobody else may enter it.
     of_controller.folder = Some(directory.to_owned());
     let for_controller = context.clone();
-    let started =
-        tokio::task::spawn_blocking(move || controller::start(of_controller, &for_controller));
-    let controller = started
+    let prepared =
+        tokio::task::spawn_blocking(move || controller::prepare(of_controller, &for_controller));
+    let prepared = prepared
         .await
         .map_err(|error| format!("the controller did not start: {error}"))?
         .map_err(|error| error.to_string())?;
+    let (controller, guest) = prepared.serve_guest();
     let (pool, pool_events) = pool::start(pool_config(&settings, toolchain, directory, n_engines));
-    let file = controller.client_file();
-    let endpoints = controller.inproc_endpoints().map_or_else(|| Endpoints::from(file), within);
     let shared = Scratch::in_memory().ok();
     let folder = shared.as_ref().and_then(|shared| shared.path().to_str());
     let of_client = client::Settings {
@@ -193,22 +191,9 @@ async fn bring_up(
         shared_folder: folder.map(Into::into),
         ..client::Settings::default()
     };
-    let connected = client::connect(&context, &file.key, &endpoints, of_client);
-    let (client, client_events) = connected.map_err(|error| error.to_string())?;
+    let (client, client_events) = client::join(guest, &controller.client_file().key, of_client);
     let own = Own { controller, pool, pool_events: Some(pool_events), scratch, _shared: shared };
     Ok(ClusterUp { client, client_events: Some(client_events), owner: Owner::Us(Box::new(own)) })
-}
-
-/// The addresses of a controller in this process.
-fn within(endpoints: &InprocEndpoints) -> Endpoints {
-    Endpoints {
-        query: endpoints.registration.clone(),
-        control: endpoints.control.clone(),
-        mux: endpoints.mux.clone(),
-        task: endpoints.task.clone(),
-        notification: endpoints.notification.clone(),
-        iopub: endpoints.iopub.clone(),
-    }
 }
 
 impl Executor {
@@ -426,9 +411,7 @@ impl Executor {
             let Owner::Us(own) = up.owner else { return };
             let Own { controller, pool, scratch, .. } = *own;
             pool.stop();
-            // Joins the controller's thread; its files go with it.
-            let stopped = tokio::task::spawn_blocking(move || controller.stop());
-            let _ = tokio::time::timeout(Duration::from_secs(1), stopped).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), controller.end()).await;
             drop(scratch);
         })
     }

@@ -15,12 +15,13 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::message::{Inbound, Lane};
+use super::message::Inbound;
 use super::{Outbound, READ_MESSAGES_MAX, SHAKING_FOR, WELCOME, take};
 use crate::process::{Inward, Outward, Scratch, divide};
 use crate::wire::gate::short_folder;
+use crate::wire::member::{Lane, Way};
 use crate::wire::peers::Sent;
-use crate::wire::socket::Batch;
+use crate::wire::socket::{Batch, Frames};
 
 /// Bytes that wait at a link until its peer reads; what is more waits with the ROUTER's peers.
 const WAITING_BYTES_MAX: usize = 256 << 10;
@@ -63,8 +64,15 @@ impl Links {
         path_in(&self.folder)
     }
 
-    pub(in crate::wire) fn table(&self) -> &Arc<Table> {
-        &self.table
+    pub(in crate::wire) fn way(&self) -> Arc<dyn Way> {
+        Arc::clone(&self.table) as Arc<dyn Way>
+    }
+
+    /// Writes what was sent, as far as there is room. The rest follows by itself.
+    pub(in crate::wire) fn flush(&self) {
+        for peer in std::mem::take(&mut *lock(&self.table.written)) {
+            peer.flush();
+        }
     }
 
     /// Ready as soon as there is something to take. Must be called within a tokio runtime.
@@ -116,7 +124,7 @@ fn path_in(folder: &Scratch) -> PathBuf {
 
 /// Who is there, by name.
 #[derive(Debug, Default)]
-pub(in crate::wire) struct Table {
+struct Table {
     peers: Mutex<HashMap<Vec<u8>, Arc<Peer>>>,
     /// For whom something was written since the last flush.
     written: Mutex<Vec<Arc<Peer>>>,
@@ -142,30 +150,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
-impl Table {
-    /// Sends a message whose first frame names the peer; nothing if there is no link of that name.
-    /// It leaves with [`Self::flush`].
-    pub(in crate::wire) fn send(&self, lane: Lane, frames: &[Vec<u8>]) -> Option<Sent> {
+/// What is sent leaves with [`Links::flush`].
+impl Way for Table {
+    fn send(&self, lane: Lane, frames: &mut Frames) -> Option<Sent> {
         let (name, frames) = frames.split_first()?;
         let peer = Arc::clone(lock(&self.peers).get(name)?);
         Some(self.push(peer, lane, frames))
     }
 
-    /// Sends a message to everybody who has room.
-    pub(in crate::wire) fn publish(&self, lane: Lane, frames: &[Vec<u8>]) {
+    fn publish(&self, lane: Lane, frames: &[Vec<u8>]) {
         let peers: Vec<_> = lock(&self.peers).values().map(Arc::clone).collect();
         for peer in peers {
             self.push(peer, lane, frames);
         }
     }
+}
 
-    /// Writes what was sent, as far as there is room. The rest follows by itself.
-    pub(in crate::wire) fn flush(&self) {
-        for peer in std::mem::take(&mut *lock(&self.written)) {
-            peer.flush();
-        }
-    }
-
+impl Table {
     fn push(&self, peer: Arc<Peer>, lane: Lane, frames: &[Vec<u8>]) -> Sent {
         let mut waiting = lock(&peer.waiting);
         if waiting.outbound.n_bytes() > WAITING_BYTES_MAX {

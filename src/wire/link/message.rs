@@ -1,9 +1,7 @@
 //! A message on a link: the length of what follows, the lane, how many frames, their lengths, the
 //! frames; numbers little-endian. Bytes in, messages out; no I/O.
 use crate::wire::Frames;
-
-/// The number of a socket for whose messages a link stands in.
-pub type Lane = u8;
+use crate::wire::member::Lane;
 
 /// Lane, and how many frames there are.
 const HEAD_BYTES: usize = 5;

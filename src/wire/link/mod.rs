@@ -19,8 +19,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-pub(super) use self::links::{Links, Table};
-use self::message::{Inbound, KEPT_BYTES, Lane};
+pub(super) use self::links::Links;
+use self::message::{Inbound, KEPT_BYTES};
+use super::member::Lane;
 use super::socket::Batch;
 use crate::process::{Inward, Outward, divide};
 
