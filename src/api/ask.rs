@@ -6,12 +6,22 @@ use crate::request::{Answer, Asked, Fault, Request, TOPIC};
 use crate::{CompositeError, Error, RemoteError};
 use prust_runtime::door::{self, Refusal};
 use std::any::Any;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// So much may be told before the kernel is waited for, in bytes; a message counts as so many at
+/// least.
+const TOLD_BYTES_MAX: usize = 1 << 20;
+const MESSAGE_BYTES: usize = TOLD_BYTES_MAX / 32;
+
+/// What was told since the last answer.
+static N_TOLD_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// Asks and waits; the answer's head and body.
 pub(crate) fn ask(cluster: u32, request: Request, body: &[u8]) -> Result<(Answer, Vec<u8>), Error> {
     prust_runtime::cell::describe_by(describe);
     let head = codec::to_bytes(&Asked { cluster, request })
         .map_err(|error| Error::not_serializable("the request", &error))?;
+    N_TOLD_BYTES.store(0, Ordering::Relaxed);
     match door::request(TOPIC, &head, body) {
         Ok((head, body)) => match codec::from_bytes(&head) {
             Ok(answer) => Ok((answer, body)),
@@ -32,6 +42,32 @@ fn describe(error: &dyn Any) -> Option<(String, String)> {
     }
     let error = error.downcast_ref::<CompositeError>()?;
     Some(("CompositeError".to_owned(), error.to_string()))
+}
+
+/// Tells what the kernel is to do, without waiting; at the end of the cell at the latest, and
+/// whenever much was told, the kernel is waited for.
+///
+/// # Errors
+/// The request cannot be written, or the kernel cannot be waited for.
+pub(crate) fn tell_work(cluster: u32, request: Request, body: &[u8]) -> Result<(), Error> {
+    prust_runtime::cell::end_by(await_heard);
+    let head = codec::to_bytes(&Asked { cluster, request })
+        .map_err(|error| Error::not_serializable("the request", &error))?;
+    door::notify(TOPIC, &head, body);
+    let n_bytes = (head.len() + body.len()).max(MESSAGE_BYTES);
+    if N_TOLD_BYTES.fetch_add(n_bytes, Ordering::Relaxed) + n_bytes >= TOLD_BYTES_MAX {
+        ask(cluster, Request::Heard, &[])?;
+    }
+    Ok(())
+}
+
+/// Waits until the kernel has heard of all work: should the cell have failed, its error tells what
+/// it leaves running.
+fn await_heard() {
+    if N_TOLD_BYTES.load(Ordering::Relaxed) > 0 {
+        // What became of the work, its results tell.
+        let _ = ask(0, Request::Heard, &[]);
+    }
 }
 
 /// Tells without waiting; for what matters little when nobody listens.

@@ -1,6 +1,7 @@
 //! What can go wrong with parallel work, by ipyparallel's names: one `Error` for `?`, printed so
 //! that a traceback in a notebook reads well.
 
+use crate::request::NAMES;
 use crate::targets::TargetError;
 use crate::{EngineId, codec::CodecError};
 use serde::{Deserialize, Serialize};
@@ -166,6 +167,9 @@ impl fmt::Display for Error {
                 formatter,
                 "engine {engine} ran more than one task, so there is no one value per engine"
             ),
+            Self::ResultPurged { submission: NAMES.. } => {
+                formatter.write_str("these results are not kept any more")
+            }
             Self::ResultPurged { submission } => {
                 write!(formatter, "the results of submission {submission} are not kept any more")
             }

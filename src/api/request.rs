@@ -39,8 +39,19 @@ pub enum Request {
         n: u64,
         timeout: Option<Duration>,
     },
-    /// Body: the bytes that [`Work`] says.
-    Submit(Box<Submit>),
+    /// Body: the bytes that [`Work`] says. Whoever waits for no answer calls the submission `name`
+    /// from then on, in the place of its number; also when it is refused, so that whatever is asked
+    /// of it is answered by that error.
+    Submit {
+        name: u64,
+        submit: Box<Submit>,
+    },
+    /// Answered like a `Submit` that is waited for.
+    Submitted {
+        submission: u64,
+    },
+    /// Answered when all that was told before has been taken in.
+    Heard,
     /// Values of finished tasks, from the `from`th on.
     Results {
         submission: u64,
@@ -94,6 +105,38 @@ pub enum Request {
         msg_type: String,
         content: String,
     },
+}
+
+/// From here on the numbers are names that a cell gives.
+pub const NAMES: u64 = 1 << 63;
+
+impl Request {
+    /// The submissions that it is about, by number or by name.
+    pub fn submissions(&mut self) -> Vec<&mut u64> {
+        match self {
+            Self::Submit { submit, .. } => {
+                let Options { after, follow, .. } = &mut submit.options;
+                after.iter_mut().chain(follow).collect()
+            }
+            Self::Wait { submissions, .. } => submissions.iter_mut().collect(),
+            Self::Submitted { submission }
+            | Self::Results { submission, .. }
+            | Self::Status { submission }
+            | Self::Metadata { submission, .. }
+            | Self::Stop { submission, .. }
+            | Self::Retry { submission }
+            | Self::Forget { submission }
+            | Self::Interactive { submission } => vec![submission],
+            Self::Connect { .. }
+            | Self::Engines
+            | Self::SharedFolder
+            | Self::WaitForEngines { .. }
+            | Self::Heard
+            | Self::Signal { .. }
+            | Self::Fetch { .. }
+            | Self::Hub { .. } => Vec::new(),
+        }
+    }
 }
 
 /// What is done to engines.

@@ -1,18 +1,19 @@
 //! The handle behind both result types: a submission of the kernel's cluster client, or the error
-//! that kept the work from being submitted. Holds no values; whatever it tells, it asks for.
+//! that kept the work from being submitted. Holds no values; whatever it tells, it asks for. To
+//! submit is to tell: nothing is waited for before something is asked.
 
 use crate::EngineId;
-use crate::ask::{ask, tell, tell_soon, unexpected};
+use crate::ask::{ask, tell, tell_soon, tell_work, unexpected};
 use crate::codec::CodecError;
 use crate::error::{self, Error, RemoteError, RemoteFailure, Result};
 use crate::items::Lengths;
 use crate::outcome::{self, Failure, Part};
 use crate::request::{
-    Answer, Request, Status, Stopped, Submit, TaskEnd, TaskMetadata, TaskResult, Until, Want,
+    Answer, NAMES, Request, Status, Stopped, Submit, TaskEnd, TaskMetadata, TaskResult, Until, Want,
 };
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 /// One user call, as far as a cell holds on to it. Clones share it; the last one tells the client.
@@ -24,7 +25,10 @@ const LITTLE_BYTES: usize = 4 << 10;
 
 struct Inner {
     cluster: u32,
-    state: Result<Known, Error>,
+    /// The number of the submission, or the name that this cell gave it.
+    handle: Result<u64, Error>,
+    /// What the kernel says of it, as soon as that was asked.
+    known: OnceLock<Result<Known, Error>>,
     /// All results were read, and were little.
     was_little: AtomicBool,
 }
@@ -37,8 +41,8 @@ struct Known {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Ok(known) = &self.state {
-            let forget = Request::Forget { submission: known.submission };
+        if let Ok(handle) = &self.handle {
+            let forget = Request::Forget { submission: *handle };
             match self.was_little.load(Ordering::Relaxed) {
                 true => tell_soon(self.cluster, forget),
                 false => tell(self.cluster, forget),
@@ -56,43 +60,55 @@ pub(crate) enum TaskPart<'a> {
     Failed(RemoteError),
 }
 
+fn known(answer: Answer) -> Result<Known> {
+    match answer {
+        Answer::Submitted { submission, n_values, .. } => Ok(Known { submission, n_values }),
+        answer => Err(unexpected(&answer)),
+    }
+}
+
 impl Submission {
-    fn new(cluster: u32, state: Result<Known, Error>) -> Self {
-        Self(Arc::new(Inner { cluster, state, was_little: AtomicBool::new(false) }))
+    fn new(
+        cluster: u32,
+        handle: Result<u64, Error>,
+        known: OnceLock<Result<Known, Error>>,
+    ) -> Self {
+        let was_little = AtomicBool::new(false);
+        Self(Arc::new(Inner { cluster, handle, known, was_little }))
     }
 
     /// The handle of work that could not be submitted.
     pub(crate) fn refused(cluster: u32, error: Error) -> Self {
-        Self::new(cluster, Err(error))
+        Self::new(cluster, Err(error), OnceLock::new())
     }
 
     /// Submits. Whatever goes wrong is told by the handle.
     pub(crate) fn submit(cluster: u32, submit: Submit, body: &[u8]) -> Self {
-        Self::requested(cluster, Request::Submit(Box::new(submit)), body)
+        // Of this process alone: the names of one that died are asked for by nobody.
+        static NEXT: AtomicU64 = AtomicU64::new(NAMES);
+        let name = NEXT.fetch_add(1, Ordering::Relaxed);
+        let request = Request::Submit { name, submit: Box::new(submit) };
+        let told = tell_work(cluster, request, body);
+        Self::new(cluster, told.map(|()| name), OnceLock::new())
     }
 
     pub(crate) fn requested(cluster: u32, request: Request, body: &[u8]) -> Self {
-        let state = ask(cluster, request, body).and_then(|(answer, _)| match answer {
-            Answer::Submitted { submission, n_values, .. } => Ok(Known { submission, n_values }),
-            answer => Err(unexpected(&answer)),
-        });
-        Self::new(cluster, state)
+        Self::answered(cluster, ask(cluster, request, body).and_then(|(answer, _)| known(answer)))
+    }
+
+    fn answered(cluster: u32, known: Result<Known, Error>) -> Self {
+        let handle = known.clone().map(|known| known.submission);
+        Self::new(cluster, handle, OnceLock::from(known))
     }
 
     /// The handle of work that the kernel submitted (`%%px --out`).
     pub(crate) fn attach(cluster: u32, submission: u64) -> Self {
-        let state =
-            ask(cluster, Request::Status { submission }, &[]).and_then(
-                |(answer, _)| match answer {
-                    Answer::Status(status) => Ok(Known { submission, n_values: status.n_values }),
-                    answer => Err(unexpected(&answer)),
-                },
-            );
-        Self::new(cluster, state)
+        Self::requested(cluster, Request::Submitted { submission }, &[])
     }
 
-    pub(crate) fn id(&self) -> Result<u64> {
-        self.known().map(|known| known.submission)
+    /// Its number or its name.
+    pub(crate) fn handle(&self) -> Result<u64> {
+        self.0.handle.clone()
     }
 
     pub(crate) fn n_values(&self) -> u64 {
@@ -100,11 +116,16 @@ impl Submission {
     }
 
     fn known(&self) -> Result<Known> {
-        self.0.state.clone()
+        let submission = self.handle()?;
+        let asks = || {
+            let request = Request::Submitted { submission };
+            ask(self.0.cluster, request, &[]).and_then(|(answer, _)| known(answer))
+        };
+        self.0.known.get_or_init(asks).clone()
     }
 
     fn ask(&self, request: impl FnOnce(u64) -> Request) -> Result<(Answer, Vec<u8>)> {
-        ask(self.0.cluster, request(self.id()?), &[])
+        ask(self.0.cluster, request(self.handle()?), &[])
     }
 
     pub(crate) fn status(&self) -> Result<Status> {
@@ -138,7 +159,7 @@ impl Submission {
     }
 
     pub(crate) fn retry(&self) -> Self {
-        match self.id() {
+        match self.handle() {
             Ok(submission) => Self::requested(self.0.cluster, Request::Retry { submission }, &[]),
             Err(error) => Self::refused(self.0.cluster, error),
         }
@@ -249,7 +270,7 @@ impl Submission {
     }
 
     pub(crate) fn successful(&self) -> Result<bool> {
-        if self.id().is_err() {
+        if self.known().is_err() {
             return Ok(false);
         }
         let status = self.finished_status("successful()")?;

@@ -414,12 +414,12 @@ pub trait Submitted {
 
 impl<T> Submitted for AsyncResult<T> {
     fn submission_ids(&self) -> Vec<u64> {
-        self.submission().id().into_iter().collect()
+        self.submission().handle().into_iter().collect()
     }
 }
 
 impl<R> Submitted for AsyncMapResult<R> {
     fn submission_ids(&self) -> Vec<u64> {
-        self.submission().id().into_iter().collect()
+        self.submission().handle().into_iter().collect()
     }
 }

@@ -30,6 +30,7 @@ mod files;
 mod keep;
 mod messages;
 mod missing;
+mod names;
 mod probe;
 mod progress;
 mod query;

@@ -15,7 +15,15 @@ const OUTPUT_WAIT_MAX: Duration = Duration::from_secs(2);
 impl State {
     pub(super) fn request(&mut self, from: u64, cell: &str, head: &[u8], body: Vec<u8>, now: Now) {
         match codec::from_bytes::<Asked>(head) {
-            Ok(asked) => self.asked(from, cell, asked.request, body, now),
+            Ok(Asked { mut request, .. }) => match self.names.resolve(&mut request) {
+                Ok(()) => self.asked(from, cell, request, body, now),
+                Err(error) => {
+                    self.refuse(from, &error);
+                    if let Request::Submit { name, .. } = request {
+                        self.name(name, Err(error));
+                    }
+                }
+            },
             Err(error) => {
                 let reason = format!("a request that cannot be read: {error}");
                 self.refuse(from, &Error::Disconnected { reason });
@@ -28,13 +36,7 @@ impl State {
             Request::Connect { to: None } => {
                 self.wait(from, Goal::Connected, Some(CONNECT_WAIT_MAX), now);
             }
-            Request::Connect { to: Some(to) } => {
-                let what = format!(
-                    "a second cluster beside the notebook's (%cluster attach {to} uses it \
-                     instead)"
-                );
-                self.refuse(from, &Error::Unsupported { what });
-            }
+            Request::Connect { to: Some(to) } => self.refuse_second(from, &to),
             Request::Engines => {
                 let answer = self.ids_answer();
                 self.answer(from, &answer, Vec::new());
@@ -46,10 +48,13 @@ impl State {
             Request::WaitForEngines { n, timeout } => {
                 self.wait(from, Goal::Engines { n: n as usize }, timeout, now);
             }
-            Request::Submit(submit) => {
+            Request::Submit { name, submit } => {
                 let submitted = self.submit(cell, *submit, body, now);
+                self.name(name, submitted.clone());
                 self.answer_submitted(from, submitted, now);
             }
+            Request::Submitted { submission } => self.answer_submitted(from, Ok(submission), now),
+            Request::Heard => self.answer(from, &Answer::Done, Vec::new()),
             Request::Results { submission, from: start, want, timeout } => {
                 self.remember(submission);
                 let goal = Goal::Results { submission, from: start, want };
@@ -94,13 +99,20 @@ impl State {
         }
     }
 
+    fn refuse_second(&mut self, from: u64, to: &str) {
+        let what = format!(
+            "a second cluster beside the notebook's (%cluster attach {to} uses it instead)"
+        );
+        self.refuse(from, &Error::Unsupported { what });
+    }
+
     pub(super) fn answer_submitted(
         &mut self,
         from: u64,
         submitted: Result<SubmissionId, Error>,
         now: Now,
     ) {
-        // The kernel hears of the work before the cell goes on: should the cell fail at once, its
+        // The kernel hears of the work before the cell goes on or ends: should the cell fail, its
         // error names what it leaves running.
         if let Ok(id) = submitted {
             self.tell_new(id, now);

@@ -8,6 +8,7 @@ use super::event::{Channel, Effect, Event, Now, Number, Outgoing, raw};
 use super::fetch::Fetches;
 use super::files::Files;
 use super::missing::Missing;
+use super::names::Names;
 use super::probe::Others;
 use super::query::{Asked, Query};
 use super::submission::Submission;
@@ -81,6 +82,7 @@ pub(super) struct State {
     pub(super) brought: Brought,
     pub(super) submissions: BTreeMap<SubmissionId, Submission>,
     pub(super) n_submissions: SubmissionId,
+    pub(super) names: Names,
     pub(super) window: Window,
     /// The submission whose tasks have the numbers from here on.
     pub(super) by_number: BTreeMap<Number, SubmissionId>,
@@ -121,6 +123,7 @@ impl State {
             brought: Brought::default(),
             submissions: BTreeMap::new(),
             n_submissions,
+            names: Names::default(),
             window: Window::default(),
             by_number: BTreeMap::new(),
             aliases: HashMap::new(),

@@ -50,6 +50,26 @@ pub fn describe_by(describe: Describe) {
     }
 }
 
+/// What is still to be done at the end of a cell, however that turned out. May unwind when the
+/// user interrupts it.
+pub type AtEnd = fn();
+
+static ENDS: Mutex<Vec<AtEnd>> = Mutex::new(Vec::new());
+
+/// Has `at_end` done at the end of each cell from now on.
+pub fn end_by(at_end: AtEnd) {
+    let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
+    if !ends.iter().any(|other| std::ptr::fn_addr_eq(*other, at_end)) {
+        ends.push(at_end);
+    }
+}
+
+/// Does it.
+pub(crate) fn end() -> Result<(), Failure> {
+    let ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    ends.into_iter().try_for_each(panics::catch)
+}
+
 /// Not generic: a cell that uses `?` compiles only the call.
 fn named_words(any: &dyn Any, error: &dyn InWords, full: &str, ename: &mut String) -> String {
     let known = DESCRIPTIONS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::door::Door;
 use crate::frame::{Failure, FromWorker, ToWorker};
-use crate::{call, door, last_words, os, panics, slots, snapshot};
+use crate::{call, cell, door, last_words, os, panics, slots, snapshot};
 
 /// Where the host listens; set for us, removed before user code runs.
 pub const SOCKET_VARIABLE: &str = "PRUST_WORKER_SOCKET";
@@ -138,7 +138,9 @@ fn leaf(library: &str, name: &str) -> Result<(), Failure> {
         evalue: missing(&why).unwrap_or(why),
         ..Failure::default()
     })?;
-    entry()
+    let outcome = entry();
+    let ended = cell::end();
+    outcome.and(ended)
 }
 
 /// What the loader says of a function in C that is nowhere.

@@ -35,7 +35,7 @@ fn large_items_and_values_stay_in_files_until_nobody_needs_them() {
         let (targets, options) = (Targets::All, Options::default());
         Submit { work, targets, balanced: false, options, there }
     };
-    lab.ask(1, Request::Submit(Box::new(call("/shared/1"))));
+    lab.ask(1, Request::Submit { name: NAMES, submit: Box::new(call("/shared/1")) });
     let tables: Vec<Vec<Mapped>> = lab.sent.iter().map(|sent| items_of(&sent.buffers[0])).collect();
     let part = |start, end| vec![Mapped { path: "/shared/1".to_owned(), start, end }];
     assert_eq!(tables, [part(100, 116), part(116, 132)]);
@@ -51,7 +51,7 @@ fn large_items_and_values_stay_in_files_until_nobody_needs_them() {
     // Both need the file. They go when there is no room for them, and the file with the last.
     lab.told.clear();
     lab.state.settings.results_bytes_max = 0;
-    lab.ask(3, Request::Submit(Box::new(call("/shared/2"))));
+    lab.ask(3, Request::Submit { name: NAMES, submit: Box::new(call("/shared/2")) });
     let removed = |lab: &Lab| lab.told.iter().filter(|told| told.starts_with("remove")).count();
     assert_eq!(removed(&lab), 1, "{:?}", lab.told);
     assert!(lab.told.contains(&"remove /shared/1".to_owned()));

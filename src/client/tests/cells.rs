@@ -62,7 +62,7 @@ fn a_cell_asked_for_by_code_is_compiled_by_the_kernel() {
     let options = Options::default();
     let submit =
         Submit { work, targets: Targets::All, balanced: false, options, there: Vec::new() };
-    lab.ask(1, Request::Submit(Box::new(submit)));
+    lab.ask(1, Request::Submit { name: NAMES, submit: Box::new(submit) });
     lab.expect(&[
         "CellRequested { submission: 1, engines: [0, 1], source: \"1+1\" }",
         "answer 1 submitted 1: 2 tasks 2 values",
@@ -93,7 +93,7 @@ fn an_engine_lost_while_its_cell_is_compiled_fails_that_cell() {
     let options = Options::default();
     let submit =
         Submit { work, targets: Targets::All, balanced: false, options, there: Vec::new() };
-    lab.ask(1, Request::Submit(Box::new(submit)));
+    lab.ask(1, Request::Submit { name: NAMES, submit: Box::new(submit) });
     lab.told.clear();
     lab.event(Event::Command(Command::EngineGone {
         uuid: "uuid0".to_owned(),

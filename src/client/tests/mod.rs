@@ -4,6 +4,7 @@
 mod calls;
 mod cells;
 mod missing;
+mod names;
 mod others;
 mod queries;
 mod window;
@@ -15,7 +16,8 @@ use prust::items::{Items, Lengths, write_items};
 use prust::mapped::Mapped;
 use prust::outcome::{self, Failure};
 use prust::request::{
-    Answer, Asked, Call, Options, Request, Status, Stopped, Submit, TaskEnd, Until, Want, Work,
+    Answer, Asked, Call, NAMES, Options, Request, Status, Stopped, Submit, TaskEnd, Until, Want,
+    Work,
 };
 use prust::{EngineId, Error, Targets, codec};
 use serde_json::{Value, json};
@@ -104,7 +106,7 @@ impl Lab {
             _ => Work::Apply { call, prefix: 0, lengths },
         };
         let submit = Submit { work, targets, balanced, options, there: Vec::new() };
-        self.ask_with(1, Request::Submit(Box::new(submit)), bytes);
+        self.ask_with(1, Request::Submit { name: NAMES, submit: Box::new(submit) }, bytes);
     }
 
     fn reply(&mut self, number: Number, engine: EngineId, verdict: Verdict) {

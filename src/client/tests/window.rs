@@ -96,6 +96,6 @@ fn large_tasks_are_with_the_controller_a_few_at_a_time() {
     let work = Work::Map { call: call_by("map"), prefix: 0, lengths };
     let submit =
         Submit { work, targets: Targets::All, balanced: true, options: each(), there: Vec::new() };
-    lab.ask_with(1, Request::Submit(Box::new(submit)), bytes);
+    lab.ask_with(1, Request::Submit { name: NAMES, submit: Box::new(submit) }, bytes);
     assert_eq!(sent(&mut lab).len(), 64);
 }
