@@ -149,7 +149,8 @@ impl CallWork {
             folder: self.folder.clone(),
             replicate: false,
             delta: self.delta.clone(),
-            metadata: self.metadata.clone(),
+            label: self.label.clone(),
+            wishes: self.wishes.clone(),
             content: self.content.clone(),
         }
     }

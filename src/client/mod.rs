@@ -1,7 +1,7 @@
 //! The cluster client inside the kernel process: submits work, follows it, cancels it, answers the
-//! cells. One task owns six sockets (or is a guest
-//! of a controller of the same process) and all tables; the kernel speaks to it by [`Command`] and
-//! hears [`ClientEvent`]. It compiles nothing and shows nothing.
+//! cells. One task owns all tables, and six sockets or, where the controller is in the same
+//! process, its seat as that one's guest. The kernel speaks to it by [`Command`] and hears
+//! [`ClientEvent`]. It compiles nothing and shows nothing.
 //!
 //! * A request of the local worker (topic `prust::request::TOPIC`) goes in as [`Command::Request`]
 //!   and its answer comes out as [`ClientEvent::Answer`], possibly much later. When the cell is
@@ -29,6 +29,7 @@ mod fetch;
 mod files;
 mod keep;
 mod messages;
+mod metadata;
 mod missing;
 mod names;
 mod probe;

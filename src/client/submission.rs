@@ -3,6 +3,7 @@
 
 use super::command::SubmissionId;
 use super::event::{Now, Number};
+use super::metadata::Wishes;
 use super::missing::Quiet;
 use super::summary::{Counts, Row, State, Summary};
 use super::tally::{Ended, Tally};
@@ -95,8 +96,8 @@ pub(super) struct CallWork {
     pub(super) replicate: bool,
     /// What a success adds to the engine's namespace.
     pub(super) delta: Option<Delta>,
-    /// The request's metadata without `items`, which differs from task to task.
-    pub(super) metadata: serde_json::Value,
+    pub(super) label: String,
+    pub(super) wishes: Option<Wishes>,
     pub(super) content: Arc<RawValue>,
 }
 

@@ -3,6 +3,7 @@
 use super::chunk;
 use super::command::SubmissionId;
 use super::event::Now;
+use super::metadata::Wishes;
 use super::state::State;
 use super::submission::{CallWork, Parts, Submission, Work};
 use super::task::{Stage, Task};
@@ -13,9 +14,9 @@ use prust::request::{self, Call, Options, Submit};
 use prust::targets::TargetError;
 use prust::{EngineId, Error, Targets};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A submission about to be made.
 pub(super) struct Plan {
@@ -90,35 +91,21 @@ impl State {
             let tasks = chunks.into_iter().zip(&engines);
             tasks.map(|(items, id)| Task::new(items.clone(), n_values(&items), Some(*id))).collect()
         };
-        let mut metadata = json!({
-            "label": options.label.as_deref().unwrap_or(&given.call.name),
-            "prust": {
-                "library": given.call.library, "offset": given.call.offset,
-                // The bytes of a value do not tell what they are to who fetches them later.
-                "returns": given.call.returns,
-            },
-        });
         let delta = delta(cell, &given.call);
-        if let Some(delta) = &delta {
-            metadata["prust"]["delta"] = serde_json::to_value(delta).unwrap_or_default();
-            metadata["prust"]["mutates"] = true.into();
-        }
-        if balanced {
-            metadata["targets"] = self.target_uuids(targets, &engines);
-            metadata["retries"] = options.retries.into();
-            metadata["timeout"] =
-                options.timeout.map_or(0.0, |timeout| timeout.as_secs_f64()).into();
-            if let Some(limit) = options.time_limit {
-                metadata["time_limit"] = limit.as_secs_f64().into();
-            }
-            metadata["after"] = json!(after);
-            metadata["follow"] = json!(follow);
-        }
+        let seconds = |span: Duration| span.as_secs_f64();
+        let wishes = balanced.then(|| Wishes {
+            targets: self.target_uuids(targets, &engines),
+            retries: options.retries,
+            timeout: options.timeout.map_or(0.0, seconds),
+            time_limit: options.time_limit.map(seconds),
+            after: after.clone(),
+            follow: follow.clone(),
+        });
         let label = options.label.clone().unwrap_or_else(|| given.call.name.clone());
         let method = method_name(&given.call.method);
         let work = Work::Call(Arc::new(given.into_work(
             delta,
-            metadata,
+            (label.clone(), wishes),
             self.empty.clone(),
             self.settings.shared_folder.clone(),
         )?));
@@ -187,10 +174,10 @@ impl State {
         error.into()
     }
 
-    fn target_uuids(&self, targets: &Targets, engines: &[EngineId]) -> Value {
+    fn target_uuids(&self, targets: &Targets, engines: &[EngineId]) -> Vec<String> {
         // Only where all engines are ours may those that come later have a share.
         if *targets == Targets::All && !self.has_others() {
-            return json!([]);
+            return Vec::new();
         }
         let uuids = engines.iter().filter_map(|id| self.engines.get(id));
         uuids.map(|engine| engine.uuid.to_string()).collect()
@@ -230,7 +217,7 @@ impl Given {
     fn into_work(
         self,
         delta: Option<Delta>,
-        metadata: Value,
+        (label, wishes): (String, Option<Wishes>),
         content: Arc<RawValue>,
         folder: Option<Arc<str>>,
     ) -> Result<CallWork, Error> {
@@ -254,7 +241,8 @@ impl Given {
             folder,
             replicate,
             delta,
-            metadata,
+            label,
+            wishes,
             content,
         })
     }

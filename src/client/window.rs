@@ -3,7 +3,7 @@
 //! task it knows, and a million at once would be its memory and nobody's gain.
 
 use super::command::SubmissionId;
-use super::event::{Channel, Effect, Now, Number, Outgoing, raw};
+use super::event::{Channel, Effect, Now, Number, Outgoing};
 use super::state::State;
 use super::submission::{CallWork, Submission, Work};
 use super::task::{End, Stage};
@@ -157,11 +157,7 @@ impl Writing {
     ) -> Outgoing {
         let task = &submission.tasks[idx];
         let n_items = task.n_values;
-        let metadata = self.metadata.entry(n_items).or_insert_with(|| {
-            let mut metadata = work.metadata.clone();
-            metadata["prust"]["items"] = n_items.into();
-            raw(&metadata)
-        });
+        let metadata = self.metadata.entry(n_items).or_insert_with(|| work.metadata(n_items));
         let payload = work.payload(task.items.clone());
         submission.bytes_sent += payload.len() as u64;
         Outgoing {
