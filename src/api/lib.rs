@@ -85,6 +85,9 @@ fn public_paths(name: &str) -> String {
         ("core::", "std::"),
     ];
     let mut text = name.to_owned();
+    if !name.contains("::") {
+        return text;
+    }
     for (private, public) in PUBLIC {
         text = replace_path(&text, private, public);
     }
