@@ -26,4 +26,4 @@ pub use envelope::{Dropped, DroppedCounts, Header, Message, Reader, Writer};
 pub use guest::Guest;
 pub use link::Link;
 pub use own::OwnSockets;
-pub use socket::{Batch, Context, End, Frames, Kind, Opened, SocketError, Sockets, Spec};
+pub use socket::{Batch, Context, Frames, Kind, Opened, SocketError, Sockets, Spec};

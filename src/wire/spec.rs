@@ -90,10 +90,4 @@ impl Spec {
         self.echo = true;
         self
     }
-
-    /// One more address of the same socket.
-    pub fn and(mut self, end: End) -> Self {
-        self.ends.push(end);
-        self
-    }
 }
