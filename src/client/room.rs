@@ -35,13 +35,7 @@ impl Room {
         let mut open = self.step(vec![Event::Tick]).await;
         while open {
             open = match self.next().await {
-                Input::Command(command) => {
-                    let mut events = vec![Event::Command(command)];
-                    while let Ok(command) = self.commands.try_recv() {
-                        events.push(Event::Command(command));
-                    }
-                    self.step(events).await
-                }
+                Input::Command(command) => self.commanded(command).await,
                 Input::Batch(batch) => {
                     let read = |(socket, frames)| self.messages.read(socket, frames);
                     let events = batch.into_iter().filter_map(read).collect();
@@ -54,6 +48,22 @@ impl Room {
         self.sockets.close().await;
         // The kernel may have stopped listening first.
         let _ = self.events.send(ClientEvent::Closed);
+    }
+
+    /// Takes a command, and with it those that have come since.
+    async fn commanded(&mut self, command: Command) -> bool {
+        let open = self.step(vec![Event::Command(command)]).await;
+        if !open || self.commands.is_empty() {
+            return open;
+        }
+        // What the first one sends is on its way before the rest is looked at: a cell that submits
+        // a call asks for its result at once.
+        tokio::task::yield_now().await;
+        let mut events = Vec::new();
+        while let Ok(command) = self.commands.try_recv() {
+            events.push(Event::Command(command));
+        }
+        self.step(events).await
     }
 
     async fn next(&mut self) -> Input {

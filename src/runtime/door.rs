@@ -27,7 +27,7 @@ pub struct Interrupted;
 pub(crate) struct Door {
     stream: Arc<UnixStream>,
     /// Held while frames are written, so that those of several threads do not mix. What is in it
-    /// goes with the next one.
+    /// goes behind the next one.
     writing: Mutex<Vec<u8>>,
     /// One thread at a time reads.
     reading: Mutex<BufReader<Shared>>,
@@ -148,14 +148,12 @@ impl Door {
         self.write(message, 0);
     }
 
-    /// Writes a frame, with those that wait; unless all of them are no more than `n_bytes_waiting`.
+    /// Writes a frame, and behind it those that wait; unless all of them are no more than
+    /// `n_bytes_waiting`.
     fn write(&self, message: &FromWorker, n_bytes_waiting: usize) {
         let mut bytes = message.write();
         let mut waiting = lock(&self.writing);
-        if !waiting.is_empty() {
-            waiting.append(&mut bytes);
-            std::mem::swap(&mut *waiting, &mut bytes);
-        }
+        bytes.append(&mut waiting);
         if bytes.len() <= n_bytes_waiting {
             *waiting = bytes;
         } else if frame::send(&*self.stream, &bytes).is_err() {
