@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use crate::frame::{Status, ToWorker};
 
-/// Who works for longer than this has another thread read. Most calls are shorter.
-const SHORT: Duration = Duration::from_millis(10);
+/// Another thread looks as often as this whether somebody works; who does for twice as long has it
+/// read. Most calls are shorter.
+const SHORT: Duration = Duration::from_micros(2500);
 
 pub(crate) type Answer = (Status, Vec<u8>, Vec<u8>);
 

@@ -18,7 +18,7 @@ const MAIN_LINES_MAX: usize = 80;
 
 /// Room -> rooms it may name. A room may always name itself; `main.rs` may name all.
 const LAYERS: &[(&str, &[&str])] = &[
-    // The kernel and the supervisor may run a controller as a thread of their own, and engines.
+    // The kernel and the supervisor may run a controller, as a task or a thread, and engines.
     ("kernel", &["controller", "pool", "client", "compile", "worker", "wire", "process", "cell"]),
     ("supervisor", &["controller", "pool", "client", "compile", "wire", "process"]),
     ("controller", &["client", "compile", "store", "worker", "wire", "process", "cell"]),
