@@ -1,12 +1,12 @@
 //! Child processes, signals and wake-up descriptors: the door to the parts of libc that the
 //! standard library lacks. Children are started and collected in `children`, temporary directories
-//! held in `scratch`, the system's own lists read in `listing`, Unix sockets divided in `stream`.
-//! Never decides who is to be
-//! signalled or when.
+//! held in `scratch`, the system's own lists read in `listing`, Unix sockets divided in `stream`;
+//! `pace` is how loops wait. Never decides who is to be signalled or when.
 #![expect(unsafe_code, reason = "the door to kill, setpgid, prctl and eventfd")]
 
 mod children;
 mod listing;
+mod pace;
 mod scratch;
 mod stream;
 
@@ -23,6 +23,7 @@ use tokio::io::unix::AsyncFd;
 
 pub use children::{collect_orphans, output, spawn, spawn_async};
 pub use listing::{Listed, listed, memory_bytes, of_group, oom_kills};
+pub use pace::{Alarm, others_first};
 pub use scratch::Scratch;
 pub use stream::{Inward, Outward, divide};
 

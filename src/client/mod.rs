@@ -53,6 +53,7 @@ mod window;
 
 use self::messages::Messages;
 use self::sockets::Sockets;
+use crate::process::Alarm;
 use crate::wire::connection::ClientFile;
 use crate::wire::{Context, Guest, SocketError};
 use std::time::Instant;
@@ -147,6 +148,7 @@ fn start(
         commands: command_receiver,
         events,
         start: Instant::now(),
+        alarm: Alarm::new(),
     };
     tokio::spawn(room.run());
     (Client { commands }, event_receiver)

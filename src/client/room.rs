@@ -7,6 +7,7 @@ use super::event::{Effect, Event, Now};
 use super::messages::Messages;
 use super::sockets::Sockets;
 use super::state::State;
+use crate::process::{Alarm, others_first};
 use crate::wire::Batch;
 use std::time::{Instant, SystemTime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -21,6 +22,7 @@ pub(super) struct Room {
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) events: UnboundedSender<ClientEvent>,
     pub(super) start: Instant,
+    pub(super) alarm: Alarm,
 }
 
 enum Input {
@@ -58,7 +60,7 @@ impl Room {
         }
         // What the first one sends is on its way before the rest is looked at: a cell that submits
         // a call asks for its result at once.
-        tokio::task::yield_now().await;
+        others_first().await;
         let mut events = Vec::new();
         while let Ok(command) = self.commands.try_recv() {
             events.push(Event::Command(command));
@@ -67,12 +69,11 @@ impl Room {
     }
 
     async fn next(&mut self) -> Input {
-        let deadline = self.state.next_deadline().map(|at| self.start + at);
-        let deadline = tokio::time::Instant::from_std(deadline.unwrap_or_else(Instant::now));
+        self.alarm.set(self.state.next_deadline().map(|at| self.start + at));
         tokio::select! {
             command = self.commands.recv() => command.map_or(Input::Closed, Input::Command),
             batch = self.sockets.recv() => Input::Batch(batch),
-            () = tokio::time::sleep_until(deadline) => Input::Tick,
+            () = self.alarm.ring() => Input::Tick,
         }
     }
 

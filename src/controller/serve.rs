@@ -9,6 +9,7 @@ use prust_cluster::{
 use tokio::sync::watch;
 
 use super::Status;
+use crate::process::Alarm;
 use crate::store::Store;
 use crate::wire::{Batch, Draft, Frames, OwnSockets, Reader, Writer};
 
@@ -44,15 +45,17 @@ pub(super) async fn serve(
         server.restore(restored, &mut outgoing);
         sockets.send_batch(outgoing);
     }
+    let mut alarm = Alarm::new();
     loop {
         let mut outgoing = Batch::new();
         if server.backlog.is_empty() {
             let wait = server.cluster.next_deadline() - server.clock.now();
+            alarm.set(Some(Instant::now() + Duration::from_millis(wait.0)));
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stopped| *stopped) => break,
                 burst = sockets.recv() => server.take(burst, &mut outgoing),
-                () = tokio::time::sleep(Duration::from_millis(wait.0)) => {
+                () = alarm.ring() => {
                     server.handle(Event::Tick, &mut outgoing);
                 }
             }

@@ -12,7 +12,6 @@ use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use tokio::time::sleep_until;
 
 use super::event::{Channel, Effect, Event, Fault, Now, Publication, Reply};
 use super::flags::Flags;
@@ -21,6 +20,7 @@ use super::reply::Metadata;
 use super::sockets::{BROADCAST, CONTROL, IOPUB, MUX, PING, PONG, REGISTRATION, Sockets, TASK};
 use super::state::{Engine, Settings};
 use super::workshop::Workshop;
+use crate::process::Alarm;
 use crate::wire::connection::{EngineFile, engine_file_path, profile_dir};
 use crate::wire::{Batch, Draft, Frames, Reader, Writer};
 use crate::worker::{Worker, WorkerEvent};
@@ -116,10 +116,10 @@ impl Outside {
                     return 1;
                 }
             };
+        let mut alarm = Alarm::new();
         loop {
             let mut events = Vec::new();
-            let deadline = self.state.next_deadline().into_iter().chain(self.held_until).min();
-            let deadline = deadline.map(tokio::time::Instant::from_std);
+            alarm.set(self.state.next_deadline().into_iter().chain(self.held_until).min());
             tokio::select! {
                 batch = self.sockets.recv() => self.received(batch, &mut events),
                 Some(event) = self.worker_events.recv() => {
@@ -137,8 +137,7 @@ impl Outside {
                     events.push(Event::Stop { cause: "terminated by a signal".to_owned() });
                 }
                 _ = interrupt.recv() => events.push(Event::Interrupt),
-                () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)),
-                    if deadline.is_some() => events.push(Event::Tick),
+                () = alarm.ring() => events.push(Event::Tick),
             }
             self.take_more(&mut events);
             let mut events = VecDeque::from(events);
