@@ -51,7 +51,7 @@ impl State {
 
     /// Tells of a submission that nothing has been told of.
     pub(super) fn tell_new(&mut self, id: SubmissionId, now: Now) {
-        let is_new = |submission: &Submission| submission.progress.told.is_none();
+        let is_new = |submission: &Box<Submission>| submission.progress.told.is_none();
         if self.submissions.get(&id).is_some_and(is_new) {
             self.tell_one(id, now);
         }

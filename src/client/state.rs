@@ -80,7 +80,8 @@ pub(super) struct State {
     pub(super) fetches: Fetches,
     pub(super) missing: Missing,
     pub(super) brought: Brought,
-    pub(super) submissions: BTreeMap<SubmissionId, Submission>,
+    /// Boxed: the tree moves its entries about.
+    pub(super) submissions: BTreeMap<SubmissionId, Box<Submission>>,
     pub(super) n_submissions: SubmissionId,
     pub(super) names: Names,
     pub(super) window: Window,

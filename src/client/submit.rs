@@ -138,7 +138,7 @@ impl State {
             let folder = self.settings.shared_folder.as_deref();
             self.files.hold(folder, &mut submission, &call.there);
         }
-        self.submissions.insert(id, submission);
+        self.submissions.insert(id, Box::new(submission));
         self.active.insert(id);
         self.touch(id);
         match (is_call, balanced) {

@@ -86,7 +86,7 @@ impl Changes {
         self.late.first().map(|(due, _)| *due)
     }
 
-    pub(crate) fn check(&self, records: &BTreeMap<Key, Record>) {
+    pub(crate) fn check(&self, records: &BTreeMap<Key, Box<Record>>) {
         assert!(self.noted.is_empty() && self.forgotten.is_empty(), "changes are not told");
         for (due, key) in &self.late {
             assert_eq!(records[key].due, Some(*due));

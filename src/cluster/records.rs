@@ -42,7 +42,8 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Records {
     keeps: Keeps,
-    records: BTreeMap<Key, Record>,
+    /// Boxed: the tree moves its entries about.
+    records: BTreeMap<Key, Box<Record>>,
     /// Lookups only.
     by_id: HashMap<String, Key>,
     /// Finished records in the order they finished; keys of purged ones may remain.
@@ -105,7 +106,7 @@ impl Records {
         assert!(known.is_none(), "message id {} was added twice", record.msg_id);
         self.n_open_bytes += record.request.n_bytes();
         self.share(shared_of(&record.request), |shared| shared.n_open += 1);
-        self.records.insert(key, record);
+        self.records.insert(key, Box::new(record));
     }
 
     pub(crate) fn key_of(&self, msg_id: &str) -> Option<Key> {
@@ -118,19 +119,19 @@ impl Records {
     }
 
     pub(crate) fn by_id(&self, msg_id: &str) -> Option<&Record> {
-        self.records.get(self.by_id.get(msg_id)?)
+        self.get(*self.by_id.get(msg_id)?)
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Record> {
-        self.records.get(&key)
+        self.records.get(&key).map(Box::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Record> {
-        self.records.get_mut(&key)
+        self.records.get_mut(&key).map(Box::as_mut)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &Record)> {
-        self.records.iter().map(|(key, record)| (*key, record))
+        self.records.iter().map(|(key, record)| (*key, record.as_ref()))
     }
 
     /// How many there have been, apart from those of a controller before this one.
@@ -214,7 +215,7 @@ impl Records {
 
     /// Drops a record that has ended; an open one stays.
     pub(crate) fn remove(&mut self, key: Key) {
-        if self.records.get(&key).is_none_or(Record::is_open) {
+        if self.get(key).is_none_or(Record::is_open) {
             return;
         }
         let record = self.records.remove(&key).expect("looked at above");

@@ -14,6 +14,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Config;
 use crate::process::{self, Inward, Outward, Signal};
 
+/// What is read of a worker at once.
+const READ_AHEAD_BYTES: usize = 256 << 10;
+
 /// A private directory with the socket that the worker and its snapshots connect to; removed on
 /// drop.
 pub(super) struct Meeting {
@@ -94,7 +97,7 @@ pub(super) enum Incoming {
 /// Reads one connection until it ends; the first frame must be Hello.
 pub(super) async fn listen_to(link: u64, stream: UnixStream, to: UnboundedSender<Incoming>) {
     if let Ok((read, write)) = stream.into_std().and_then(process::divide)
-        && let mut read = BufReader::with_capacity(256 * 1024, read)
+        && let mut read = BufReader::with_capacity(READ_AHEAD_BYTES, read)
         && let Ok(FromWorker::Hello { pid, snapshot, threads }) = receive(&mut read).await
     {
         // The actor outlives its connections; if not, there is nobody to tell.
@@ -111,7 +114,7 @@ async fn receive(read: &mut BufReader<Inward>) -> io::Result<FromWorker> {
     if length > FRAME_BYTES_MAX {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(length.min(READ_AHEAD_BYTES));
     read.take(length as u64).read_to_end(&mut body).await?;
     FromWorker::read(&body)
 }
