@@ -7,9 +7,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::frame::{self, DisplayKind, FromWorker, Status, ToWorker};
 use crate::inbox::Inbox;
+use crate::spin::Spin;
 use crate::{last_words, os};
 
 /// Why a request has no answer.
@@ -36,18 +38,39 @@ pub(crate) struct Door {
 }
 
 /// The one descriptor of the socket: a second one would have to be closed, too (see [`abandon`]).
-struct Shared(Arc<UnixStream>);
+struct Shared {
+    stream: Arc<UnixStream>,
+    waiter: Waiter,
+    spin: Spin,
+}
+
+/// Who waits for what the host says next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiter {
+    /// A cell that has asked something.
+    Asker,
+    /// Whoever waits for what the host may say some time.
+    Other,
+}
 
 impl Read for Shared {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        os::wait_readable(self.0.as_raw_fd());
-        (&*self.0).read(to)
+        let descriptor = self.stream.as_raw_fd();
+        let sleep = || os::wait_readable(descriptor);
+        match self.waiter {
+            Waiter::Asker => self.spin.wait(|| os::is_readable(descriptor), sleep),
+            Waiter::Other => sleep(),
+        }
+        (&*self.stream).read(to)
     }
 }
 
 /// Replaced when a snapshot wakes: the old door's locks may have been held by threads that are
 /// gone.
 static DOOR: Mutex<Option<Arc<Door>>> = Mutex::new(None);
+
+/// A question is looked after for so long before its asker sleeps. A call on an engine takes less.
+const SPIN: Duration = Duration::from_micros(500);
 
 /// What waits to be told to the host takes no more than this.
 const WAITING_BYTES_MAX: usize = 4 << 10;
@@ -67,7 +90,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) fn open(stream: UnixStream) -> io::Result<Arc<Door>> {
     DESCRIPTOR.store(stream.as_raw_fd(), Ordering::Relaxed);
     let stream = Arc::new(stream);
-    let reading = Mutex::new(BufReader::new(Shared(Arc::clone(&stream))));
+    let waiter = Waiter::Other;
+    let shared = Shared { stream: Arc::clone(&stream), waiter, spin: Spin::new(SPIN) };
+    let reading = Mutex::new(BufReader::new(shared));
     let door = Arc::new(Door {
         stream,
         writing: Mutex::default(),
@@ -78,7 +103,7 @@ pub(crate) fn open(stream: UnixStream) -> io::Result<Arc<Door>> {
     *lock(&DOOR) = Some(door.clone());
     last_words::open()?;
     let opened = Arc::clone(&door);
-    start(THREAD_NAME, move || door.inbox.read_for_who_works(|| door.read()))?;
+    start(THREAD_NAME, move || door.inbox.read_for_who_works(|| door.read(Waiter::Other)))?;
     Ok(opened)
 }
 
@@ -126,12 +151,13 @@ pub(crate) fn tell(message: &FromWorker) {
 impl Door {
     /// Waits for the host's next command.
     pub(crate) fn take(&self) -> ToWorker {
-        self.inbox.take(|| self.read())
+        self.inbox.take(|| self.read(Waiter::Other))
     }
 
     /// Reads what the host says next that is not for the door itself.
-    fn read(&self) -> ToWorker {
+    fn read(&self, waiter: Waiter) -> ToWorker {
         let mut stream = lock(&self.reading);
+        stream.get_mut().waiter = waiter;
         loop {
             let command = frame::receive(&mut *stream).and_then(|body| ToWorker::read(&body));
             match command {
@@ -177,7 +203,7 @@ pub fn request(topic: &str, head: &[u8], body: &[u8]) -> Result<(Vec<u8>, Vec<u8
         head: head.into(),
         body: body.into(),
     });
-    match door.inbox.answer(id, || door.read()) {
+    match door.inbox.answer(id, || door.read(Waiter::Asker)) {
         (Status::Ok, head, body) => Ok((head, body)),
         (Status::Error, head, _) => Err(Refusal::Error(head)),
         (Status::Interrupted, ..) => Err(Refusal::Interrupted),

@@ -5,7 +5,8 @@
 //! Reading order: [`frame`] (what host and worker say to each other), [`worker`] (the loop),
 //! [`slots`] (variables), [`cell`] (what a generated leaf calls), [`future`] (cells that await),
 //! [`show`] (how a final expression is displayed), [`door`] (asking the host), [`call`] (functions
-//! by address), [`words`] (of errors), [`panics`], [`trail`], [`last_words`], [`snapshot`], [`os`].
+//! by address), [`words`] (of errors), [`panics`], [`trail`], [`last_words`], [`snapshot`],
+//! [`spin`] (before sleeping), [`os`].
 #![cfg_attr(prust_cells, feature(specialization))]
 
 pub mod call;
@@ -23,6 +24,7 @@ pub mod panics;
 pub mod show;
 pub mod slots;
 pub mod snapshot;
+pub mod spin;
 pub mod trail;
 mod words;
 pub mod worker;

@@ -183,11 +183,20 @@ struct Watched {
 /// Waits until there is something to read, or the end. Who waits in a read of a Unix socket is
 /// woken, too, whenever the other end has read.
 pub(crate) fn wait_readable(descriptor: c_int) {
+    poll_readable(descriptor, -1);
+}
+
+/// Whether there is something to read, or the end.
+pub(crate) fn is_readable(descriptor: c_int) -> bool {
+    poll_readable(descriptor, 0) != 0
+}
+
+fn poll_readable(descriptor: c_int, millis: c_int) -> c_int {
     const POLLIN: c_short = 1;
     let mut watched = Watched { descriptor, events: POLLIN, told: 0 };
     // SAFETY: `watched` is one valid entry. A signal, or a descriptor that is closed, is an error:
     // then the read that follows says so, or waits itself.
-    unsafe { poll(&raw mut watched, 1, -1) };
+    unsafe { poll(&raw mut watched, 1, millis) }
 }
 
 /// Ends the process at once: no destructors of cell libraries, no atexit.

@@ -18,9 +18,11 @@ use super::watch::Watch;
 use super::{Command, Config, Costs, Failure, Outcome, Snapshots, Std, WorkerEvent};
 use crate::process::{self, Outward, Signal};
 
+mod lingering;
 mod reading;
 mod succession;
 
+use lingering::{Lingering, linger};
 use reading::Reading;
 
 /// An interrupted cell that waits on the host may unwind by itself for this long; then it is
@@ -77,6 +79,7 @@ pub(super) struct Actor {
     stdout: (Stream, io::PipeWriter),
     stderr: (Stream, io::PipeWriter),
     reading: Reading,
+    lingering: Lingering,
     links: u64,
     active: Option<Link>,
     sleeping: Option<Link>,
@@ -127,6 +130,7 @@ impl Actor {
             stdout: Stream::new(Std::Out)?,
             stderr: Stream::new(Std::Err)?,
             reading: Reading::default(),
+            lingering: Lingering::new(),
             links: 0,
             active: None,
             sleeping: None,
@@ -160,6 +164,7 @@ impl Actor {
             let look_at = self.watch.as_ref().map(|watch| watch.due);
             let held_until = [&self.stdout.0, &self.stderr.0].into_iter().filter_map(Stream::due);
             let held_until = held_until.min();
+            let lingers_until = self.lingering.until();
             tokio::select! {
                 biased;
                 () = self.stdout.0.readable(), if self.reads_live() => self.drain_stdout(),
@@ -179,6 +184,7 @@ impl Actor {
                 }
                 () = sleep_until(held_until.unwrap_or_else(Instant::now)),
                     if held_until.is_some() => self.release(),
+                () = linger(lingers_until), if lingers_until.is_some() => self.lingering.end(),
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => return self.stop(),
                     Some(command) => self.commanded(command).await,
@@ -324,6 +330,7 @@ impl Actor {
             self.waiting.retain(|waiting| *waiting != request);
             self.asking.retain(|asking| *asking != request);
             self.send(&ToWorker::Reply { request, status, head, body }).await;
+            self.lingering.answered(Instant::now().into_std());
         }
     }
 
@@ -384,6 +391,7 @@ impl Actor {
     }
 
     async fn heard(&mut self, incoming: Incoming) {
+        self.lingering.heard(Instant::now().into_std());
         match incoming {
             Incoming::Hello { link, pid, snapshot: 0, threads, write } => {
                 self.active = Some(Link { link, pid, write, snapshot: 0, threads });
