@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What is smaller travels in messages: it is as fast, and leaves nothing to clean up.
 pub const MAPPED_BYTES_MIN: usize = 1 << 20;
 
+/// So few of the bytes in a file are sent all the same: to open and map it takes longer.
+pub(crate) const SENT_BYTES_MAX: usize = 8 << 10;
+
 /// A stretch of bytes in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapped {
@@ -67,6 +70,15 @@ pub(crate) fn read(stretches: &[Mapped]) -> Result<Bytes<'static>, CodecError> {
         bytes.extend_from_slice(&stretch.read()?);
     }
     Ok(Bytes::Gathered(bytes))
+}
+
+/// All bytes of one stretch, for whoever cuts items from it. Nothing where there are several, or
+/// the file is not here.
+pub fn near(stretches: &[Mapped]) -> Option<Mapping> {
+    match stretches {
+        [one] => one.read().ok(),
+        _ => None,
+    }
 }
 
 /// Puts bytes into a new file of the shared folder, part after part, if they are large and there is

@@ -4,7 +4,7 @@
 
 use crate::codec::{self, CodecError};
 use crate::items::{Items, ItemsWriter, Lengths};
-use crate::mapped::{self, Bytes, Mapped};
+use crate::mapped::{self, Bytes, Mapped, SENT_BYTES_MAX};
 use prust_runtime::frame;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -270,6 +270,8 @@ pub struct Cut<'a> {
     /// All items, unless they are in files.
     pub bytes: &'a [u8],
     pub there: &'a [Mapped],
+    /// What lies there, if it is at hand.
+    pub near: Option<&'a [u8]>,
     /// The folder for results that are too large to be sent.
     pub folder: Option<&'a str>,
 }
@@ -278,12 +280,13 @@ impl Cut<'_> {
     /// The items of a range as a payload.
     pub fn payload(&self, range: Range<u64>) -> Vec<u8> {
         let span = self.lengths.span(self.ends, range.clone());
-        let table = Table {
-            lengths: self.lengths.cut(range),
-            items: mapped::part(self.there, span.start as u64..span.end as u64),
-            folder: self.folder.map(str::to_owned),
+        let (along, items) = match self.near.filter(|_| span.len() <= SENT_BYTES_MAX) {
+            _ if self.there.is_empty() => (&self.bytes[span], Vec::new()),
+            Some(near) => (&near[span], Vec::new()),
+            None => (&[][..], mapped::part(self.there, span.start as u64..span.end as u64)),
         };
-        let along = if self.there.is_empty() { &self.bytes[span] } else { &[][..] };
+        let folder = self.folder.map(str::to_owned);
+        let table = Table { lengths: self.lengths.cut(range), items, folder };
         write_payload(self.prefix, &table, along)
     }
 }
@@ -305,6 +308,7 @@ mod tests {
             ends: &ends,
             bytes: &items.bytes,
             there: &[],
+            near: None,
             folder: Some("/shared"),
         };
         let payload = cut.payload(1..3);
@@ -328,13 +332,24 @@ mod tests {
         let prefix = codec::to_bytes(&Prefix { function: None, shared: Vec::new() }).unwrap();
         let (lengths, ends) = (&items.lengths, &[]);
         let at = std::slice::from_ref(&there);
-        let cut = Cut { prefix: &prefix, lengths, ends, bytes: &[], there: at, folder };
-        let payload = cut.payload(150_000..200_000);
-        assert!(payload.len() < 1000);
-        let read = read_payload(&payload).unwrap();
-        let mut values = Vec::<u64>::new();
-        read_items(&mut values, &read.lengths, &read.bytes).unwrap();
-        assert_eq!(values, numbers[150_000..]);
+        let near = mapped::near(at);
+        let cut = Cut { prefix: &prefix, lengths, ends, bytes: &[], there: at, near: None, folder };
+        for (near, range, is_along) in [
+            (None, 150_000..200_000, false),
+            (None, 199_999..200_000, false),
+            (near.as_deref(), 150_000..200_000, false),
+            (near.as_deref(), 199_000..200_000, true),
+            (near.as_deref(), 7..8, true),
+            (near.as_deref(), 7..7, true),
+        ] {
+            let payload = Cut { near, ..cut }.payload(range.start as u64..range.end as u64);
+            assert!(payload.len() < if is_along { 9_000 } else { 1_000 });
+            let read = read_payload(&payload).unwrap();
+            assert_eq!(matches!(read.bytes, Bytes::Here(_)), is_along);
+            let mut values = Vec::<u64>::new();
+            read_items(&mut values, &read.lengths, &read.bytes).unwrap();
+            assert_eq!(values, numbers[range]);
+        }
         // Small results come along, large ones do not.
         let small = write_outcomes(1, Vec::new(), write_items(&[7u64]).unwrap(), folder);
         assert_eq!(read_outcomes(&small).unwrap().0.values, None);

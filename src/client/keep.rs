@@ -145,6 +145,7 @@ impl CallWork {
             prefix: self.prefix,
             ends: lengths.ends(),
             lengths,
+            near: mapped::near(&there),
             there,
             folder: self.folder.clone(),
             replicate: false,

@@ -14,6 +14,7 @@ use prust::mapped::{self, Mapped};
 use prust::outcome::{self, Failure};
 use prust::request::{Status, TaskEnd, TaskMetadata, TaskResult};
 use prust::{EngineId, RemoteError, RemoteFailure};
+use prust_runtime::mapping::Mapping;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -90,6 +91,8 @@ pub(super) struct CallWork {
     pub(super) ends: Vec<u64>,
     /// Where the items are if they are not in the body.
     pub(super) there: Vec<Mapped>,
+    /// What lies there.
+    pub(super) near: Option<Mapping>,
     /// Where engines put large results.
     pub(super) folder: Option<Arc<str>>,
     /// Every task gets all items.
@@ -107,7 +110,8 @@ impl CallWork {
         let (prefix, bytes) = self.body.split_at(self.prefix);
         let (lengths, ends, there) = (&self.lengths, &self.ends, &self.there);
         let folder = self.folder.as_deref();
-        outcome::Cut { prefix, lengths, ends, bytes, there, folder }.payload(range)
+        let near = self.near.as_deref();
+        outcome::Cut { prefix, lengths, ends, bytes, there, near, folder }.payload(range)
     }
 }
 

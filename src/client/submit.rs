@@ -231,6 +231,7 @@ impl Given {
         }
         let ends = lengths.ends();
         let prefix = prefix as usize;
+        let near = mapped::near(&there);
         Ok(CallWork {
             call,
             body,
@@ -238,6 +239,7 @@ impl Given {
             lengths,
             ends,
             there,
+            near,
             folder,
             replicate,
             delta,

@@ -1,6 +1,7 @@
 //! Bytes of a file as memory, for values that are too large to be sent: one process writes them,
 //! others on the same machine read them where they are.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::{Deref, Range};
@@ -31,6 +32,12 @@ impl Mapping {
         let size = |bytes: u64| usize::try_from(bytes).map_err(|_| beyond());
         let within = size(range.start - start)?..size(range.end - start)?;
         Ok(Self { pages: os::Pages::of(&file, start, within.end)?, within })
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapping").field("n_bytes", &self.within.len()).finish_non_exhaustive()
     }
 }
 
