@@ -70,7 +70,7 @@ impl Read for Shared {
 static DOOR: Mutex<Option<Arc<Door>>> = Mutex::new(None);
 
 /// A question is looked after for so long before its asker sleeps. A call on an engine takes less.
-const SPIN: Duration = Duration::from_micros(500);
+const SPIN: Duration = Duration::from_millis(1);
 
 /// What waits to be told to the host takes no more than this.
 const WAITING_BYTES_MAX: usize = 4 << 10;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use prust_runtime::spin::Spin;
 
 /// Who asks again later finds the host asleep.
-const SPAN: Duration = Duration::from_micros(60);
+const SPAN: Duration = Duration::from_micros(100);
 
 /// When the worker was answered, and whether the next question is waited for.
 pub(super) struct Lingering {
@@ -61,12 +61,14 @@ mod tests {
     fn the_host_stays_awake_only_for_who_asks_again_at_once() {
         let start = Instant::now();
         let mut lingering = Lingering::new();
-        for (answered, heard, lingers) in [(0, 1, true), (2, 100, true), (200, 201, false)] {
-            let at = |halves: u32| start + halves * (SPAN / 2);
-            lingering.answered(at(answered));
-            assert_eq!(lingering.until(), lingers.then(|| at(answered) + SPAN));
-            lingering.heard(at(heard));
+        let mut asks_after = |halves: u32, lingers: bool| {
+            lingering.answered(start);
+            assert_eq!(lingering.until(), lingers.then(|| start + SPAN));
+            lingering.heard(start + halves * (SPAN / 2));
             assert_eq!(lingering.until(), None);
+        };
+        for (halves, lingers) in [(1, true), (9, true), (9, true), (9, true), (1, false)] {
+            asks_after(halves, lingers);
         }
         lingering.answered(start);
         assert_eq!(lingering.until(), Some(start + SPAN), "the last question came at once");
