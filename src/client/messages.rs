@@ -59,9 +59,9 @@ impl Messages {
         Self { writer, reader: Reader::new(key), prefix }
     }
 
-    /// Takes what comes as signed: a controller in this process has checked it.
+    /// Takes what comes as it is: a controller in this process has checked it.
     pub(super) fn trusting(self) -> Self {
-        Self { reader: Reader::new(""), ..self }
+        Self { reader: Reader::of_checked(), ..self }
     }
 
     /// What every message id starts with.

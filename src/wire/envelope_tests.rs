@@ -33,6 +33,20 @@ fn a_message_comes_through_whole() {
 }
 
 #[test]
+fn what_was_checked_before_is_taken_apart_alike() {
+    let checked = Reader::new(KEY).read(frames()).expect("it is signed");
+    let mut reader = Reader::of_checked();
+    // Twice is no replay: whoever has checked it would have said so.
+    for _ in 0..2 {
+        let message = reader.read(frames()).expect("it is a message");
+        let header = Header { date: checked.header.date.clone(), ..message.header };
+        assert_eq!((header, &message.raw_content), (checked.header.clone(), &checked.raw_content));
+        assert_eq!((message.ids, message.buffers), (checked.ids.clone(), checked.buffers.clone()));
+    }
+    assert_eq!(reader.read(vec![b"no message".to_vec()]), Err(Dropped::Truncated));
+}
+
+#[test]
 fn the_signature_is_the_one_of_the_specification() {
     // From Python: hmac.new(b"key", b'{"a":1}' + b'{}' + b'{}' + b'{"b":2}', sha256).hexdigest()
     let signed = [br#"{"a":1}"#.to_vec(), b"{}".to_vec(), b"{}".to_vec(), br#"{"b":2}"#.to_vec()];

@@ -42,6 +42,7 @@ use crate::cell::Namespace;
 use crate::client::ClientEvent;
 use crate::compile::{self, CompileError, Compiler, Progress};
 use crate::pool::PoolEvent;
+use crate::process::others_first;
 use crate::wire::profiles::Profiles;
 use crate::worker::{self, Snapshots, Worker, WorkerEvent};
 
@@ -231,7 +232,12 @@ impl Executor {
             if let Event::Work(Work::Shutdown { .. }) = event {
                 break;
             }
+            let answers = matches!(&event, Event::Client { event: ClientEvent::Answer { .. }, .. });
             self.handle(event);
+            if answers {
+                // A cell waits for it: it is on its way before what else has come is looked at.
+                others_first().await;
+            }
         }
         self.end().await;
     }
