@@ -4,7 +4,6 @@
 use super::command::{ClientEvent, SubmissionId};
 use super::event::{Effect, Now};
 use super::state::State;
-use super::submission::Submission;
 use super::task::Stage;
 use std::time::Duration;
 
@@ -51,8 +50,8 @@ impl State {
 
     /// Tells of a submission that nothing has been told of.
     pub(super) fn tell_new(&mut self, id: SubmissionId, now: Now) {
-        let is_new = |submission: &Box<Submission>| submission.progress.told.is_none();
-        if self.submissions.get(&id).is_some_and(is_new) {
+        let submission = self.submissions.get(&id);
+        if submission.is_some_and(|submission| submission.progress.told.is_none()) {
             self.tell_one(id, now);
         }
     }
