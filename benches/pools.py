@@ -76,6 +76,18 @@ def prust(cwd):
     return rows
 
 
+# What a push must do at least: the numbers once to where all see them, and from there to four places.
+BARE_COPIES = """{
+    let copy = || numbers.clone();
+    let mut copies = vec![copy()];
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(copy)).collect();
+        copies.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+    });
+    copies.len()
+}"""
+
+
 def moved(kernel):
     """100 MB of numbers to four engines, in parts, and back; each the median of five."""
     kernel.ok(
@@ -90,6 +102,10 @@ def moved(kernel):
     ):
         once = lambda: seconds_of(kernel, timed(f"{{ {expression} 1 }}"))
         rows[row] = statistics.median(once() for _ in range(5))
+        if row.startswith("push"):
+            rows["... its bare copies"] = statistics.median(
+                seconds_of(kernel, timed(BARE_COPIES)) for _ in range(5)
+            )
     return rows
 
 
